@@ -1,0 +1,178 @@
+"""The behaviour that definitions build: what the platform calls, and when.
+
+Shape suffixes: B examples, L input tokens, D hidden size, N target positions, R resamples, K statistics.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    FloatArray = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+Targets = Mapping[str, "Tensor"]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """One tokenized example, as a task sees it.
+
+    ``special_L`` marks tokens that are not text. ``segment_L`` numbers the texts of a pair.
+    ``word_start_W`` gives the position of each word's first token, -1 where truncation cut the
+    word off (only when the input is ``tokens``). ``values`` holds the task's target fields: a label or
+    tags as ids into the head's labels, values as floats.
+    """
+
+    input_ids_L: np.ndarray
+    special_L: np.ndarray
+    values: Mapping[str, Any]
+    segment_L: np.ndarray | None = None
+    word_start_W: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskBatch:
+    """What an objective makes of a batch.
+
+    ``targets`` goes to the head and back to the objective's ``losses``. ``weight_B`` is each example's
+    weight in the mean (1 for an example, its number of tokens for a token loss) and is known before the
+    encoder runs. ``input_ids`` replaces the examples' ids (same lengths) when the objective changes the input.
+    """
+
+    targets: Targets
+    weight_B: Tensor
+    input_ids: Sequence[np.ndarray] | None = None
+
+
+class Objective(Protocol):
+    """Made by an :class:`~sslm_platform.types.ObjectiveDef`."""
+
+    def collate(self, examples: Sequence[Encoded], generators: Sequence[np.random.Generator]) -> TaskBatch:
+        """Make targets. ``generators[i]`` is keyed by (seed, epoch, example): use no other randomness.
+
+        By convention ``targets["labels"]`` holds the gold ids or values, (B,) or (N,), and token-level
+        targets also give ``"example"`` and ``"position"``, (N,) each.
+        """
+        ...
+
+    def losses(self, outputs: Tensor, targets: Targets, num_examples: int) -> Tensor:
+        """Return the *sum* of each example's losses in nats (or squared units), (B,)."""
+        ...
+
+
+class Head(Protocol):
+    """Made by a :class:`~sslm_platform.types.HeadDef`; a ``torch.nn.Module``.
+
+    The platform calls ``outputs = head(head.features(hidden_BLD, mask_BL, targets))``. A ``tied`` head
+    is called as ``head(project(head.transform(features)))``, where ``project`` multiplies with the embedding
+    matrix inside the encoder's module.
+    """
+
+    def features(self, hidden_BLD: Tensor, mask_BL: Tensor, targets: Targets) -> Tensor:
+        """Reduce states to the rows that the head reads, (B or N, D). Without parameters: probes cache it."""
+        ...
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Return outputs of the kind that the definition ``emits``."""
+        ...
+
+    def predict(self, outputs: Tensor, targets: Targets, num_examples: int) -> Sequence[Any]:
+        """Return one prediction for each example, in the form that the output kind names."""
+        ...
+
+
+class TiedHead(Head, Protocol):
+    """A head whose logits are products with the encoder's embedding matrix."""
+
+    def transform(self, features: Tensor) -> Tensor:
+        """Map (N, D) to the (N, D) that is multiplied with the embedding matrix."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """All examples of one evaluation: predictions, references, and per-example loss sums and weights."""
+
+    predictions: Sequence[Any]
+    references: Sequence[Any]
+    losses_N: np.ndarray
+    weights_N: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.losses_N)
+
+
+class Metric(ABC):
+    """A metric that needs all examples at once (say, a rank correlation).
+
+    Prefer :class:`DecomposableMetric`: its bootstrap is a matrix product.
+    """
+
+    @abstractmethod
+    def score(self, scored: Scored) -> float:
+        """Return the metric of these examples."""
+
+    def resample(self, scored: Scored, counts_RN: np.ndarray) -> np.ndarray:
+        """Return the scores, (R,), where example ``n`` counts ``counts_RN[r, n]`` times."""
+        return np.array([self.score(_repeat(scored, counts_N)) for counts_N in counts_RN])
+
+
+class DecomposableMetric(Metric):
+    """A metric that is a function of sums over examples."""
+
+    @abstractmethod
+    def statistics(self, scored: Scored) -> np.ndarray:
+        """Return each example's sufficient statistics, (N, K) floats."""
+
+    @abstractmethod
+    def finalize(self, totals_RK: np.ndarray) -> np.ndarray:
+        """Return the metric of each row of summed statistics, (R,). Must accept any R >= 1."""
+
+    def score(self, scored: Scored) -> float:
+        return float(self.finalize(self.statistics(scored).sum(axis=0, keepdims=True))[0])
+
+    def resample(self, scored: Scored, counts_RN: np.ndarray) -> np.ndarray:
+        return self.finalize(counts_RN.astype(np.float64) @ self.statistics(scored))
+
+
+def _repeat(scored: Scored, counts_N: np.ndarray) -> Scored:
+    rows = np.repeat(np.arange(len(scored)), counts_N)
+    return Scored(
+        [scored.predictions[i] for i in rows],
+        [scored.references[i] for i in rows],
+        scored.losses_N[rows],
+        scored.weights_N[rows],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingState:
+    """What a sampler may look at: never the rank or the number of ranks."""
+
+    step: int
+    num_steps: int
+    feeds: tuple[str, ...]
+    sizes: tuple[int, ...]  # training examples in each feed
+
+
+class Sampler(Protocol):
+    """Made by a :class:`~sslm_platform.types.SamplerDef`; a pure function of its state."""
+
+    def probabilities(self, state: SamplingState) -> np.ndarray:
+        """Return the probability that a slot of this step is drawn from each feed; sums to 1."""
+        ...
+
+
+class Balancer(Protocol):
+    """Made by a :class:`~sslm_platform.types.BalancerDef`."""
+
+    def weights(self, tasks: Sequence[str]) -> Mapping[str, float]:
+        """Return a weight > 0 for every task of the run (called before training starts)."""
+        ...

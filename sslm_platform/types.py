@@ -1,0 +1,204 @@
+"""What plugins define: names, options, capabilities. Frozen, comparable, free of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from sslm_platform.interfaces import Balancer, Head, Metric, Objective, Sampler
+
+
+class OutputKind(StrEnum):
+    """What a head emits, an objective scores and a metric reads (B examples in a batch).
+
+    ===================== ======================= ============================================
+    kind                  tensor                  prediction of one example
+    ===================== ======================= ============================================
+    ``sequence_logits``   (B, num_labels)         ``int``: a label's id
+    ``sequence_values``   (B,)                    ``float``
+    ``token_logits``      (N, num_labels)         ``ndarray`` (words,): a tag's id for each word
+    ``vocabulary_logits`` (N, vocabulary size)    ``ndarray`` (targets,): a token's id each
+    ===================== ======================= ============================================
+
+    N counts the batch's target positions; ``targets["example"]`` and ``targets["position"]`` (N,)
+    say which example and which input token each row belongs to.
+    """
+
+    SEQUENCE_LOGITS = "sequence_logits"
+    SEQUENCE_VALUES = "sequence_values"
+    TOKEN_LOGITS = "token_logits"
+    VOCABULARY_LOGITS = "vocabulary_logits"
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the head's width is the number of labels found in the data."""
+        return self in (OutputKind.SEQUENCE_LOGITS, OutputKind.TOKEN_LOGITS)
+
+
+class FieldKind(StrEnum):
+    """What a task reads from a row of its stream."""
+
+    TEXT = "text"  # str
+    TOKENS = "tokens"  # list[str]: words, split by the data
+    LABEL = "label"  # one of a closed set of names
+    VALUE = "value"  # float
+    TAGS = "tags"  # list[str], one for each of the tokens, BIO after loading
+
+    @property
+    def is_input(self) -> bool:
+        """Whether the field is what the encoder reads (as against a target)."""
+        return self in (FieldKind.TEXT, FieldKind.TOKENS)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field that an objective reads."""
+
+    kind: FieldKind
+    required: bool = True
+    summary: str = ""
+
+
+class Options(BaseModel):
+    """Base of every plugin's options: frozen, validated, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """What an objective may know of the encoder's tokenizer."""
+
+    size: int
+    pad_id: int
+    mask_id: int | None
+    special_ids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveContext:
+    """What an objective is built with."""
+
+    emits: OutputKind
+    vocabulary: Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class HeadContext:
+    """What a head is built with; ``labels`` is empty for kinds without labels."""
+
+    hidden_size: int
+    vocabulary_size: int
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class MetricContext:
+    """What a metric is built with; ``labels[i]`` is the name of id ``i``."""
+
+    emits: OutputKind
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectiveDef:
+    """An objective: raw examples to targets, outputs and targets to losses.
+
+    ``needs`` maps each kind of output that the objective can score to the fields that a task must
+    then have. ``changes_input`` says that it rewrites the token ids (masking), so that its task
+    cannot share an encoder call with others. ``additive`` says that an example's loss does not depend on
+    the rest of its batch.
+    """
+
+    name: str
+    build: Callable[[Any, ObjectiveContext], Objective]
+    needs: Mapping[OutputKind, Mapping[str, Field]]
+    options: type[Options] = Options
+    changes_input: bool = False
+    additive: bool = True
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadDef:
+    """A head: encoder states to outputs, outputs to predictions.
+
+    ``tied`` says that the head's ``forward`` reads vocabulary logits that the encoder's module has
+    made with its own embedding matrix from the head's ``transform``.
+    """
+
+    name: str
+    build: Callable[[Any, HeadContext], Head]
+    emits: OutputKind
+    options: type[Options] = Options
+    tied: bool = False
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricDef:
+    """A metric. ``best`` is the value of a perfect predictor and must be finite."""
+
+    name: str
+    build: Callable[[Any, MetricContext], Metric]
+    accepts: frozenset[OutputKind]
+    higher_is_better: bool = True
+    best: float = 1.0
+    options: type[Options] = Options
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SamplerDef:
+    """A sampler: which feed each slot is drawn from."""
+
+    name: str
+    build: Callable[[Any], Sampler]
+    options: type[Options] = Options
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BalancerDef:
+    """A balancer: the weight of each task's mean loss in the step's loss."""
+
+    name: str
+    build: Callable[[Any], Balancer]
+    options: type[Options] = Options
+    summary: str = ""
+
+
+Definition = ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a definition is from."""
+
+    plugin: str
+    distribution: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """What one optimizer step did; read-only for observers."""
+
+    step: int
+    num_steps: int
+    phase: str
+    learning_rate: float
+    loss: float
+    losses: Mapping[str, float]
+    weights: Mapping[str, float]
+    gradient_norms: Mapping[str, float]
+    slots: Mapping[str, int]
+    num_tokens: int
+    num_padded_tokens: int
+    seconds: float
+    scores: Mapping[str, float] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """Everything a plugin may import from the platform, in one place."""
 
-from sslm_platform.errors import DataError, PluginError, Problem, SslmError
+from sslm_platform.errors import DataError, PluginError, Problem, SpecError, SslmError, suggest
 from sslm_platform.hookspecs import hookimpl
 from sslm_platform.interfaces import (
     Balancer,
@@ -15,6 +15,7 @@ from sslm_platform.interfaces import (
     Targets,
     TaskBatch,
     TiedHead,
+    rows_by_example,
 )
 from sslm_platform.types import (
     BalancerDef,
@@ -58,6 +59,7 @@ __all__ = [
     "SamplerDef",
     "SamplingState",
     "Scored",
+    "SpecError",
     "SslmError",
     "StepRecord",
     "Targets",
@@ -65,4 +67,6 @@ __all__ = [
     "TiedHead",
     "Vocabulary",
     "hookimpl",
+    "rows_by_example",
+    "suggest",
 ]

@@ -57,8 +57,13 @@ class Objective(Protocol):
     def collate(self, examples: Sequence[Encoded], generators: Sequence[np.random.Generator]) -> TaskBatch:
         """Make targets. ``generators[i]`` is keyed by (seed, epoch, example): use no other randomness.
 
-        By convention ``targets["labels"]`` holds the gold ids or values, (B,) or (N,), and token-level
-        targets also give ``"example"`` and ``"position"``, (N,) each.
+        By convention ``targets["labels"]`` holds the gold ids or values, (B,) or (N,), and targets of N
+        rows also give ``"example"`` and ``"position"``, (N,) each. ``token_logits`` have one row for each word
+        that truncation left (its first token) and give ``"word"``, (N,), the word's index in its example, and
+        ``"num_words"``, (B,), which counts the words cut off too.
+
+        A metric's references are ``Encoded.values`` of the objective's one target field (a label's id, a
+        float, the tags' ids of *all* words), and for ``vocabulary_logits`` each example's rows of ``"labels"``.
         """
         ...
 
@@ -142,8 +147,15 @@ class DecomposableMetric(Metric):
         return self.finalize(counts_RN.astype(np.float64) @ self.statistics(scored))
 
 
+def rows_by_example(rows_N: np.ndarray, example_N: np.ndarray, num_examples: int) -> list[np.ndarray]:
+    """Split rows by the example they belong to, in row order; an example without rows gets an empty array."""
+    order = np.argsort(example_N, kind="stable")
+    sizes = np.bincount(example_N, minlength=num_examples)
+    return np.split(rows_N[order], np.cumsum(sizes)[:-1])
+
+
 def _repeat(scored: Scored, counts_N: np.ndarray) -> Scored:
-    rows = np.repeat(np.arange(len(scored)), counts_N)
+    rows = [int(n) for n in np.repeat(np.arange(len(scored)), counts_N)]
     return Scored(
         [scored.predictions[i] for i in rows],
         [scored.references[i] for i in rows],

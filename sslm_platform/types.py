@@ -26,7 +26,8 @@ class OutputKind(StrEnum):
     ===================== ======================= ============================================
 
     N counts the batch's target positions; ``targets["example"]`` and ``targets["position"]`` (N,)
-    say which example and which input token each row belongs to.
+    say which example and which input token each row belongs to. A word that truncation cut off is
+    predicted as ``"O"``, or as -1 (never right) where the labels have no ``"O"``.
     """
 
     SEQUENCE_LOGITS = "sequence_logits"

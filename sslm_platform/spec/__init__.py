@@ -1,0 +1,1 @@
+"""Specs: what they may say (schema), how they are read (load), and what their names mean (resolve)."""

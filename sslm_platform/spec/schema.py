@@ -103,7 +103,7 @@ class EncoderSpec(Section):
 
     path: str | None = Field(
         default=None,
-        description="A folder, a hub name, or `package:DISTRIBUTION/folder/inside` (found without importing it).",
+        description="A folder, a hub name, or `package:DISTRIBUTION/folder/inside`.",
     )
     sha256: str | None = Field(
         default=None, pattern="^[0-9a-f]{64}$", description="Expected digest of `model.safetensors`."
@@ -185,7 +185,7 @@ class EvaluationSpec(Section):
     every: int | None = Field(default=None, ge=1, description="Steps between scorings; default: at the end.")
     select_by: str = Field(
         default="mean_gain_over_majority",
-        description="`mean_gain_over_majority`, or `TASK/METRIC` (say `sentiment@tweets/accuracy`): the best step's model is kept.",
+        description="`mean_gain_over_majority`, or `TASK/METRIC` (say `sentiment@tweets/accuracy`).",
     )
     patience: int | None = Field(
         default=None, ge=1, description="Scorings without a better one before stopping."
@@ -201,6 +201,12 @@ class Selector(Section):
     model_config = ConfigDict(frozen=True, extra="allow")
     by: str | None = None
     __pydantic_extra__: dict[str, str | list[str]]
+
+    @property
+    def criteria(self) -> dict[str, tuple[str, ...]]:
+        """Wanted values for each axis named."""
+        extra = self.__pydantic_extra__ or {}
+        return {k: (v,) if isinstance(v, str) else tuple(v) for k, v in extra.items()}
 
 
 class TransferSpec(Section):

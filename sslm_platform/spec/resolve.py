@@ -1,0 +1,242 @@
+"""Names to definitions: what a spec means with the installed plugins, and all that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import TypeVar
+
+from sslm_platform.errors import PluginError, Problem, SpecError, raise_all, suggest
+from sslm_platform.plugins import Host, host
+from sslm_platform.registry import Table
+from sslm_platform.spec.load import LoadedSpec, validated_options
+from sslm_platform.spec.resolved import Bound, ResolvedRun, Task, feeds_of, matches
+from sslm_platform.spec.schema import Component, FieldSpec, Selector, StreamSpec, TaskSpec
+from sslm_platform.types import Definition, Field, FieldKind, HeadDef, MetricDef
+
+D = TypeVar("D", bound=Definition)
+
+MEAN_GAIN = "mean_gain_over_majority"
+
+
+def resolve(loaded: LoadedSpec, plugins: Host | None = None) -> ResolvedRun:
+    """Look up every name, check every option and every fit.
+
+    Raises:
+        SpecError: with all problems found.
+    """
+    resolver = _Resolver(loaded, plugins or host())
+    run = resolver.run()
+    raise_all(SpecError, resolver.problems)
+    assert run is not None
+    return run
+
+
+class _Resolver:
+    def __init__(self, loaded: LoadedSpec, plugins: Host) -> None:
+        self.loaded = loaded
+        self.plugins = plugins
+        self.problems: list[Problem] = []
+
+    def problem(self, where: str, what: str) -> None:
+        self.problems.append(Problem(where, what))
+
+    def run(self) -> ResolvedRun | None:
+        spec, registry = self.loaded.spec, self.plugins.registry
+        if not spec.streams:
+            self.problem(self.loaded.where("streams"), "a run needs at least one stream")
+        tasks = [task for index in range(len(spec.streams)) for task in self._stream(index)]
+        by_identity = self._unique(tasks)
+        self._shared_heads(by_identity)
+        where = self.loaded.where
+        sampler = self.bind(registry.samplers, spec.schedule.sampler, where("schedule", "sampler"))
+        balancer = self.bind(registry.balancers, spec.balancer, where("balancer"))
+        self._selection(by_identity)
+        complete = len(tasks) == sum(len(stream.tasks) for stream in spec.streams)
+        if complete:
+            self._selectors(by_identity)
+        if self.problems or sampler is None or balancer is None:
+            return None
+        return ResolvedRun(self.loaded, by_identity, tuple(feeds_of(tasks)), sampler, balancer)
+
+    def bind(self, table: Table[D], component: Component, where: str) -> Bound[D] | None:
+        """Return the named definition with its options, or record what is wrong."""
+        try:
+            entry = self.plugins.get(table, component.name)
+        except PluginError as error:
+            self.problem(f"{where}.name", str(error))
+            return None
+        try:
+            options = validated_options(entry.definition.options, component.options, f"{where}.options")
+        except SpecError as error:
+            self.problems.extend(error.problems)
+            return None
+        return Bound(entry.definition, options, entry.provenance)
+
+    def _stream(self, index: int) -> Iterable[Task]:
+        stream = self.loaded.spec.streams[index]
+        where = self.loaded.where("streams", index)
+        clash = sorted(set(stream.tags) & {"task", "domain", "stream", "by"})
+        for tag in clash:
+            self.problem(f"{where}.tags.{tag}", "is a word of its own; choose another tag")
+        for position, spec in enumerate(stream.tasks):
+            task = self._task(stream, spec, f"{where}.tasks[{position}]")
+            if task is not None:
+                yield task
+
+    def _task(self, stream: StreamSpec, spec: TaskSpec, where: str) -> Task | None:
+        registry = self.plugins.registry
+        objective = self.bind(registry.objectives, spec.objective, f"{where}.objective")
+        head = self.bind(registry.heads, spec.head, f"{where}.head")
+        metrics = self._metrics(spec, head, where)
+        if objective is None or head is None or metrics is None:
+            return None
+        emits, needs = head.definition.emits, objective.definition.needs
+        if emits not in needs:
+            self.problem(
+                f"{where}.head.name",
+                f"{head.definition.name} emits {emits}, but objective {objective.definition.name}"
+                f" scores {', '.join(sorted(needs))}",
+            )
+            return None
+        if not self._fields(spec, needs[emits], where):
+            return None
+        identity = f"{spec.name}@{stream.domain}"
+        return Task(identity, spec, stream, objective, head, metrics, where)
+
+    def _metrics(
+        self, spec: TaskSpec, head: Bound[HeadDef] | None, where: str
+    ) -> dict[str, Bound[MetricDef]] | None:
+        metrics: dict[str, Bound[MetricDef]] = {}
+        complete = True
+        for index, item in enumerate(spec.metrics):
+            component = Component(name=item) if isinstance(item, str) else item
+            place = f"{where}.metrics[{index}]"
+            bound = self.bind(self.plugins.registry.metrics, component, place)
+            if bound is None:
+                complete = False
+            elif component.name in metrics:
+                self.problem(place, f"{component.name} is named twice")
+            elif head is not None and head.definition.emits not in bound.definition.accepts:
+                fitting = [
+                    name
+                    for name in self.plugins.registry.metrics
+                    if head.definition.emits in self.plugins.registry.metrics.get(name).definition.accepts
+                ]
+                self.problem(
+                    place,
+                    f"{component.name} does not read {head.definition.emits}, which head"
+                    f" {head.definition.name} emits; metrics that do: {', '.join(fitting)}",
+                )
+                complete = False
+            else:
+                metrics[component.name] = bound
+        if complete and spec.primary_metric is not None and spec.primary_metric not in metrics:
+            self.problem(
+                f"{where}.primary_metric",
+                f"{spec.primary_metric} is not among the metrics{suggest(spec.primary_metric, metrics)}",
+            )
+            complete = False
+        return metrics if complete else None
+
+    def _fields(self, spec: TaskSpec, needs: Mapping[str, Field], where: str) -> bool:
+        before = len(self.problems)
+        for name in spec.fields:
+            if name not in needs:
+                self.problem(f"{where}.fields.{name}", f"unknown field{suggest(name, needs)}")
+        for name, field in needs.items():
+            if field.required and name not in spec.fields:
+                self.problem(
+                    f"{where}.fields",
+                    f"objective {spec.objective.name} needs the field {name} ({field.kind})",
+                )
+            given = spec.fields.get(name)
+            if isinstance(given, FieldSpec):
+                self._field_options(given, field.kind, f"{where}.fields.{name}")
+        return len(self.problems) == before
+
+    def _field_options(self, given: FieldSpec, kind: FieldKind, where: str) -> None:
+        allowed = {FieldKind.LABEL: {"bins", "map"}, FieldKind.TAGS: {"scheme", "map"}}.get(kind, set())
+        for option in sorted(given.model_fields_set - {"column"} - allowed):
+            self.problem(f"{where}.{option}", f"does not apply to a field of kind {kind}")
+        if given.bins is not None and given.map is not None:
+            self.problem(where, "give bins or map, not both")
+        for label, (low, high) in (given.bins or {}).items():
+            if low > high:
+                self.problem(f"{where}.bins.{label}", f"{low} > {high}: an interval is [low, high]")
+        intervals = sorted((low, high, label) for label, (low, high) in (given.bins or {}).items())
+        for (_, high, first), (low, _, second) in pairwise(intervals):
+            if low <= high:
+                self.problem(f"{where}.bins", f"{first} and {second} overlap at {low}")
+
+    def _unique(self, tasks: Sequence[Task]) -> dict[str, Task]:
+        found: dict[str, Task] = {}
+        for task in tasks:
+            if task.identity in found:
+                self.problem(
+                    task.where, f"{task.identity} is also the task at {found[task.identity].where}; "
+                    "two tasks cannot have one name@domain"
+                )  # fmt: skip
+            found.setdefault(task.identity, task)
+        names: dict[str, int] = {}
+        for index, stream in enumerate(self.loaded.spec.streams):
+            if stream.name in names:
+                self.problem(
+                    self.loaded.where("streams", index, "name"),
+                    f"{stream.name} is also the name of {self.loaded.where('streams', names[stream.name])}",
+                )
+            names.setdefault(stream.name, index)
+        return found
+
+    def _shared_heads(self, tasks: Mapping[str, Task]) -> None:
+        first: dict[str, Task] = {}
+        for task in tasks.values():
+            other = first.setdefault(task.head_key, task)
+            mine, theirs = task.head, other.head
+            if (mine.definition.name, mine.options) != (theirs.definition.name, theirs.options):
+                self.problem(
+                    f"{task.where}.head",
+                    f"shares the head {task.head_key!r} with {other.where}, with another name or options",
+                )
+
+    def _selection(self, tasks: Mapping[str, Task]) -> None:
+        select_by = self.loaded.spec.evaluation.select_by
+        if select_by == MEAN_GAIN:
+            return
+        where = self.loaded.where("evaluation", "select_by")
+        identity, _, metric = select_by.rpartition("/")
+        if identity not in tasks:
+            self.problem(
+                where, f"{select_by} is neither {MEAN_GAIN} nor TASK/METRIC{suggest(identity, tasks)}"
+            )
+        elif metric not in tasks[identity].metrics:
+            self.problem(
+                where, f"{identity} has no metric {metric!r}{suggest(metric, tasks[identity].metrics)}"
+            )
+
+    def _selectors(self, tasks: Mapping[str, Task]) -> None:
+        for index, block in enumerate(self.loaded.spec.transfer):
+            where = self.loaded.where("transfer", index)
+            sources = block.sources if isinstance(block.sources, list) else [block.sources]
+            for position, source in enumerate(sources):
+                place = f"{where}.sources[{position}]" if len(sources) > 1 else f"{where}.sources"
+                self._selector(source, tasks.values(), place)
+            self._selector(block.targets, tasks.values(), f"{where}.targets")
+
+    def _selector(self, selector: Selector | str, tasks: Iterable[Task], where: str) -> None:
+        if not isinstance(selector, Selector):
+            return
+        tasks = list(tasks)
+        known = {key for task in tasks for key in task.axes}
+        for key, value in selector.criteria.items():
+            if key not in known:
+                self.problem(f"{where}.{key}", f"unknown axis{suggest(key, known)}")
+                continue
+            values = {task.axes[key] for task in tasks if key in task.axes}
+            for wanted in value:
+                if wanted not in values:
+                    self.problem(f"{where}.{key}", f"no task has {key} {wanted!r}{suggest(wanted, values)}")
+        if selector.by is not None and selector.by not in known:
+            self.problem(f"{where}.by", f"unknown axis {selector.by!r}{suggest(selector.by, known)}")
+        if not self.problems and not any(matches(task, selector) for task in tasks):
+            self.problem(where, "matches no task")

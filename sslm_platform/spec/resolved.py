@@ -1,0 +1,147 @@
+"""A spec with its names looked up: tasks, feeds, and definitions bound to options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sslm_platform.spec.load import LoadedSpec
+from sslm_platform.spec.schema import FieldSpec, RunSpec, Selector, StreamSpec, TaskSpec
+from sslm_platform.types import (
+    BalancerDef,
+    Definition,
+    Field,
+    HeadDef,
+    MetricDef,
+    ObjectiveDef,
+    Options,
+    Provenance,
+    SamplerDef,
+)
+
+D = TypeVar("D", bound=Definition)
+
+
+@dataclass(frozen=True, slots=True)
+class Bound(Generic[D]):
+    """A definition with validated options."""
+
+    definition: D
+    options: Options
+    provenance: Provenance
+
+    def build(self, *context: Any) -> Any:
+        """Build the component; a plugin's complaint about its options is the user's to read."""
+        return self.definition.build(self.options, *context)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what identifies the component's behaviour in a content hash."""
+        return {
+            "name": self.definition.name,
+            "options": self.options.model_dump(mode="json"),
+            "distribution": self.provenance.distribution,
+            "version": self.provenance.version,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task with its definitions."""
+
+    identity: str
+    spec: TaskSpec
+    stream: StreamSpec
+    objective: Bound[ObjectiveDef]
+    head: Bound[HeadDef]
+    metrics: Mapping[str, Bound[MetricDef]]
+    where: str
+
+    @property
+    def head_key(self) -> str:
+        """The name of the head: tasks with one key share weights and labels."""
+        return self.spec.head.shared_as or self.identity
+
+    @property
+    def primary(self) -> Bound[MetricDef]:
+        """The metric used for selection and matrices."""
+        return self.metrics[self.primary_name]
+
+    @property
+    def primary_name(self) -> str:
+        """The primary metric's name."""
+        return self.spec.primary_metric or next(iter(self.metrics))
+
+    @property
+    def needs(self) -> Mapping[str, Field]:
+        """The fields that the objective reads with this head."""
+        return self.objective.definition.needs[self.head.definition.emits]
+
+    @property
+    def input_columns(self) -> tuple[tuple[str, str], ...]:
+        """(field, column) of what the encoder reads."""
+        return tuple(
+            sorted(
+                (name, column_of(field))
+                for name, field in self.spec.fields.items()
+                if self.needs[name].kind.is_input
+            )
+        )
+
+    @property
+    def axes(self) -> dict[str, str]:
+        """What selectors and matrix axes can name."""
+        return {
+            **self.stream.tags,
+            "task": self.spec.name,
+            "domain": self.stream.domain,
+            "stream": self.stream.name,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPlan:
+    """Tasks of one stream that read the same input and so share its slots."""
+
+    name: str
+    stream: StreamSpec
+    tasks: tuple[Task, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedRun:
+    """A run whose every name has a definition and whose parts fit."""
+
+    loaded: LoadedSpec
+    tasks: Mapping[str, Task]
+    feeds: tuple[FeedPlan, ...]
+    sampler: Bound[SamplerDef]
+    balancer: Bound[BalancerDef]
+
+    @property
+    def spec(self) -> RunSpec:
+        """The spec as written."""
+        return self.loaded.spec
+
+
+def column_of(field: str | FieldSpec) -> str:
+    """Return the column that a field reads."""
+    return field if isinstance(field, str) else field.column
+
+
+def matches(task: Task, selector: Selector) -> bool:
+    """Whether a task has one of the wanted values on every axis that the selector names."""
+    return all(task.axes.get(key) in values for key, values in selector.criteria.items())
+
+
+def feeds_of(tasks: Iterable[Task]) -> Iterable[FeedPlan]:
+    """Group tasks by stream and input; a task whose objective changes the input is alone."""
+    groups: dict[tuple[Any, ...], list[Task]] = {}
+    for task in tasks:
+        alone = task.identity if task.objective.definition.changes_input else ""
+        groups.setdefault((task.stream.name, alone, task.input_columns), []).append(task)
+    taken: set[str] = set()
+    for (stream, *_), members in groups.items():
+        name = f"{stream}/{members[0].spec.name}" if stream in taken else stream
+        taken.add(stream)
+        yield FeedPlan(name, members[0].stream, tuple(members))

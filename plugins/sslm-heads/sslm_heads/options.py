@@ -1,0 +1,25 @@
+"""Options of the built-in heads."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from sslm_platform.api import Options
+
+
+class SequenceOptions(Options):
+    """Options of ``sequence_classifier`` and ``sequence_regressor``."""
+
+    pooling: Literal["mean", "cls", "max"] = Field(
+        default="mean", description="How a text's states become one: mean or max of all, or the first."
+    )
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Dropout before each linear layer.")
+    hidden_layer: bool = Field(default=False, description="Put a dense layer with tanh before the last one.")
+
+
+class TokenOptions(Options):
+    """Options of ``token_classifier``."""
+
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Dropout before the linear layer.")

@@ -1,0 +1,45 @@
+"""A tag for each word, from its first token (Devlin et al. 2019, section 5.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor, nn
+
+from sslm_heads.layers import linear
+from sslm_heads.options import TokenOptions
+from sslm_platform.api import HeadContext, Targets
+
+CUT_OFF = -1
+
+
+class TokenClassifier(nn.Module):
+    """Logits (N, num_labels) of the words that truncation left.
+
+    Predictions cover all words: one that was cut off is ``O`` where the labels have it, else -1, which equals
+    no label. So a cut-off entity counts as missed, instead of vanishing from the score.
+    """
+
+    def __init__(self, options: TokenOptions, context: HeadContext) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(options.dropout)
+        self.output = linear(context.hidden_size, len(context.labels))
+        self.unseen = context.labels.index("O") if "O" in context.labels else CUT_OFF
+
+    def features(self, hidden_BLD: Tensor, mask_BL: Tensor, targets: Targets) -> Tensor:
+        """Return the states of the words' first tokens, (N, D)."""
+        return hidden_BLD[targets["example"], targets["position"]]
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (N, D) to logits (N, num_labels)."""
+        return self.output(self.dropout(features))
+
+    def predict(self, outputs: Tensor, targets: Targets, num_examples: int) -> Sequence[np.ndarray]:
+        """Return the tag ids of all of each example's words."""
+        num_words = targets["num_words"].tolist()
+        tags = [np.full(num, self.unseen, dtype=np.int64) for num in num_words]
+        rows = (targets["example"].tolist(), targets["word"].tolist(), outputs.argmax(dim=-1).tolist())
+        for example, word, tag in zip(*rows, strict=True):
+            tags[example][word] = tag
+        return tags

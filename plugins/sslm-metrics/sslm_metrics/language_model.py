@@ -1,0 +1,61 @@
+"""Perplexity and bits per token, from the losses themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from sslm_metrics.counts import ratio
+from sslm_platform.api import DecomposableMetric, Metric, MetricContext, MetricDef, OutputKind, Scored
+
+VOCABULARY = frozenset({OutputKind.VOCABULARY_LOGITS})
+LARGEST_EXPONENT = 700.0  # exp of more is infinite, which JSON cannot hold
+
+
+class BitsPerToken(DecomposableMetric):
+    """Mean loss of the target tokens in bits; 0 where there is no target."""
+
+    def statistics(self, scored: Scored) -> np.ndarray:
+        """Return each example's nats and target tokens, (N, 2)."""
+        return np.stack([scored.losses_N, scored.weights_N], axis=1).astype(np.float64)
+
+    def finalize(self, totals_RK: np.ndarray) -> np.ndarray:
+        """Return nats / tokens / ln 2."""
+        return ratio(totals_RK[:, 0], totals_RK[:, 1]) / np.log(2)
+
+
+class Perplexity(BitsPerToken):
+    """exp of the mean loss, at most e^700. Of a masked model this is a pseudo-perplexity."""
+
+    def finalize(self, totals_RK: np.ndarray) -> np.ndarray:
+        """Return exp(nats / tokens)."""
+        return np.exp(np.minimum(ratio(totals_RK[:, 0], totals_RK[:, 1]), LARGEST_EXPONENT))
+
+
+def _build_bits(options: Any, context: MetricContext) -> Metric:
+    return BitsPerToken()
+
+
+def _build_perplexity(options: Any, context: MetricContext) -> Metric:
+    return Perplexity()
+
+
+DEFINITIONS = (
+    MetricDef(
+        "perplexity",
+        _build_perplexity,
+        accepts=VOCABULARY,
+        higher_is_better=False,
+        best=1.0,
+        summary="exp of the mean loss of a target token.",
+    ),
+    MetricDef(
+        "bits_per_token",
+        _build_bits,
+        accepts=VOCABULARY,
+        higher_is_better=False,
+        best=0.0,
+        summary="Mean loss of a target token in bits.",
+    ),
+)

@@ -1,0 +1,84 @@
+"""Objectives of sslm-platform. Torch is imported when an objective is built, not here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sslm_objectives.options import CrossEntropyOptions, MlmOptions
+from sslm_platform.api import (
+    Field,
+    FieldKind,
+    Objective,
+    ObjectiveContext,
+    ObjectiveDef,
+    Options,
+    OutputKind,
+    hookimpl,
+)
+
+TEXT = Field(FieldKind.TEXT)
+TEXT_PAIR = Field(FieldKind.TEXT, required=False, summary="a second text, encoded with the first")
+
+
+@hookimpl
+def sslm_objectives() -> Iterable[ObjectiveDef]:
+    """Register the built-in objectives."""
+    return (
+        ObjectiveDef(
+            name="cross_entropy",
+            build=_build_cross_entropy,
+            needs={
+                OutputKind.SEQUENCE_LOGITS: {
+                    "text": TEXT,
+                    "text_pair": TEXT_PAIR,
+                    "label": Field(FieldKind.LABEL),
+                },
+                OutputKind.TOKEN_LOGITS: {
+                    "tokens": Field(FieldKind.TOKENS),
+                    "tags": Field(FieldKind.TAGS),
+                },
+            },
+            options=CrossEntropyOptions,
+            summary="Negative log-likelihood of a label, or of each word's tag.",
+        ),
+        ObjectiveDef(
+            name="mse",
+            build=_build_mse,
+            needs={
+                OutputKind.SEQUENCE_VALUES: {
+                    "text": TEXT,
+                    "text_pair": TEXT_PAIR,
+                    "value": Field(FieldKind.VALUE),
+                },
+            },
+            summary="Squared error of a value.",
+        ),
+        ObjectiveDef(
+            name="mlm",
+            build=_build_mlm,
+            needs={OutputKind.VOCABULARY_LOGITS: {"text": TEXT}},
+            options=MlmOptions,
+            changes_input=True,
+            summary="Masked language modelling: restore hidden tokens.",
+        ),
+    )
+
+
+def _build_cross_entropy(options: CrossEntropyOptions, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.cross_entropy import SequenceCrossEntropy, TokenCrossEntropy
+
+    if context.emits is OutputKind.TOKEN_LOGITS:
+        return TokenCrossEntropy(options)
+    return SequenceCrossEntropy(options)
+
+
+def _build_mse(options: Options, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.mse import MeanSquaredError
+
+    return MeanSquaredError()
+
+
+def _build_mlm(options: MlmOptions, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.mlm import MaskedLanguageModelling
+
+    return MaskedLanguageModelling(options, context.vocabulary)

@@ -43,7 +43,8 @@ class TaskBatch:
 
     ``targets`` goes to the head and back to the objective's ``losses``. ``weight_B`` is each example's
     weight in the mean (1 for an example, its number of tokens for a token loss) and is known before the
-    encoder runs. ``input_ids`` replaces the examples' ids (same lengths) when the objective changes the input.
+    encoder runs. ``input_ids`` replaces the examples' ids (same lengths) when the objective changes the
+    input.
     """
 
     targets: Targets
@@ -58,12 +59,13 @@ class Objective(Protocol):
         """Make targets. ``generators[i]`` is keyed by (seed, epoch, example): use no other randomness.
 
         By convention ``targets["labels"]`` holds the gold ids or values, (B,) or (N,), and targets of N
-        rows also give ``"example"`` and ``"position"``, (N,) each. ``token_logits`` have one row for each word
-        that truncation left (its first token) and give ``"word"``, (N,), the word's index in its example, and
-        ``"num_words"``, (B,), which counts the words cut off too.
+        rows also give ``"example"`` and ``"position"``, (N,) each. ``token_logits`` have one row for each
+        word that truncation left (its first token) and give ``"word"``, (N,), the word's index in its
+        example, and ``"num_words"``, (B,), which counts the words cut off too.
 
         A metric's references are ``Encoded.values`` of the objective's one target field (a label's id, a
-        float, the tags' ids of *all* words), and for ``vocabulary_logits`` each example's rows of ``"labels"``.
+        float, the tags' ids of *all* words), and for ``vocabulary_logits`` each example's rows of
+        ``"labels"``.
         """
         ...
 
@@ -141,9 +143,11 @@ class DecomposableMetric(Metric):
         """Return the metric of each row of summed statistics, (R,). Must accept any R >= 1."""
 
     def score(self, scored: Scored) -> float:
+        """Return the metric of the summed statistics."""
         return float(self.finalize(self.statistics(scored).sum(axis=0, keepdims=True))[0])
 
     def resample(self, scored: Scored, counts_RN: np.ndarray) -> np.ndarray:
+        """Return the scores, (R,), from one matrix product."""
         return self.finalize(counts_RN.astype(np.float64) @ self.statistics(scored))
 
 

@@ -1,0 +1,1 @@
+"""The shared encoder, its tokenizer, and the heads on top of it."""

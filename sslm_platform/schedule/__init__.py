@@ -1,0 +1,1 @@
+"""What is trained when: the step plan, the same on every rank."""

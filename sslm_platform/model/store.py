@@ -1,0 +1,70 @@
+"""The model folder: ``encoder/`` that ``transformers`` loads, ``heads/<name>/`` as safetensors and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from sslm_platform.errors import Problem, RunError
+from sslm_platform.files import write_json
+
+PREFIX = "backbone."
+
+
+class HeadInfo(BaseModel):
+    """What is needed to build a saved head again."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    options: dict[str, Any]
+    labels: tuple[str, ...]
+    tasks: tuple[str, ...]
+    distribution: str
+    version: str
+
+
+def save_model(
+    folder: Path,
+    backbone: Any,
+    tokenizer: Any,
+    encoder_state: Mapping[str, Tensor],
+    heads: Mapping[str, tuple[HeadInfo, Mapping[str, Tensor]]],
+) -> None:
+    """Write a whole model folder aside and rename it: a reader never sees a part."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    aside.mkdir(parents=True)
+    weights = {name.removeprefix(PREFIX): value for name, value in encoder_state.items()}
+    backbone.save_pretrained(aside / "encoder", state_dict=weights)
+    tokenizer.save_pretrained(aside / "encoder")
+    for name, (info, state) in heads.items():
+        head = aside / "heads" / name
+        head.mkdir(parents=True)
+        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, head / "head.safetensors")
+        write_json(head / "head.json", info.model_dump(mode="json"))
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.replace(old)
+    aside.replace(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_heads(folder: Path) -> dict[str, tuple[HeadInfo, dict[str, Tensor]]]:
+    """Read every head below a model folder."""
+    found = {}
+    for file in sorted((folder / "heads").glob("*/head.json")):
+        try:
+            info = HeadInfo.model_validate(json.loads(file.read_text(encoding="utf-8")))
+            found[file.parent.name] = (info, load_file(file.with_name("head.safetensors")))
+        except (OSError, ValueError, ValidationError) as error:
+            raise RunError(Problem(str(file), f"not a saved head: {error}")) from None
+    return found

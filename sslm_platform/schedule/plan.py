@@ -1,0 +1,141 @@
+"""The step plan: which examples of which feed make up each optimizer step.
+
+A plan is a pure function of the seed, the step and the feeds' positions; it never depends on the rank or the
+number of ranks, so that all ranks call the same modules in the same order, and a run can go on elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sslm_platform.interfaces import Sampler, SamplingState
+
+EpochBatches = Callable[[str, int], Sequence[np.ndarray]]
+"""(feed, epoch) -> the batches of that pass: every example once, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where a feed stands: the next batch of a pass over its examples."""
+
+    epoch: int = 0
+    batch: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One global micro-batch: rows of a feed's training split."""
+
+    feed: str
+    epoch: int
+    rows: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """The slots of one optimizer step, and where the feeds stand afterwards."""
+
+    step: int
+    slots: tuple[Slot, ...]
+    positions: Mapping[str, Position]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of slots of each feed in this step."""
+        return dict(Counter(slot.feed for slot in self.slots))
+
+
+class Planner:
+    """Draws step plans for a set of feeds.
+
+    Attributes:
+        sizes: training examples of each feed; a feed without examples is an error of the caller.
+    """
+
+    def __init__(
+        self,
+        sampler: Sampler,
+        sizes: Mapping[str, int],
+        batches: EpochBatches,
+        *,
+        seed: int,
+        slots_per_step: int,
+        num_steps: int,
+    ) -> None:
+        assert sizes
+        assert all(sizes.values())
+        self.sampler = sampler
+        self.sizes = dict(sizes)
+        self.batches = batches
+        self.seed = seed
+        self.slots_per_step = slots_per_step
+        self.num_steps = num_steps
+
+    def start(self) -> dict[str, Position]:
+        """Return the positions before the first step."""
+        return {feed: Position() for feed in self.sizes}
+
+    def shares(self, step: int) -> dict[str, float]:
+        """Return the sampler's probability of each feed at a step."""
+        feeds = tuple(self.sizes)
+        state = SamplingState(step, self.num_steps, feeds, tuple(self.sizes.values()))
+        probabilities = np.asarray(self.sampler.probabilities(state), dtype=np.float64)
+        return dict(zip(feeds, (probabilities / probabilities.sum()).tolist(), strict=True))
+
+    def plan(self, step: int, positions: Mapping[str, Position]) -> StepPlan:
+        """Return the plan of a step that starts with the feeds at ``positions``."""
+        shares = self.shares(step)
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, step]))
+        feeds = list(shares)
+        chosen = generator.choice(len(feeds), size=self.slots_per_step, p=list(shares.values()))
+        after = dict(positions)
+        slots = []
+        for index in chosen:
+            feed = feeds[index]
+            position = after[feed]
+            epoch_batches = self.batches(feed, position.epoch)
+            slots.append(Slot(feed, position.epoch, epoch_batches[position.batch]))
+            last = position.batch + 1 == len(epoch_batches)
+            after[feed] = (
+                Position(position.epoch + 1) if last else Position(position.epoch, position.batch + 1)
+            )
+        return StepPlan(step, tuple(slots), after)
+
+
+def steps_of_epochs(epochs: float, batches_per_pass: Sequence[int], slots_per_step: int) -> int:
+    """Return the steps that make ``epochs`` passes over all feeds together, at least one."""
+    return max(1, math.ceil(epochs * sum(batches_per_pass) / slots_per_step))
+
+
+def rank_rows(rows: np.ndarray, rank: int, world_size: int) -> np.ndarray:
+    """Return a rank's examples of a slot; neighbours in length go to different ranks, so that work is even."""
+    return rows[rank::world_size]
+
+
+def loss_factors(
+    plan: StepPlan,
+    tasks: Mapping[str, Sequence[str]],
+    weights: Mapping[str, float],
+    totals: Mapping[str, float],
+) -> dict[str, float]:
+    """Return each task's factor on a slot's *summed* loss.
+
+    The step's loss is ``sum_t (slots_t / slots) * w_t * (sum loss_t / sum weight_t)``: the sampler's shares act
+    through the slots, the balancer's through ``w_t``.
+
+    Args:
+        plan: the step's slots.
+        tasks: the tasks of each feed.
+        weights: the balancer's weight of each task.
+        totals: each task's weight (examples, tokens) summed over all slots and ranks of the step.
+    """
+    slots: Counter[str] = Counter(task for slot in plan.slots for task in tasks[slot.feed])
+    return {
+        task: count / len(plan.slots) * weights[task] / totals[task] if totals[task] > 0 else 0.0
+        for task, count in slots.items()
+    }

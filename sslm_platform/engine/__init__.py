@@ -1,0 +1,1 @@
+"""Engines: backward, step and state, in one process or sharded over many."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
@@ -41,17 +40,3 @@ class SharedEncoder(nn.Module):
             return hidden_BLD, None
         embedding_VD = self.backbone.get_input_embeddings().weight
         return hidden_BLD, linear(transform(hidden_BLD), embedding_VD)
-
-
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Split trainable parameters into decayed ones and biases and norms (one-dimensional), not decayed."""
-    trainable = [p for p in module.parameters() if p.requires_grad]
-    groups = (
-        {"params": [p for p in trainable if _rank(p) >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if _rank(p) < 2], "weight_decay": 0.0},
-    )
-    return [group for group in groups if group["params"]]
-
-
-def _rank(parameter: torch.nn.Parameter) -> int:
-    return len(getattr(parameter, "ds_shape", parameter.shape))

@@ -1,0 +1,102 @@
+"""What can be said of an engine's section before anything heavy is imported."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sslm_platform.errors import Problem, suggest
+from sslm_platform.spec.schema import EngineSpec
+
+# The platform sets these itself; the values say where.
+OWNED = {
+    "train_batch_size": "set schedule.tokens_per_batch",
+    "train_micro_batch_size_per_gpu": "set schedule.tokens_per_batch",
+    "gradient_accumulation_steps": "set schedule.slots_per_step",
+    "managed_gradient_accumulation": "set schedule.slots_per_step",
+    "optimizer": "set optimizer",
+    "scheduler": "set optimizer.warmup and optimizer.decay",
+    "gradient_clipping": "set optimizer.clip",
+    "zero_optimization.stage": "set engine.zero_stage",
+    "bf16.enabled": "set engine.precision: bf16",
+    "torch_autocast": "set engine.precision: bf16",
+    "seed": "set seed",
+    "zero_force_ds_cpu_optimizer": "set optimizer",
+    "zero_allow_untested_optimizer": "set optimizer",
+}
+
+# What would not compute the same numbers as the local engine, or could not be resumed.
+REFUSED = {
+    "fp16": "its loss scaling would reach the heads, which are outside, and its skipped steps would not;"
+    " set engine.precision: bf16",
+    "amp": "apex is not supported; set engine.precision: bf16",
+    "zero_optimization.compute_grad_norm": "the norm is needed: it is reported, and clipped by",
+    "zero_optimization.offload_optimizer": "offloading has not been shown to be exact here",
+    "zero_optimization.offload_param": "offloading has not been shown to be exact here",
+    "zero_optimization.zenflow": "it delays updates, so that losses would not be those of the local engine",
+    "zero_optimization.zero_quantized_weights": "quantized communication is not exact",
+    "zero_optimization.zero_quantized_nontrainable_weights": "quantized communication is not exact",
+    "zero_optimization.zero_quantized_gradients": "quantized communication is not exact",
+}
+
+# DeepSpeed ignores top-level keys that it does not know, so a typo would go unnoticed.
+ALLOWED = {
+    "zero_optimization",
+    "bf16",
+    "activation_checkpointing",
+    "comms_logger",
+    "communication_data_type",
+    "csv_monitor",
+    "data_types",
+    "dump_state",
+    "flops_profiler",
+    "gradient_predivide_factor",
+    "memory_breakdown",
+    "prescale_gradients",
+    "steps_per_print",
+    "tensorboard",
+    "wall_clock_breakdown",
+    "wandb",
+}
+
+
+def check_engine(spec: EngineSpec) -> list[Problem]:
+    """Return everything that is wrong with an engine's section."""
+    if spec.name != "deepspeed":
+        return []
+    return [*_installation(), *_combination(spec), *_config(spec.config)]
+
+
+def _installation() -> Iterator[Problem]:
+    if importlib.util.find_spec("deepspeed") is None:
+        yield Problem(
+            "engine.name",
+            "deepspeed is not installed: pip install sslm-platform[deepspeed], or set engine.name: local",
+        )
+
+
+def _combination(spec: EngineSpec) -> Iterator[Problem]:
+    if spec.precision == "bf16" and not spec.zero_stage:
+        yield Problem("engine.precision", "bf16 needs engine.zero_stage 1, 2 or 3, which keep fp32 masters")
+    section = spec.config.get("zero_optimization")
+    overlaps = isinstance(section, Mapping) and section.get("overlap_comm")
+    if overlaps and (spec.zero_stage or 0) < 2:
+        yield Problem("engine.config.zero_optimization.overlap_comm", "true needs engine.zero_stage 2 or 3")
+
+
+def _config(config: Mapping[str, Any]) -> Iterator[Problem]:
+    for key, value in config.items():
+        paths = [key]
+        if key in ("zero_optimization", "bf16"):
+            if not isinstance(value, Mapping):
+                yield Problem(f"engine.config.{key}", f"must be a mapping; got {value!r}")
+                continue
+            paths += [f"{key}.{inner}" for inner in value]
+        for path in paths:
+            if path in OWNED:
+                yield Problem(f"engine.config.{path}", f"the platform sets this; {OWNED[path]} instead")
+            elif path in REFUSED:
+                yield Problem(f"engine.config.{path}", f"refused: {REFUSED[path]}")
+        if key not in ALLOWED | OWNED.keys() | REFUSED.keys():
+            yield Problem(f"engine.config.{key}", f"unknown key{suggest(key, ALLOWED)}")

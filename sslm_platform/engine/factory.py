@@ -1,0 +1,68 @@
+"""From a spec's section to an engine."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+
+import torch
+from torch import nn
+
+from sslm_platform.engine.base import Engine
+from sslm_platform.engine.check import check_engine
+from sslm_platform.engine.threads import threads_per_rank
+from sslm_platform.errors import Problem, SpecError, raise_all
+from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
+
+logger = logging.getLogger(__name__)
+
+
+def make_engine(
+    spec: EngineSpec, optimizer: OptimizerSpec, encoder: nn.Module, heads: Mapping[str, nn.Module]
+) -> Engine:
+    """Build the engine of one run. It takes over the encoder and the heads: reach them through it.
+
+    Args:
+        spec: The section ``engine``.
+        optimizer: The section ``optimizer``.
+        encoder: Called as ``encoder(input_ids_BL, mask_BL, segment_BL, transform)``; returns hidden_BLD
+            and, with ``transform``, logits_NV, else None. Rank 0's weights count.
+        heads: Name to module. Rank 0's weights count.
+
+    Raises:
+        SpecError: the section asks for what cannot be done here.
+    """
+    raise_all(SpecError, check_engine(spec))
+    _set_threads(spec)
+    if spec.precision == "bf16" and not torch.cuda.is_available():
+        logger.warning("engine.precision: bf16 is far slower than fp32 on most CPUs")
+    if spec.name == "local":
+        return _local(spec, optimizer, encoder, heads)
+    from sslm_platform.engine.deepspeed import DeepSpeedEngine
+
+    return DeepSpeedEngine(spec, optimizer, encoder, heads)
+
+
+def _local(
+    spec: EngineSpec, optimizer: OptimizerSpec, encoder: nn.Module, heads: Mapping[str, nn.Module]
+) -> Engine:
+    num_processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if num_processes > 1:
+        raise SpecError(
+            Problem(
+                "engine.name",
+                f"local runs in one process, and there are {num_processes}; set engine.name: deepspeed",
+            )
+        )
+    from sslm_platform.engine.local import LocalEngine
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return LocalEngine(spec, optimizer, encoder, heads, device)
+
+
+def _set_threads(spec: EngineSpec) -> None:
+    ranks_on_host = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if spec.threads is None and "OMP_NUM_THREADS" in os.environ:
+        return  # torch has read it
+    torch.set_num_threads(threads_per_rank(ranks_on_host, spec.threads))

@@ -1,0 +1,99 @@
+"""The engine of one process, in plain torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sslm_platform.engine.base import TensorDict
+from sslm_platform.engine.part import Part, head_part
+from sslm_platform.engine.precision import Autocast
+from sslm_platform.engine.weights import check_names, load_module, module_state
+from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
+
+
+class LocalEngine:
+    """See :class:`~sslm_platform.engine.base.Engine`. In bf16, weights stay fp32 and products are bf16."""
+
+    rank = 0
+    world_size = 1
+
+    def __init__(
+        self,
+        spec: EngineSpec,
+        optimizer: OptimizerSpec,
+        encoder: nn.Module,
+        heads: Mapping[str, nn.Module],
+        device: torch.device,
+    ) -> None:
+        self.device = device
+        self._module = encoder.to(device)
+        self.heads: Mapping[str, nn.Module] = {name: head.to(device) for name, head in heads.items()}
+        self.encoder = Autocast(encoder) if spec.precision == "bf16" else encoder
+        self._encoder = Part("encoder", encoder, optimizer, optimizer.lr)
+        head_rate = optimizer.head_lr or optimizer.lr
+        self._heads = {
+            name: Part(head_part(name), head, optimizer, head_rate) for name, head in self.heads.items()
+        }
+
+    def start_step(self, num_backwards: int) -> None:
+        """Need nothing."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Accumulate gradients."""
+        loss.backward()
+
+    def step(self, active_heads: Collection[str], learning_rate: float) -> dict[str, float]:
+        """Clip and step the encoder and the active heads."""
+        parts = {"encoder": self._encoder} | {name: self._heads[name] for name in sorted(active_heads)}
+        norms = {name: part.clip() for name, part in parts.items()}
+        for part in parts.values():
+            part.step(learning_rate)
+        for part in (self._encoder, *self._heads.values()):
+            part.clear_gradients()
+        return norms
+
+    def all_reduce(self, tensor: Tensor) -> Tensor:
+        """Return a copy."""
+        return tensor.clone()
+
+    def all_gather_objects(self, value: Any) -> list[Any]:
+        """Return the value as JSON carries it."""
+        return [json.loads(json.dumps(value))]
+
+    def barrier(self) -> None:
+        """Wait for nobody."""
+
+    def encoder_state(self) -> TensorDict:
+        """Return the encoder's weights."""
+        return module_state(self._module)
+
+    def head_states(self) -> dict[str, TensorDict]:
+        """Return each head's weights."""
+        return {name: module_state(head) for name, head in self.heads.items()}
+
+    def load_weights(self, encoder: Mapping[str, Tensor], heads: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Write weights in place."""
+        check_names("heads", heads, self.heads)
+        load_module("encoder", self._module, encoder)
+        for name, head in self.heads.items():
+            load_module(f"head {name!r}", head, heads[name])
+
+    def optimizer_state(self) -> TensorDict:
+        """Return all parts' moments and step counts."""
+        state = self._encoder.optimizer_state()
+        for part in self._heads.values():
+            state |= part.optimizer_state()
+        return state
+
+    def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:
+        """Write all parts' moments and step counts."""
+        for part in (self._encoder, *self._heads.values()):
+            part.load_optimizer_state(state)
+
+    def close(self) -> None:
+        """Hold nothing that needs closing."""

@@ -1,0 +1,57 @@
+"""AdamW over a module's parameters, and the learning rate's course."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+
+from sslm_platform.spec.schema import OptimizerSpec
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Split trainable parameters into decayed ones and biases and norms (one-dimensional), not decayed."""
+    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = (
+        {"params": [p for p in trainable if p.dim() >= 2], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.dim() < 2], "weight_decay": 0.0},
+    )
+    return [group for group in groups if group["params"]]
+
+
+def make_adamw(module: nn.Module, spec: OptimizerSpec, peak_rate: float) -> torch.optim.AdamW:
+    """Build AdamW (Loshchilov & Hutter 2019) over a module that has something to train."""
+    return torch.optim.AdamW(
+        parameter_groups(module, spec.weight_decay),
+        lr=peak_rate,
+        betas=spec.betas,
+        eps=spec.eps,
+        fused=True,
+    )
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+def rate_factor(step: int, num_steps: int, spec: OptimizerSpec) -> float:
+    """Return the share of the peak rate in optimizer step ``step`` (from 0), in [0, 1].
+
+    The same course as ``transformers``' schedules with ``warmup_ratio``: the first step of a warm-up has
+    rate 0, the peak is reached after the warm-up, and the first step after the last one would have rate 0.
+    """
+    num_warmup = math.ceil(spec.warmup * num_steps)
+    if step < num_warmup:
+        return step / num_warmup
+    if spec.decay == "constant":
+        return 1.0
+    progress = min((step - num_warmup) / max(1, num_steps - num_warmup), 1.0)
+    if spec.decay == "linear":
+        return 1.0 - progress
+    return 0.5 * (1.0 + math.cos(math.pi * progress))

@@ -1,0 +1,130 @@
+"""A module with its own optimizer: what is clipped and stepped as one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sslm_platform.engine.base import TensorDict
+from sslm_platform.engine.optimizer import MOMENTS, make_adamw, set_rate
+from sslm_platform.errors import Problem, RunError
+from sslm_platform.spec.schema import OptimizerSpec
+
+
+class Part:
+    """The encoder, or one head, in plain torch. A frozen part steps without effect."""
+
+    def __init__(self, name: str, module: nn.Module, spec: OptimizerSpec, peak_rate: float) -> None:
+        self.name = name
+        self.module = module
+        self._peak_rate = peak_rate
+        self._max_norm = spec.clip
+        self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
+        self._optimizer = make_adamw(module, spec, peak_rate) if self.parameters else None
+
+    def fill_gradients(self) -> None:
+        """Give a gradient of zero to parameters without one, so that all engines treat them alike."""
+        for parameter in self.parameters.values():
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+
+    def clip(self) -> float:
+        """Clip to the part's largest norm; return the norm before that."""
+        self.fill_gradients()
+        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
+        total_norm = torch.nn.utils.get_total_norm(gradients)
+        norm = finite_norm(self.name, float(total_norm))
+        if self._max_norm is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self._max_norm, total_norm)
+        return norm
+
+    def step(self, learning_rate: float) -> None:
+        """Step with the gradients that are there."""
+        if self._optimizer is not None:
+            set_rate(self._optimizer, self._peak_rate * learning_rate)
+            self._optimizer.step()
+
+    def clear_gradients(self) -> None:
+        """Forget all gradients."""
+        for parameter in self.parameters.values():
+            parameter.grad = None
+
+    def optimizer_state(self) -> TensorDict:
+        """Return ``PART/step`` and ``PART/MOMENT/PARAMETER`` on the CPU; empty before the first step."""
+        state = self._optimizer.state if self._optimizer is not None else {}
+        if not state:
+            return {}
+        steps = next(iter(state.values()))["step"]
+        result = {step_key(self.name): steps.detach().cpu().clone()}
+        for name, parameter in self.parameters.items():
+            for moment in MOMENTS:
+                result[moment_key(self.name, moment, name)] = state[parameter][moment].detach().cpu().clone()
+        return result
+
+    def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
+        """Write this part's entries of a saved state; none means that it has not stepped yet."""
+        if self._optimizer is None:
+            return
+        self._optimizer.state.clear()
+        if step_key(self.name) not in saved:
+            return
+        for name, parameter in self.parameters.items():
+            self._optimizer.state[parameter] = self._entry(saved, name, parameter)
+
+    def _entry(self, saved: Mapping[str, Tensor], name: str, parameter: Tensor) -> dict[str, Any]:
+        moments = {
+            moment: read_moment(saved, self.name, moment, name, parameter.shape)
+            .to(parameter.device, parameter.dtype)
+            .clone()
+            for moment in MOMENTS
+        }
+        return {"step": saved[step_key(self.name)].to(parameter.device, torch.float32).clone(), **moments}
+
+
+def step_key(part: str) -> str:
+    """Return the key of a part's step count."""
+    return f"{part}/step"
+
+
+def moment_key(part: str, moment: str, parameter: str) -> str:
+    """Return the key of a parameter's moment."""
+    return f"{part}/{moment}/{parameter}"
+
+
+def head_part(name: str) -> str:
+    """Return the name of a head's part."""
+    return f"heads/{name}"
+
+
+def read_moment(
+    saved: Mapping[str, Tensor], part: str, moment: str, parameter: str, shape: torch.Size
+) -> Tensor:
+    """Return a saved moment, or raise when it is not there or belongs to another model."""
+    key = moment_key(part, moment, parameter)
+    if key not in saved:
+        raise RunError(Problem(f"optimizer state {key!r}", "missing; the state is of another model"))
+    if saved[key].shape != shape:
+        raise RunError(
+            Problem(
+                f"optimizer state {key!r}",
+                f"shape {tuple(saved[key].shape)}; this model's is {tuple(shape)}",
+            )
+        )
+    return saved[key]
+
+
+def finite_norm(part: str, norm: float) -> float:
+    """Return a gradient norm, or raise when it is infinite or not a number."""
+    if not math.isfinite(norm):
+        raise RunError(
+            Problem(
+                part,
+                f"the gradient's norm is {norm}: training has diverged; try a smaller optimizer.lr,"
+                " a longer optimizer.warmup or engine.precision: fp32",
+            )
+        )
+    return norm

@@ -1,0 +1,50 @@
+"""Weights as plain fp32 tensors on the CPU, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from sslm_platform.engine.base import TensorDict
+from sslm_platform.errors import Problem, RunError, suggest
+
+
+def to_host(tensor: Tensor) -> Tensor:
+    """Return a copy on the CPU; floats as fp32."""
+    kind = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to("cpu", kind, copy=True).contiguous()
+
+
+def module_state(module: nn.Module) -> TensorDict:
+    """Return a module's ``state_dict`` as copies on the CPU."""
+    return {name: to_host(tensor) for name, tensor in module.state_dict().items()}
+
+
+def load_module(where: str, module: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Write weights into a module in place."""
+    own = module.state_dict()
+    check_names(where, weights, own)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            check_shape(where, name, weights[name], tensor.shape)
+            tensor.copy_(weights[name])
+
+
+def check_names(where: str, given: Iterable[str], expected: Iterable[str]) -> None:
+    """Raise unless the two sets of names are equal."""
+    given, expected = set(given), set(expected)
+    problems = [Problem(where, f"missing {name!r}") for name in sorted(expected - given)] + [
+        Problem(where, f"unknown {name!r}{suggest(name, expected)}") for name in sorted(given - expected)
+    ]
+    if problems:
+        raise RunError(*problems)
+
+
+def check_shape(where: str, name: str, given: Tensor, expected: torch.Size) -> None:
+    """Raise unless a weight has the shape that the model wants."""
+    if given.shape != expected:
+        raise RunError(
+            Problem(f"{where}: {name}", f"shape {tuple(given.shape)}; this model's is {tuple(expected)}")
+        )

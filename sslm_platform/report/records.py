@@ -93,8 +93,8 @@ class CellRecord(_Record):
 class PlannedCell(_Record):
     """A cell that the spec asks for and, in order of preference, the cells that it is compared with.
 
-    ``baselines`` maps a baseline's name (``pretrained``, ``majority``, ``tfidf``, ``head``) to the baseline cell's id.
-    ``pretrained`` is the gain's baseline where it exists (probe and finetune).
+    ``baselines`` maps a baseline's name (``pretrained``, ``majority``, ``tfidf``, ``head``) to the baseline
+    cell's id. ``pretrained`` is the gain's baseline where it exists (probe and finetune).
     """
 
     id: str

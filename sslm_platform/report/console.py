@@ -1,0 +1,128 @@
+"""The report as terminal tables, legible without colour and in 80 columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sslm_platform.report.findings import caveats, find
+from sslm_platform.report.matrix import Cell, Matrix, Relation
+from sslm_platform.report.numbers import Scale, scale_for, scale_of, short_names
+from sslm_platform.report.run import Run
+from sslm_platform.report.tables import caption
+from sslm_platform.report.views import Family, families, summary
+
+CELL_WIDTH = 14
+LEGEND = (
+    "* interval excludes 0   = trained on the target alone   ~ target among the sources   "
+    "[low,high] 95 % interval"
+)
+
+
+def print_run(run: Run, console: Console) -> None:
+    """Print findings, matrices, means, the joint model's scores and what a reader must know."""
+    shown = families(run.plan, run.cells)
+    for finding in find(shown):
+        console.print(Text.assemble((finding.title, "bold"), ". ", finding.text), soft_wrap=False)
+        for word, lines in (("helps", finding.gains), ("harms", finding.harms)):
+            for line in lines:
+                console.print(Text(f"  {word}: {line}", style="blue" if word == "helps" else "dark_orange"))
+        console.print()
+    for family in shown:
+        for matrix in (family.scores, *family.gains[:1]):
+            for title, table in _matrix_tables(matrix, family, console.width):
+                _print_table(console, title, table)
+        _print_table(console, f"{family.task}: means, {family.protocol}", _summary_table(family))
+    if shown:
+        console.print(Text(LEGEND, style="dim"))
+    if run.scores:
+        _print_table(console, "Joint model on test", _score_table(run))
+    for note in caveats(shown, run.record.notes):
+        console.print(Text(f"Note: {note}", style="dim"))
+
+
+def _print_table(console: Console, title: str, table: Table) -> None:
+    console.print(Text(title, style="bold"))
+    console.print(table)
+    console.print()
+
+
+def _matrix_tables(matrix: Matrix, family: Family, width: int) -> Iterator[tuple[str, Table]]:
+    rows, cols = short_names(matrix.rows), short_names(matrix.cols)
+    scale, is_gain = scale_of(matrix.all_cells), matrix.value == "gain"
+    label_width = min(max(len(name) for name in (*rows.values(), "source")) + 3, 24)
+    per_table = max(1, (width - label_width - 2) // (CELL_WIDTH + 2))
+    for start in range(0, len(matrix.cols), per_table):
+        part = matrix.cols[start : start + per_table]
+        more = f" (targets {start + 1}-{start + len(part)} of {len(matrix.cols)})"
+        title = f"{family.task}: {caption(matrix)}" + (more if len(part) < len(matrix.cols) else "")
+        table = _table("source", [cols[col] for col in part])
+        for row in matrix.rows:
+            table.add_row(rows[row], *(_cell_text(matrix.cells[row, col], scale, is_gain) for col in part))
+        if not is_gain:
+            _add_floor(table, family, part, scale)
+        yield title, table
+
+
+def _table(first: str, headers: Sequence[str]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    table.add_column(first)
+    for header in headers:
+        table.add_column(header, justify="right", overflow="fold", min_width=9)
+    return table
+
+
+def _add_floor(table: Table, family: Family, cols: Sequence[str], scale: Scale) -> None:
+    for name, floor in family.floor.items():
+        cells = (floor.cells.get(("", col)) for col in cols)
+        table.add_row(
+            Text(name, style="dim"),
+            *(_cell_text(cell, scale, False) if cell else Text("-") for cell in cells),
+        )
+
+
+def _cell_text(cell: Cell, scale: Scale, is_gain: bool) -> Text:
+    if cell.estimate is None:
+        return Text(cell.state.value, style="dim italic")
+    decided = is_gain and cell.estimate.excludes_zero
+    color = "blue" if cell.estimate.value > 0 else "dark_orange"
+    style = (f"bold {color}" if decided else "dim") if is_gain else ""
+    mark = {Relation.SAME: "=", Relation.INCLUDES: "~", Relation.APART: ""}[cell.relation]
+    value = f"{mark} {scale.text(cell.estimate.value, signed=is_gain)}{'*' if decided else ''}".strip()
+    return Text.assemble(
+        (value, style), ("\n" + scale.interval(cell.estimate, signed=is_gain).replace(" ", ""), "dim")
+    )
+
+
+def _summary_table(family: Family) -> Table:
+    scale = scale_of(family.scores.all_cells)
+    headers = ["method", "cells", "mean", "gain over it, mean"]
+    table = _table("relation", headers)
+    for row in summary(family):
+        gain = row.gain.estimate if row.gain else None
+        table.add_row(
+            row.relation.value,
+            row.name,
+            f"{row.score.count} of {row.score.planned}",
+            scale.text(row.score.estimate.value),
+            f"{scale.text(gain.value, signed=True)} {scale.interval(gain, signed=True)}" if gain else "",
+        )
+    return table
+
+
+def _score_table(run: Run) -> Table:
+    table = _table("task", ["metric", "score", "majority", "examples"])
+    for score in run.scores:
+        value, floor = score.scores[score.metric], score.majority.get(score.metric)
+        scale = scale_for([value.value, floor.value if floor else 0.0], score.best)
+        table.add_row(
+            score.task,
+            score.metric.replace("_", " ") + scale.unit,
+            f"{scale.text(value.value)} [{scale.text(value.low)}, {scale.text(value.high)}]",
+            scale.text(floor.value) if floor else "-",
+            f"{score.num_test:,}",
+        )
+    return table

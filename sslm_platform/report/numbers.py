@@ -1,0 +1,86 @@
+"""Numbers and names as a reader sees them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sslm_platform.report.matrix import Cell, Matrix
+from sslm_platform.statistics import Estimate
+
+NO_SOURCE = "no source"
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How a metric is printed: ``factor`` times the value, with ``digits`` decimals."""
+
+    factor: float
+    digits: int
+
+    def text(self, value: float, *, signed: bool = False) -> str:
+        """Print a value; what rounds to zero has no sign."""
+        shown = round(self.factor * value, self.digits) + 0.0
+        return f"{shown:{'+' if signed and shown else ''}.{self.digits}f}"
+
+    def interval(self, estimate: Estimate, *, signed: bool = False) -> str:
+        """Print ``[low, high]``, or ``no interval``."""
+        if estimate.low is None or estimate.high is None:
+            return "no interval"
+        low, high = (self.text(bound, signed=signed) for bound in (estimate.low, estimate.high))
+        return f"[{low}, {high}]"
+
+    @property
+    def unit(self) -> str:
+        """What to put after a metric's name."""
+        return " × 100" if self.factor == 100 else ""
+
+
+def scale_for(values: Iterable[float], best: float) -> Scale:
+    """Choose: percent for metrics that are best at 1 and lie within -1..1, else about three digits."""
+    sizes = [abs(value) for value in values if math.isfinite(value) and value]
+    if best == 1.0 and max(sizes, default=0.0) <= 1.0:
+        return Scale(100, 1)
+    return Scale(1, min(2, max(0, 2 - math.floor(math.log10(min(sizes))))))
+
+
+def scale_of(cells: Sequence[Cell]) -> Scale:
+    """The scale that fits all cells of a matrix."""
+    done = [cell for cell in cells if cell.estimate is not None]
+    values = [cell.estimate.value for cell in done if cell.estimate]
+    return scale_for(values, done[0].best if done else 1.0)
+
+
+def metric_name(matrix: Matrix) -> str:
+    """The metrics of a matrix's cells with their direction, as in ``macro f1 × 100``."""
+    done = [cell for cell in matrix.all_cells if cell.metric]
+    scale = scale_of(matrix.all_cells)
+    names = dict.fromkeys(
+        cell.metric.replace("_", " ") + scale.unit + ("" if cell.higher_is_better else " (lower is better)")
+        for cell in done
+    )
+    return ", ".join(names) or "no value yet"
+
+
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Map ``task@domain`` to ``domain`` where all have one task; other names stay; empty is ``no source``."""
+    parts = [name.partition("@") for name in names]
+    one_task = all(at for _, at, _ in parts) and len({task for task, _, _ in parts}) == 1
+    short = {name: part[2] if one_task else name for name, part in zip(names, parts, strict=True)}
+    return {name: text or NO_SOURCE for name, text in short.items()}
+
+
+def count(number: int, what: str) -> str:
+    """``1 cell``, ``2 cells``."""
+    return f"{number:,} {what}" + ("" if number == 1 else "s")
+
+
+def duration(seconds: float) -> str:
+    """``8.1 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

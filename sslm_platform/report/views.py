@@ -1,0 +1,129 @@
+"""What a report shows by default: for each protocol and kind of target, scores and gains."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sslm_platform.report.matrix import Cell, Matrix, Mean, Relation, build_matrix, mean_over
+from sslm_platform.report.records import CellKey, CellRecord, TransferPlan
+from sslm_platform.statistics import Estimate
+
+PREFERENCE = ("pretrained", "head", "tfidf", "majority")
+
+BASELINE_MEANING = {
+    "pretrained": "the pretrained encoder, not trained on the source",
+    "head": "a head trained on the source over the frozen pretrained encoder",
+    "tfidf": "TF-IDF and logistic regression, no encoder",
+    "majority": "the constant predictor",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One protocol on all targets of one task name.
+
+    ``gains`` holds a matrix for each baseline in the plan, the preferred first. ``floor`` holds a one-row
+    matrix for each baseline that does not depend on the source.
+    """
+
+    protocol: str
+    task: str
+    scores: Matrix
+    gains: tuple[Matrix, ...]
+    floor: Mapping[str, Matrix]
+
+    @property
+    def slug(self) -> str:
+        """A name for files and anchors."""
+        return re.sub(r"[^\w.-]+", "-", f"{self.protocol}--{self.task}").lower()
+
+    @property
+    def matrices(self) -> tuple[tuple[str, Matrix], ...]:
+        """Every matrix with its short name: ``score``, ``gain-over-pretrained``."""
+        return (("score", self.scores), *((f"gain-over-{gain.baseline}", gain) for gain in self.gains))
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryRow:
+    """Mean score of the protocol or of one baseline, over cells of one relation, and the mean gain."""
+
+    name: str
+    relation: Relation
+    score: Mean
+    gain: Mean | None
+
+
+def families(plan: TransferPlan, cells: Mapping[str, CellRecord]) -> tuple[Family, ...]:
+    """Return the families that the spec asked for, in the order of the plan."""
+    asked = dict.fromkeys(
+        (planned.key.protocol, plan.tasks[planned.key.target].name)
+        for planned in plan.cells
+        if not planned.is_baseline
+    )
+    return tuple(_family(plan, cells, protocol, task) for protocol, task in asked)
+
+
+def _family(plan: TransferPlan, cells: Mapping[str, CellRecord], protocol: str, task: str) -> Family:
+    own = [c for c in plan.cells if c.key.protocol == protocol and plan.tasks[c.key.target].name == task]
+    ids: dict[str, set[str]] = defaultdict(set)
+    for planned in own:
+        for name, id_ in planned.baselines.items():
+            ids[name].add(id_)
+    names = sorted(ids, key=lambda name: (PREFERENCE.index(name) if name in PREFERENCE else 99, name))
+
+    def of_task(key: CellKey) -> bool:
+        return plan.tasks[key.target].name == task
+
+    def matrix_of(baseline: str) -> Matrix | None:
+        found = [c for c in plan.cells if c.id in ids[baseline] and not c.key.source]
+        part = plan.model_copy(update={"cells": tuple(found)})
+        return build_matrix(part, cells, protocol=found[0].key.protocol) if found else None
+
+    floor = {name: matrix_of(name) for name in names}
+    return Family(
+        protocol=protocol,
+        task=task,
+        scores=build_matrix(plan, cells, protocol=protocol, where=of_task),
+        gains=tuple(
+            build_matrix(plan, cells, protocol=protocol, where=of_task, value="gain", baseline=name)
+            for name in names
+        ),
+        floor={name: matrix for name, matrix in floor.items() if matrix is not None},
+    )
+
+
+def summary(family: Family) -> tuple[SummaryRow, ...]:
+    """Mean scores and gains by relation of source and target, of the protocol and then of each baseline."""
+    return tuple(
+        row
+        for relation in Relation
+        for row in (_protocol_row(family, relation), *_baseline_rows(family, relation))
+        if row
+    )
+
+
+def _protocol_row(family: Family, relation: Relation) -> SummaryRow | None:
+    score = mean_over(family.scores, lambda cell: cell.relation is relation)
+    return SummaryRow(family.protocol, relation, score, None) if score else None
+
+
+def _baseline_rows(family: Family, relation: Relation) -> list[SummaryRow]:
+    rows = []
+    for gain in family.gains:
+        cells = [c for c in family.scores.all_cells if c.relation is relation and _compared(c, gain.baseline)]
+        if cells:
+            mean = float(np.mean([cell.baselines[gain.baseline] for cell in cells]))
+            score = Mean(estimate=Estimate(mean), count=len(cells), planned=len(cells))
+            rows.append(
+                SummaryRow(gain.baseline, relation, score, mean_over(gain, lambda c: c.relation is relation))
+            )
+    return rows
+
+
+def _compared(cell: Cell, baseline: str) -> bool:
+    return cell.estimate is not None and baseline in cell.baselines

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import math
+import re
 import traceback
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -13,7 +15,7 @@ import pluggy
 
 from sslm_platform import hookspecs
 from sslm_platform.errors import PluginError, Problem, suggest
-from sslm_platform.registry import Registry, Table
+from sslm_platform.registry import NameCollisionError, Registry, Table
 from sslm_platform.types import (
     BalancerDef,
     Definition,
@@ -21,6 +23,7 @@ from sslm_platform.types import (
     MetricDef,
     ObjectiveDef,
     Options,
+    OutputKind,
     Provenance,
     SamplerDef,
 )
@@ -59,12 +62,11 @@ class Host:
         try:
             return table.get(name)
         except PluginError as error:
-            failed = "".join(
-                f"; plugin {f.provenance.plugin!r} ({f.provenance.distribution}"
-                f" {f.provenance.version}) failed to load: {f.reason}"
-                for f in self.failures
-            )
-            raise PluginError(f"{error}{failed}") from None
+            raise PluginError(f"{error}{self.failures_note()}") from None
+
+    def failures_note(self) -> str:
+        """Return what to add to an error about a missing name: the plugins that may have defined it."""
+        return "".join(f"; {_describe(f.provenance)} failed to load: {f.reason}" for f in self.failures)
 
 
 @lru_cache(maxsize=1)
@@ -77,19 +79,20 @@ def load_plugins(distributions: Iterable[importlib.metadata.Distribution]) -> Ho
     """Load every entry point of the group; a plugin that fails is recorded, not raised.
 
     Raises:
-        PluginError: two plugins or two definitions have one name.
+        NameCollisionError: two plugins or two definitions have one name.
     """
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
     result = Host(manager)
     found: dict[str, Provenance] = {}
-    for entry, provenance in sorted(_entry_points(distributions), key=lambda pair: pair[0].name):
+    for entry, provenance in sorted(_entry_points(distributions), key=_by_name):
         if entry.name in found:
-            raise PluginError(
+            first = found[entry.name]
+            raise NameCollisionError(
                 Problem(
                     f"plugin {entry.name!r}",
-                    f"defined by both {found[entry.name].distribution} and"
-                    f" {provenance.distribution}; uninstall one of them",
+                    f"defined by both {first.distribution} {first.version} and"
+                    f" {provenance.distribution} {provenance.version}; uninstall one of them",
                 )
             )
         found[entry.name] = provenance
@@ -98,44 +101,52 @@ def load_plugins(distributions: Iterable[importlib.metadata.Distribution]) -> Ho
     return result
 
 
+def _by_name(found: tuple[importlib.metadata.EntryPoint, Provenance]) -> tuple[str, str]:
+    return found[0].name, found[1].distribution
+
+
 def _entry_points(
     distributions: Iterable[importlib.metadata.Distribution],
 ) -> Iterable[tuple[importlib.metadata.EntryPoint, Provenance]]:
     seen: set[str] = set()
     for distribution in distributions:
-        name = distribution.metadata["Name"]
-        if name is None or name in seen:  # the first on sys.path wins, as in import
+        entries = [entry for entry in distribution.entry_points if entry.group == GROUP]
+        if not entries:  # the name is in another file, and most distributions are none of ours
             continue
-        seen.add(name)
-        for entry in distribution.entry_points:
-            if entry.group == GROUP:
-                yield entry, Provenance(entry.name, name, distribution.version)
+        name = distribution.metadata["Name"]
+        normalized = re.sub(r"[-_.]+", "-", name).lower()
+        if normalized in seen:  # the first on sys.path wins, as in import
+            continue
+        seen.add(normalized)
+        for entry in entries:
+            yield entry, Provenance(entry.name, name, distribution.version)
 
 
 def _load(result: Host, entry: importlib.metadata.EntryPoint, provenance: Provenance) -> None:
     try:
-        plugin = entry.load()
-    except Exception as error:  # whatever a stranger's import raises must not stop the others
-        reason = f"{type(error).__name__}: {error}"
+        register(result, entry.load(), provenance)
+    except NameCollisionError:
+        raise
+    except (Exception, SystemExit) as error:  # whatever a stranger's code raises must not stop the others
+        reason = str(error) if isinstance(error, PluginError) else _name_and_text(error)
         result.failures.append(Failure(provenance, reason, traceback.format_exc()))
-        return
-    try:
-        register(result, plugin, provenance)
-    except PluginError as error:
-        if "defined by both" in str(error):
-            raise
-        result.failures.append(Failure(provenance, str(error), traceback.format_exc()))
 
 
 def register(result: Host, plugin: object, provenance: Provenance) -> None:
-    """Register one plugin object and its definitions, or raise and leave nothing of it behind."""
-    if result.manager.is_blocked(provenance.plugin):
-        return
-    result.manager.register(plugin, provenance.plugin)
+    """Register one plugin object and its definitions, or raise and leave nothing of it behind.
+
+    Raises:
+        PluginError: the plugin breaks a rule.
+        NameCollisionError: a definition of that kind and name is already there.
+    """
+    _check_names(plugin, provenance)
     try:
-        _check_hooks(result.manager, plugin, provenance)
-        definitions = list(_definitions(result.manager, plugin, provenance))
-        for table_name, definition in definitions:
+        result.manager.register(plugin, provenance.plugin)
+    except (ValueError, pluggy.PluginValidationError) as error:
+        raise PluginError(Problem(_describe(provenance), " ".join(str(error).split()))) from error
+    try:
+        _check_marks(result.manager, plugin, provenance)
+        for table_name, definition in list(_definitions(plugin, provenance)):
             getattr(result.registry, table_name).add(definition, provenance)
     except Exception:
         result.manager.unregister(plugin)
@@ -143,45 +154,60 @@ def register(result: Host, plugin: object, provenance: Provenance) -> None:
     result.loaded.append(provenance)
 
 
-def _check_hooks(manager: pluggy.PluginManager, plugin: object, provenance: Provenance) -> None:
-    where = f"plugin {provenance.plugin!r} ({provenance.distribution} {provenance.version})"
-    known = [name for name in vars(hookspecs) if name.startswith("sslm_")]
+def _hook_names(plugin: object) -> list[str]:
+    return [n for n in dir(plugin) if n.startswith("sslm_") and callable(getattr(plugin, n))]
+
+
+KNOWN_HOOKS = tuple(_hook_names(hookspecs))
+
+
+def _check_names(plugin: object, provenance: Provenance) -> None:
+    names = _hook_names(plugin)
+    for name in names:
+        if name not in KNOWN_HOOKS:
+            raise PluginError(
+                Problem(_describe(provenance), f"unknown hook {name!r}{suggest(name, KNOWN_HOOKS)}")
+            )
+    if not names:
+        raise PluginError(
+            Problem(_describe(provenance), "implements no hook; expected one of " + ", ".join(KNOWN_HOOKS))
+        )
+
+
+def _check_marks(manager: pluggy.PluginManager, plugin: object, provenance: Provenance) -> None:
     marked = {caller.name for caller in manager.get_hookcallers(plugin) or []}
-    for name in dir(plugin):
-        if name.startswith("sslm_") and callable(getattr(plugin, name)):
-            if name not in known:
-                raise PluginError(Problem(where, f"unknown hook {name!r}{suggest(name, known)}"))
-            if name not in marked:
-                raise PluginError(Problem(where, f"{name} is not marked: decorate it with @hookimpl"))
-    if not marked:
-        raise PluginError(Problem(where, "implements no hook; expected one of " + ", ".join(known)))
-    try:
+    for name in _hook_names(plugin):
+        if name not in marked:
+            raise PluginError(
+                Problem(_describe(provenance), f"{name} is not marked: decorate it with @hookimpl")
+            )
+    try:  # a marked function of another name has no specification
         manager.check_pending()
     except pluggy.PluginValidationError as error:
-        raise PluginError(Problem(where, str(error))) from error
+        raise PluginError(Problem(_describe(provenance), str(error))) from error
 
 
-def _definitions(
-    manager: pluggy.PluginManager, plugin: object, provenance: Provenance
-) -> Iterable[tuple[str, Definition]]:
+def _definitions(plugin: object, provenance: Provenance) -> Iterable[tuple[str, Definition]]:
     for hook, (table, kind) in _REGISTRATION.items():
-        where = f"{hook} of plugin {provenance.plugin!r} ({provenance.distribution})"
         implementation = getattr(plugin, hook, None)
         if implementation is None:
             continue
-        try:
-            returned = implementation()
-            items = list(returned)
-        except Exception as error:
+        where = f"{hook} of {_describe(provenance)}"
+        returned = implementation()
+        if not isinstance(returned, Iterable):
             raise PluginError(
-                Problem(where, f"must return an iterable of {kind.__name__}; got {_kind_of(error)}")
-            ) from error
-        for item in items:
+                Problem(where, f"must return an iterable of {kind.__name__}; got {type(returned).__name__}")
+            )
+        for item in returned:
             _check_definition(where, item, kind)
             yield table, item
 
 
-def _kind_of(error: Exception) -> str:
+def _describe(provenance: Provenance) -> str:
+    return f"plugin {provenance.plugin!r} ({provenance.distribution} {provenance.version})"
+
+
+def _name_and_text(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
@@ -195,3 +221,27 @@ def _check_definition(where: str, item: object, kind: type[Any]) -> None:
         raise PluginError(Problem(where, f"{name}.build is not callable"))
     if not (isinstance(item.options, type) and issubclass(item.options, Options)):
         raise PluginError(Problem(where, f"{name}.options must be a subclass of Options"))
+    wrong = _wrong_kinds(item)
+    if wrong:
+        raise PluginError(Problem(where, f"{name}.{wrong}"))
+
+
+def _wrong_kinds(definition: object) -> str:
+    """Return what is wrong with a definition's kinds of output, or nothing."""
+    match definition:
+        case ObjectiveDef(needs=needs) if not _are_kinds(needs):
+            return "needs must map OutputKind to fields"
+        case HeadDef(emits=emits) if not isinstance(emits, OutputKind):
+            return f"emits must be an OutputKind; got {emits!r}"
+        case HeadDef(emits=emits, tied=True) if emits is not OutputKind.VOCABULARY_LOGITS:
+            return "tied goes with emits=OutputKind.VOCABULARY_LOGITS"
+        case MetricDef(accepts=accepts) if not _are_kinds(accepts):
+            return "accepts must be a set of OutputKind"
+        case MetricDef(best=best) if not math.isfinite(best):
+            return f"best must be finite; got {best}"
+    return ""
+
+
+def _are_kinds(kinds: Iterable[object]) -> bool:
+    found = list(kinds)
+    return bool(found) and all(isinstance(kind, OutputKind) for kind in found)

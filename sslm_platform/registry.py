@@ -20,6 +20,10 @@ from sslm_platform.types import (
 D = TypeVar("D", bound=Definition)
 
 
+class NameCollisionError(PluginError):
+    """Two plugins, or two definitions of one kind, have one name: no order of loading may decide."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry(Generic[D]):
     """A definition and the plugin it came from."""
@@ -42,7 +46,7 @@ class Table(Generic[D]):
             raise PluginError(f"{self.kind} {definition.name!r}: the registry is frozen")
         known = self._entries.get(definition.name)
         if known is not None:
-            raise PluginError(
+            raise NameCollisionError(
                 Problem(
                     f"{self.kind} {definition.name!r}",
                     f"defined by both {known.provenance.distribution} {known.provenance.version}"

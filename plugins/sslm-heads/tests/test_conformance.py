@@ -1,0 +1,27 @@
+import pytest
+
+from sslm_platform.plugins import host
+from sslm_platform.testing import checks_of, parametrize_with_checks
+
+VARIANTS = [
+    {"pooling": pooling, "hidden_layer": hidden}
+    for pooling in ("mean", "cls", "max")
+    for hidden in (False, True)
+]
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=lambda o: "-".join(str(v) for v in o.values()))
+@pytest.mark.parametrize("name", ["sequence_classifier", "sequence_regressor"])
+def test_sequence_heads(name, options):
+    for check in checks_of(host().registry.heads.get(name).definition, options):
+        check()
+
+
+@parametrize_with_checks("token_classifier")
+def test_token_classifier(check):
+    check()
+
+
+@parametrize_with_checks("lm")
+def test_lm(check):
+    check()

@@ -1,0 +1,26 @@
+from sslm_platform.testing import parametrize_with_checks
+
+
+@parametrize_with_checks("cross_entropy")
+def test_cross_entropy(check):
+    check()
+
+
+@parametrize_with_checks("cross_entropy", options={"label_smoothing": 0.1})
+def test_smoothed_cross_entropy(check):
+    check()
+
+
+@parametrize_with_checks("mse", kind="objective")
+def test_mse(check):
+    check()
+
+
+@parametrize_with_checks("mlm")
+def test_mlm(check):
+    check()
+
+
+@parametrize_with_checks("mlm", options={"mask_prob": 1.0, "replace_prob": 0.0, "random_prob": 1.0})
+def test_all_random_mlm(check):
+    check()

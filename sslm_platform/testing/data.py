@@ -1,0 +1,170 @@
+"""Small synthetic examples, states, outputs and scores, all from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sslm_platform.interfaces import Encoded, Scored, Targets, TaskBatch
+from sslm_platform.types import Field, FieldKind, OutputKind, Vocabulary
+
+VOCABULARY = Vocabulary(size=40, pad_id=0, mask_id=4, special_ids=frozenset(range(5)))
+CLS_ID, SEP_ID = 2, 3
+LABELS = ("negative", "neutral", "positive")
+TAGS = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
+HIDDEN_SIZE = 8
+ROW_KINDS = frozenset({OutputKind.TOKEN_LOGITS, OutputKind.VOCABULARY_LOGITS})
+
+
+def labels_of(kind: OutputKind) -> tuple[str, ...]:
+    """Return the label names that go with a kind of output."""
+    if kind is OutputKind.TOKEN_LOGITS:
+        return TAGS
+    return LABELS if kind is OutputKind.SEQUENCE_LOGITS else ()
+
+
+def width_of(kind: OutputKind) -> int | None:
+    """Return the outputs' last dimension, None where they have only one."""
+    if kind is OutputKind.SEQUENCE_VALUES:
+        return None
+    return VOCABULARY.size if kind is OutputKind.VOCABULARY_LOGITS else len(labels_of(kind))
+
+
+def make_examples(needs: Mapping[str, Field], num: int = 6, seed: int = 0) -> list[Encoded]:
+    """Make examples of 1 to 9 words that have every field, ``[CLS]`` and ``[SEP]`` around them.
+
+    With ``tokens``, words have one or two tokens and the second example's last word is cut off.
+    """
+    rng = np.random.default_rng(seed)
+    return [_example(needs, rng, int(rng.integers(1, 10)), cut=i == 1) for i in range(num)]
+
+
+def make_empty_example(needs: Mapping[str, Field]) -> Encoded:
+    """Make an example of special tokens alone: its words, if any, were all cut off."""
+    example = _example(needs, np.random.default_rng(1), 2, cut=False)
+    starts_W = None if example.word_start_W is None else np.full(2, -1)
+    return Encoded(
+        np.array([CLS_ID, SEP_ID]), np.array([True, True]), example.values, np.array([0, 0]), starts_W
+    )
+
+
+def make_generators(num: int, seed: int = 0) -> list[np.random.Generator]:
+    """Make the generators of examples 0 to ``num`` - 1."""
+    return [np.random.default_rng((seed, key)) for key in range(num)]
+
+
+def make_hidden(examples: Sequence[Encoded], padding: int = 0, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Return hidden_BLD and mask_BL; an example's states depend on its length and place only.
+
+    Padding holds other values than zero, so that whoever reads it is found out.
+    """
+    lengths = [len(example.input_ids_L) for example in examples]
+    hidden_BLD = torch.full((len(examples), max(lengths) + padding, HIDDEN_SIZE), 7.0 + padding)
+    mask_BL = torch.zeros(hidden_BLD.shape[:2], dtype=torch.int64)
+    for row, length in enumerate(lengths):
+        generator = torch.Generator().manual_seed(1000 * seed + row)
+        hidden_BLD[row, :length] = torch.randn(length, HIDDEN_SIZE, generator=generator)
+        mask_BL[row, :length] = 1
+    return hidden_BLD, mask_BL
+
+
+def make_outputs(kind: OutputKind, targets: Targets, keys: Sequence[int]) -> Tensor:
+    """Make outputs whose rows depend on the example's key and the position, never on the batch."""
+    width = width_of(kind)
+    shape = () if width is None else (width,)
+    if kind in ROW_KINDS:
+        places = zip(targets["example"].tolist(), targets["position"].tolist(), strict=True)
+        rows = [(keys[example], position) for example, position in places]
+    else:
+        rows = [(key, 0) for key in keys]
+    drawn = [np.random.default_rng((9, *row)).normal(size=shape) for row in rows]
+    return torch.tensor(np.array(drawn).reshape(len(rows), *shape), dtype=torch.float32)
+
+
+def make_targets(kind: OutputKind, examples: Sequence[Encoded]) -> TaskBatch:
+    """Make the targets that a head of this kind may count on, without any objective."""
+    if kind not in ROW_KINDS:
+        dtype = torch.float32 if kind is OutputKind.SEQUENCE_VALUES else torch.int64
+        return TaskBatch({"labels": torch.zeros(len(examples), dtype=dtype)}, torch.ones(len(examples)))
+    rows = [(i, *row) for i, e in enumerate(examples) for row in _target_rows(kind, e)]
+    table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 4)
+    targets = dict(zip(("example", "position", "word", "labels"), table.unbind(dim=1), strict=True))
+    words = [0 if e.word_start_W is None else len(e.word_start_W) for e in examples]
+    weight_B = torch.bincount(targets["example"], minlength=len(examples)).float()
+    return TaskBatch({**targets, "num_words": torch.tensor(words)}, weight_B)
+
+
+def head_needs(kind: OutputKind) -> Mapping[str, Field]:
+    """Return the input fields of examples for a head of this kind."""
+    if kind is OutputKind.TOKEN_LOGITS:
+        return {"tokens": Field(FieldKind.TOKENS), "tags": Field(FieldKind.TAGS)}
+    return {"text": Field(FieldKind.TEXT)}
+
+
+def make_scored(kind: OutputKind, num: int = 40, seed: int = 0, accuracy: float = 0.7) -> Scored:
+    """Make predictions that are right about ``accuracy`` of the time (values: that far from noise).
+
+    Losses are 0 where ``accuracy`` is 1 and grow as it falls.
+    """
+    rng = np.random.default_rng(seed)
+    references = [_reference(kind, rng) for _ in range(num)]
+    predictions = [_prediction(kind, reference, accuracy, rng) for reference in references]
+    sizes_N = np.array([float(np.size(reference)) for reference in references])
+    return Scored(predictions, references, sizes_N * rng.uniform(0.5, 1.5, num) * 4 * (1 - accuracy), sizes_N)
+
+
+def _example(needs: Mapping[str, Field], rng: np.random.Generator, num_words: int, cut: bool) -> Encoded:
+    kinds = {field.kind for field in needs.values()}
+    pieces = rng.integers(1, 3, num_words) if FieldKind.TOKENS in kinds else np.ones(num_words, np.int64)
+    starts_W = 1 + np.cumsum(pieces) - pieces
+    length = int(pieces.sum())
+    if cut:
+        length = int(pieces[:-1].sum())
+        starts_W[-1] = -1
+    text = rng.integers(len(VOCABULARY.special_ids), VOCABULARY.size, length)
+    return Encoded(
+        np.concatenate([[CLS_ID], text, [SEP_ID]]),
+        np.array([True, *[False] * length, True]),
+        {name: _value(f.kind, rng, num_words) for name, f in needs.items() if not f.kind.is_input},
+        np.zeros(length + 2, np.int64),
+        starts_W if FieldKind.TOKENS in kinds else None,
+    )
+
+
+def _value(kind: FieldKind, rng: np.random.Generator, num_words: int) -> object:
+    if kind is FieldKind.LABEL:
+        return int(rng.integers(len(LABELS)))
+    if kind is FieldKind.VALUE:
+        return float(rng.normal())
+    return rng.integers(len(TAGS), size=num_words)
+
+
+def _target_rows(kind: OutputKind, example: Encoded) -> list[tuple[int, int, int]]:
+    if kind is OutputKind.TOKEN_LOGITS:
+        assert example.word_start_W is not None
+        starts = [(int(start), word) for word, start in enumerate(example.word_start_W) if start >= 0]
+        return [(start, word, 0) for start, word in starts]
+    text = np.flatnonzero(~example.special_L)[::2]
+    return [(int(position), 0, int(example.input_ids_L[position])) for position in text]
+
+
+def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
+    if kind is OutputKind.SEQUENCE_LOGITS:
+        return int(rng.integers(len(LABELS)))
+    if kind is OutputKind.SEQUENCE_VALUES:
+        return float(rng.normal())
+    ids = len(TAGS) if kind is OutputKind.TOKEN_LOGITS else VOCABULARY.size
+    return rng.integers(ids, size=rng.integers(1, 8))
+
+
+def _prediction(kind: OutputKind, reference: Any, accuracy: float, rng: np.random.Generator) -> Any:
+    if kind is OutputKind.SEQUENCE_VALUES:
+        return float(accuracy * np.asarray(reference) + (1 - accuracy) * rng.normal())
+    ids = len(labels_of(kind)) or VOCABULARY.size
+    wrong = (np.asarray(reference) + rng.integers(1, ids, np.shape(reference))) % ids
+    mixed = np.where(rng.random(np.shape(reference)) < accuracy, reference, wrong)
+    return int(mixed) if kind is OutputKind.SEQUENCE_LOGITS else mixed

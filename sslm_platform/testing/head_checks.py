@@ -1,0 +1,176 @@
+"""Checks of heads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from sslm_platform.interfaces import Encoded, Targets
+from sslm_platform.testing import data
+from sslm_platform.testing.cases import Case
+from sslm_platform.types import HeadContext, HeadDef, OutputKind
+
+HeadCase = Case[HeadDef]
+
+
+def build(case: HeadCase, seed: int = 0) -> Any:
+    """Build the head of a case, its weights drawn from ``seed``."""
+    context = HeadContext(data.HIDDEN_SIZE, data.VOCABULARY.size, data.labels_of(case.kind))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        head = case.definition.build(case.parsed_options(), context)
+    assert isinstance(head, nn.Module), f"a head is a torch.nn.Module; got {type(head).__name__}"
+    return head
+
+
+def examples_of(case: HeadCase, num: int = 5) -> list[Encoded]:
+    """Make examples for a head of this kind."""
+    return data.make_examples(data.head_needs(case.kind), num)
+
+
+def run(case: HeadCase, head: Any, hidden_BLD: Tensor, mask_BL: Tensor, targets: Targets) -> Tensor:
+    """Call the head as the platform does; a tied one with a fixed embedding matrix."""
+    features = head.features(hidden_BLD, mask_BL, targets)
+    if not case.definition.tied:
+        return head(features)
+    generator = torch.Generator().manual_seed(5)
+    embedding_VD = torch.randn(data.VOCABULARY.size, data.HIDDEN_SIZE, generator=generator)
+    return head(head.transform(features) @ embedding_VD.T)
+
+
+def outputs_of(case: HeadCase, head: Any, examples: Sequence[Encoded], padding: int = 0) -> Tensor:
+    """Return the outputs of examples, whose states come from their places in the batch."""
+    hidden_BLD, mask_BL = data.make_hidden(examples, padding)
+    return run(case, head, hidden_BLD, mask_BL, data.make_targets(case.kind, examples).targets)
+
+
+def check_features_have_no_parameters(case: HeadCase) -> None:
+    """Features are the same whatever the weights, so that probes may cache them."""
+    examples = examples_of(case)
+    hidden_BLD, mask_BL = data.make_hidden(examples)
+    targets = data.make_targets(case.kind, examples).targets
+    rows = [build(case, seed).train().features(hidden_BLD, mask_BL, targets) for seed in (0, 1)]
+    assert not rows[0].requires_grad, "features() uses parameters; move them to forward()"
+    assert torch.equal(rows[0], rows[1]), "features() depends on weights or chance; move that to forward()"
+    num_rows = len(targets["labels"])
+    expected = f"features are {tuple(rows[0].shape)}, not ({num_rows}, width)"
+    assert rows[0].ndim == 2, expected
+    assert len(rows[0]) == num_rows, expected
+
+
+def check_output_shape(case: HeadCase) -> None:
+    """Outputs have the shape of the kind that the definition emits, and are finite."""
+    examples = examples_of(case)
+    outputs = outputs_of(case, build(case).eval(), examples)
+    num_rows = len(data.make_targets(case.kind, examples).targets["labels"])
+    width = data.width_of(case.kind)
+    expected = (num_rows,) if width is None else (num_rows, width)
+    assert tuple(outputs.shape) == expected, f"{case.kind} are {expected}; got {tuple(outputs.shape)}"
+    assert torch.isfinite(outputs).all(), "outputs are not finite"
+
+
+def check_padding_is_not_read(case: HeadCase) -> None:
+    """More padding, with other values in it, changes nothing."""
+    examples, head = examples_of(case), build(case).eval()
+    assert torch.allclose(
+        outputs_of(case, head, examples), outputs_of(case, head, examples, padding=3), atol=1e-6
+    ), "outputs depend on padding: use mask_BL"
+
+
+def check_batch_is_not_read(case: HeadCase) -> None:
+    """The first examples' outputs are the same without the others."""
+    examples, head = examples_of(case), build(case).eval()
+    whole, part = outputs_of(case, head, examples), outputs_of(case, head, examples[:2])
+    assert torch.allclose(whole[: len(part)], part, atol=1e-6), "outputs depend on the rest of the batch"
+
+
+def check_every_parameter_learns(case: HeadCase) -> None:
+    """A gradient reaches every parameter, and the states."""
+    examples, head = examples_of(case), build(case).eval()
+    hidden_BLD, mask_BL = data.make_hidden(examples)
+    hidden_BLD.requires_grad_()
+    outputs = run(case, head, hidden_BLD, mask_BL, data.make_targets(case.kind, examples).targets)
+    generator = torch.Generator().manual_seed(3)
+    (outputs * torch.randn(outputs.shape, generator=generator)).sum().backward()
+    for name, parameter in head.named_parameters():
+        assert _learns(parameter), f"{name} gets no gradient"
+    assert _learns(hidden_BLD), "the encoder gets no gradient"
+
+
+def _learns(tensor: Tensor) -> bool:
+    return tensor.grad is not None and bool(tensor.grad.abs().sum() > 0)
+
+
+def check_eval_is_deterministic(case: HeadCase) -> None:
+    """In eval mode the same states give the same outputs."""
+    examples, head = examples_of(case), build(case).eval()
+    first, second = outputs_of(case, head, examples), outputs_of(case, head, examples)
+    assert torch.equal(first, second), "outputs change from call to call in eval mode"
+
+
+def check_state_dict_round_trip(case: HeadCase) -> None:
+    """A new head with the saved state gives the same outputs: the state dict is all there is."""
+    examples, trained = examples_of(case), build(case, seed=1).eval()
+    restored = build(case, seed=2).eval()
+    restored.load_state_dict(load(save({k: v.contiguous() for k, v in trained.state_dict().items()})))
+    assert torch.equal(outputs_of(case, trained, examples), outputs_of(case, restored, examples)), (
+        "a restored head gives other outputs: keep all state in parameters and buffers"
+    )
+
+
+def check_predictions(case: HeadCase) -> None:
+    """There is one prediction for each example, in the form that the kind names."""
+    examples, head = examples_of(case), build(case).eval()
+    targets = data.make_targets(case.kind, examples).targets
+    with torch.no_grad():
+        predictions = head.predict(outputs_of(case, head, examples), targets, len(examples))
+    assert len(predictions) == len(examples), f"{len(predictions)} predictions of {len(examples)} examples"
+    sizes = torch.bincount(targets["example"]).tolist() if "example" in targets else []
+    for i, prediction in enumerate(predictions):
+        if case.kind is OutputKind.SEQUENCE_LOGITS:
+            assert type(prediction) is int, f"a prediction is an int; got {type(prediction).__name__}"
+            assert 0 <= prediction < len(data.LABELS), f"{prediction} is no label's id"
+        elif case.kind is OutputKind.SEQUENCE_VALUES:
+            assert type(prediction) is float, f"a prediction is a float; got {type(prediction).__name__}"
+        else:
+            words = case.kind is OutputKind.TOKEN_LOGITS
+            _check_ids(prediction, int(targets["num_words"][i]) if words else sizes[i])
+
+
+def _check_ids(prediction: Any, size: int) -> None:
+    assert isinstance(prediction, np.ndarray), f"expected an array; got {type(prediction).__name__}"
+    assert np.issubdtype(prediction.dtype, np.integer), f"expected ids; got {prediction.dtype}"
+    assert prediction.shape == (size,), f"expected ({size},), words cut off included; got {prediction.shape}"
+
+
+def check_no_targets(case: HeadCase) -> None:
+    """A batch whose only example has no target gives no rows, and a prediction without content."""
+    examples = [data.make_empty_example(data.head_needs(case.kind))]
+    head = build(case).eval()
+    outputs = outputs_of(case, head, examples)
+    width = data.width_of(case.kind)
+    assert tuple(outputs.shape) == (0, width), f"expected (0, {width}); got {tuple(outputs.shape)}"
+    targets = data.make_targets(case.kind, examples).targets
+    assert len(head.predict(outputs, targets, 1)) == 1, "an example without targets has a prediction too"
+
+
+ANY_HEAD = (
+    check_features_have_no_parameters,
+    check_output_shape,
+    check_padding_is_not_read,
+    check_batch_is_not_read,
+    check_every_parameter_learns,
+    check_eval_is_deterministic,
+    check_state_dict_round_trip,
+    check_predictions,
+)
+
+
+def head_checks(case: HeadCase) -> tuple[Any, ...]:
+    """Return the checks that apply to a case."""
+    return (*ANY_HEAD, check_no_targets) if case.kind in data.ROW_KINDS else ANY_HEAD

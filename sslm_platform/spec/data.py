@@ -37,7 +37,9 @@ class ConllFormat(_Section):
     """One token a line, an empty line after each sentence; each column becomes a list per sentence."""
 
     name: Literal["conll"]
-    columns: list[str] = Field(default=["tokens", "tags"], min_length=2)
+    columns: list[str] = Field(
+        default=["tokens", "tags"], min_length=2, description="Name of each column; `_` leaves one out."
+    )
     separator: str | None = Field(default=None, description="Default: any whitespace.")
     comment: str | None = Field(default=None, description="Lines that start with it are left out.")
     encoding: str = "utf-8"
@@ -56,6 +58,7 @@ class TaggedXmlFormat(_Section):
 
     name: Literal["tagged_xml"]
     item: str = Field(description="Element name of one example, say `AddressString`.")
+    encoding: str = "utf-8"
 
 
 Format = Annotated[
@@ -73,7 +76,8 @@ class ArchiveData(_Section):
     package: str = Field(pattern=r"^[\w.-]+==[\w.!+]+$", description="`name==version`.")
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     member: str | list[str] = Field(
-        description="Path inside the archive; `!` opens an archive inside it. Several are joined."
+        description="Path inside the archive; `!` opens an archive inside it; the last part may be a glob. "
+        "Several are joined."
     )
     format: Format
 
@@ -83,7 +87,8 @@ class FileData(_Section):
 
     source: Literal["files"]
     path: str | list[str] | dict[SplitName, str | list[str]] = Field(
-        description="File, glob or list of them; or one for each split (then `split: {by: given}`)."
+        description="File, glob or list of them (`.gz` is opened); or one for each split "
+        "(then `split: {by: given}`)."
     )
     format: Format
 
@@ -108,7 +113,10 @@ class DocstringData(_Section):
     """
 
     source: Literal["docstrings"]
-    packages: list[str] = Field(min_length=1, description="Import names of installed packages.")
+    packages: list[str] = Field(
+        min_length=1,
+        description="Import names of installed packages, or of packages inside them (`numpy.linalg`).",
+    )
     min_words: int = Field(default=8, ge=1, description="Shorter texts are left out.")
 
 
@@ -127,7 +135,9 @@ class SplitSpec(_Section):
 
     by: Literal["hash", "given"]
     group: str | GroupSpec | None = Field(
-        default=None, description="Column of the group; default: a row's whole content."
+        default=None,
+        description="Column of the group; default: the text that the tasks read, without regard to case and "
+        "spacing, so that duplicates stay in one split.",
     )
     train: float = Field(default=0.7, gt=0, lt=1)
     dev: float = Field(default=0.1, gt=0, lt=1)

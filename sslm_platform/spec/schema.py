@@ -179,6 +179,12 @@ class EngineSpec(Section):
         return self
 
 
+class CheckpointSpec(Section):
+    """When a training is saved, so that a killed one continues."""
+
+    every: int = Field(default=200, ge=1, description="Steps between checkpoints.")
+
+
 class EvaluationSpec(Section):
     """When the dev splits are scored, and what is kept."""
 
@@ -260,4 +266,5 @@ class RunSpec(Section):
     optimizer: OptimizerSpec = OptimizerSpec()
     engine: EngineSpec = EngineSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
+    checkpoint: CheckpointSpec = CheckpointSpec()
     transfer: list[TransferSpec] = Field(default_factory=list)

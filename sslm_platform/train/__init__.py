@@ -1,0 +1,1 @@
+"""Joint training: the loop, selection on dev splits, checkpoints, and the run folder."""

@@ -1,0 +1,65 @@
+"""What any model must beat: the constant predictor, and TF-IDF with logistic regression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sslm_platform.data.feeds import FeedSplit
+from sslm_platform.evaluate import EVALUATION_SEED, Batch, TaskModel, make_batch, score_feed
+from sslm_platform.interfaces import Scored
+from sslm_platform.types import OutputKind
+
+
+def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) -> Scored:
+    """Score constant outputs: the training split's log frequencies of labels, or its mean value.
+
+    Its prediction is the most frequent label (tag, token); its loss is the entropy that a model which ignores
+    the input can reach. Frequencies are add-one smoothed.
+    """
+    name = model.task.identity
+    models = {name: model}
+    constant = _constant(model, make_batch(train, np.arange(len(train)), models, pad_id, EVALUATION_SEED, 0))
+
+    def outputs(batch: Batch) -> dict[str, Tensor]:
+        rows = len(batch.tasks[name].targets["labels"])
+        return {name: constant.expand(rows, *constant.shape)}
+
+    return score_feed(outputs, split, models, pad_id)[name]
+
+
+def _constant(model: TaskModel, batch: Batch) -> Tensor:
+    labels = batch.tasks[model.task.identity].targets["labels"]
+    if model.task.head.definition.emits is OutputKind.SEQUENCE_VALUES:
+        return labels.float().mean()
+    counts = torch.bincount(labels, minlength=model.width).float()
+    return torch.log((counts + 1) / (counts.sum() + model.width))
+
+
+def tfidf(
+    train: tuple[Sequence[str], Sequence[str]], texts: Sequence[str], labels: tuple[str, ...]
+) -> list[int]:
+    """Fit TF-IDF + logistic regression on (texts, labels) and predict label ids.
+
+    Words and word pairs; one to three characters where the text has no spaces between words, as in Chinese.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    unit: dict[str, Any] = {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
+    if _without_spaces(train[0]):
+        unit = {"analyzer": "char", "ngram_range": (1, 3)}
+    if len(set(train[1])) == 1:
+        return [labels.index(train[1][0])] * len(texts)
+    pipeline = make_pipeline(TfidfVectorizer(sublinear_tf=True, **unit), LogisticRegression(max_iter=1000))
+    pipeline.fit(train[0], train[1])
+    return [labels.index(str(label)) for label in pipeline.predict(texts)]
+
+
+def _without_spaces(texts: Sequence[str]) -> bool:
+    return float(np.median([len(text) / (1 + len(text.split())) for text in texts])) > 12

@@ -1,0 +1,176 @@
+"""Everything that a run reads: its streams' rows, tokenizer, label sets and feeds, each read once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sslm_platform.data.check import check_stream, unknown_rate
+from sslm_platform.data.feeds import Feed, build_feed
+from sslm_platform.data.fields import TaskRows, label_names, read_task
+from sslm_platform.data.load import StreamRows, load_stream
+from sslm_platform.errors import DataError, Problem, SslmError, raise_all
+from sslm_platform.model.backbone import load_tokenizer, vocabulary_of
+from sslm_platform.report.records import TaskInfo
+from sslm_platform.spec.resolved import FeedPlan, ResolvedRun, Task, feeds_of
+from sslm_platform.types import FieldKind
+
+log = logging.getLogger(__name__)
+
+
+class Corpus:
+    """The data of a run.
+
+    Raises:
+        DataError: on construction, with every problem of every stream.
+    """
+
+    def __init__(self, run: ResolvedRun, cache: Path) -> None:
+        self.run = run
+        self.cache = cache
+        self.warnings: list[str] = []
+        self.rows: dict[str, StreamRows] = {}
+        self.task_rows: dict[str, TaskRows] = {}
+        self._feeds: dict[tuple[Any, ...], Feed] = {}
+        self._read()
+        self.tokenizer = load_tokenizer(run.spec.encoder, self._training_texts())
+        self.vocabulary = vocabulary_of(self.tokenizer)
+
+    def labels(self, tasks: Iterable[Task]) -> tuple[str, ...]:
+        """Return the labels of a head that these tasks share, from their training splits."""
+        tasks = list(tasks)
+        if not tasks[0].head.definition.emits.has_labels:
+            return ()
+        return label_names([self.task_rows[task.identity] for task in tasks], tasks[0].needs)
+
+    def feeds(self, tasks: Sequence[Task], seed: int) -> dict[str, Feed]:
+        """Return the feeds of some of the run's tasks; ``seed`` draws the training subsample."""
+        return {plan.name: self._feed(plan, seed) for plan in feeds_of(tasks)}
+
+    def task_feed(self, task: Task, seed: int) -> Feed:
+        """Return the feed of one task alone."""
+        return next(iter(self.feeds([task], seed).values()))
+
+    def task_info(self, task: Task, seed: int) -> TaskInfo:
+        """Return what records say of a task."""
+        splits = self.task_feed(task, seed).splits
+        available = self.task_rows[task.identity].splits
+        return TaskInfo(
+            identity=task.identity,
+            name=task.spec.name,
+            domain=task.stream.domain,
+            stream=task.stream.name,
+            tags=dict(task.stream.tags),
+            num_train=len(splits["train"]),
+            num_dev=len(splits["dev"]),
+            num_test=len(splits["test"]),
+            num_available=sum(len(split.rows) for split in available.values()),
+        )
+
+    def fingerprint(self, task: Task) -> dict[str, Any]:
+        """Return what identifies a task's examples in a content hash."""
+        return {
+            "rows": self.rows[task.stream.name].fingerprint,
+            "limit": task.stream.limit.model_dump(mode="json"),
+            "fields": task.spec.model_dump(mode="json", include={"fields"})["fields"],
+        }
+
+    def digest(self) -> str:
+        """Return one digest over all streams' rows."""
+        content = {name: rows.fingerprint for name, rows in sorted(self.rows.items())}
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+    def check_unknown(self) -> None:
+        """Refuse a tokenizer that turns much of a feed into unknown tokens.
+
+        Raises:
+            DataError: naming each stream and its rate.
+        """
+        limit = self.run.spec.encoder.max_unknown
+        problems = []
+        for plan in self.run.feeds:
+            rate = unknown_rate(self._feed(plan, self.run.spec.seed), self.tokenizer)
+            if rate > limit:
+                problems.append(
+                    Problem(
+                        plan.tasks[0].where,
+                        f"the tokenizer turns {rate:.0%} of the tokens into unknown ones (limit {limit:.0%});"
+                        " take an encoder for this language, train a tokenizer, or raise encoder.max_unknown",
+                    )
+                )
+            elif rate > limit / 4:
+                self.warnings.append(f"{plan.name}: {rate:.1%} of the tokens are unknown to the tokenizer")
+        raise_all(DataError, problems)
+
+    def _feed(self, plan: FeedPlan, seed: int) -> Feed:
+        tasks = {task.identity: self.task_rows[task.identity] for task in plan.tasks}
+        seed = seed if plan.stream.limit.train is not None else 0  # without a limit nothing is drawn
+        key = (plan.stream.name, *tasks, seed)
+        if key not in self._feeds:
+            self._feeds[key] = build_feed(
+                self.rows[plan.stream.name],
+                tasks,
+                plan.name,
+                self.tokenizer,
+                max_length=self.run.spec.encoder.max_length,
+                limit=plan.stream.limit,
+                seed=seed,
+                cache=self.cache,
+            )
+        return self._feeds[key]
+
+    def _read(self) -> None:
+        problems: list[Problem] = []
+        by_stream: dict[str, list[Task]] = {}
+        for task in self.run.tasks.values():
+            by_stream.setdefault(task.stream.name, []).append(task)
+        for index, stream in enumerate(self.run.spec.streams):
+            where = self.run.loaded.where("streams", index)
+            base = self.run.loaded.stream_origins[index][0].parent
+            try:
+                rows = load_stream(stream, base=base, cache=self.cache, where=where)
+                for task in by_stream[stream.name]:
+                    self.task_rows[task.identity] = read_task(rows, task.spec, task.needs, task.where)
+            except SslmError as error:
+                problems.extend(error.problems)
+                continue
+            self.rows[stream.name] = rows
+            read = {task.identity: self.task_rows[task.identity] for task in by_stream[stream.name]}
+            findings = check_stream(
+                rows, {i: (self.run.tasks[i].needs, r, self.run.tasks[i].where) for i, r in read.items()}
+            )
+            problems.extend(findings.problems)
+            self.warnings.extend(str(warning) for warning in findings.warnings)
+        raise_all(DataError, problems)
+
+    def _training_texts(self) -> Iterable[str]:
+        """Every training text once, for a tokenizer that is trained on them."""
+        seen: set[tuple[str, ...]] = set()
+        for task in self.run.tasks.values():
+            names = [name for name, _ in task.input_columns]
+            if (task.stream.name, *names) in seen:
+                continue
+            seen.add((task.stream.name, *names))
+            split = self.task_rows[task.identity].splits["train"]
+            for name in names:
+                joined = task.needs[name].kind is FieldKind.TOKENS
+                for value in split.fields[name]:
+                    yield " ".join(value) if joined else value
+
+
+def target_field(task: Task) -> str | None:
+    """Return the task's one field that is not an input, or None (self-supervised)."""
+    names = [name for name in task.spec.fields if not task.needs[name].kind.is_input]
+    return names[0] if names else None
+
+
+def group_by_head(tasks: Mapping[str, Task]) -> dict[str, list[Task]]:
+    """Return the tasks of each head."""
+    groups: dict[str, list[Task]] = {}
+    for task in tasks.values():
+        groups.setdefault(task.head_key, []).append(task)
+    return groups

@@ -1,0 +1,244 @@
+"""Scores of a model on a split: predictions of every task of a feed, then metrics with intervals."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sslm_platform.corpus import target_field
+from sslm_platform.data.batching import collate_inputs, example_generator
+from sslm_platform.data.feeds import FeedSplit
+from sslm_platform.interfaces import Encoded, Metric, Objective, Scored, TaskBatch, rows_by_example
+from sslm_platform.model.multitask import Encode, TaskHead, task_outputs
+from sslm_platform.report.records import MetricValue
+from sslm_platform.spec.resolved import Task
+from sslm_platform.statistics import NUM_RESAMPLES, percentile_interval, resample_counts
+from sslm_platform.types import MetricContext, OutputKind
+
+EVALUATION_SEED = 0  # masks of dev and test examples are the same in every evaluation of every run
+TOKENS_PER_BATCH = 4096
+
+Gather = Callable[[Any], list[Any]]
+Outputs = Callable[["Batch"], Mapping[str, Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskModel:
+    """A task with what evaluating it takes."""
+
+    task: Task
+    objective: Objective
+    head: TaskHead
+    labels: tuple[str, ...]
+    width: int  # of the head's outputs: labels, or the vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One batch of a split, collated for each of its tasks."""
+
+    rows: np.ndarray
+    inputs: dict[str, Tensor | None]
+    tasks: dict[str, TaskBatch]
+    examples: dict[str, list[Encoded]]
+
+
+def make_batch(
+    split: FeedSplit,
+    rows: np.ndarray,
+    models: Mapping[str, TaskModel],
+    pad_id: int,
+    seed: int,
+    epoch: int,
+    device: torch.device | None = None,
+) -> Batch:
+    """Collate rows of a split for tasks that share their input; noise is keyed by (seed, epoch, example)."""
+    generators = [example_generator(seed, epoch, int(split.keys_N[row])) for row in rows]
+    examples = {t: split.encoded(t, rows.tolist(), m.labels) for t, m in models.items()}
+    batches = {t: m.objective.collate(examples[t], generators) for t, m in models.items()}
+    changed = next((b.input_ids for b in batches.values() if b.input_ids is not None), None)
+    inputs = collate_inputs(next(iter(examples.values())), changed, pad_id)
+    tensors = {
+        "input_ids_BL": inputs.input_ids_BL,
+        "mask_BL": inputs.mask_BL,
+        "segment_BL": inputs.segment_BL,
+    }
+    if device is not None and device.type != "cpu":
+        tensors = {k: None if v is None else v.to(device, non_blocking=True) for k, v in tensors.items()}
+        batches = {t: _to(batch, device) for t, batch in batches.items()}
+    return Batch(rows, tensors, batches, examples)
+
+
+def _to(batch: TaskBatch, device: torch.device) -> TaskBatch:
+    targets = {name: value.to(device, non_blocking=True) for name, value in batch.targets.items()}
+    return TaskBatch(targets, batch.weight_B.to(device, non_blocking=True), batch.input_ids)
+
+
+def evaluation_batches(lengths_N: np.ndarray, tokens: int = TOKENS_PER_BATCH) -> list[np.ndarray]:
+    """Cut a split, sorted by length, into batches of at most ``tokens`` padded tokens, longest first."""
+    order = np.argsort(-lengths_N, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        size = max(1, tokens // int(lengths_N[order[start]]))
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def outputs_of(encode: Encode, models: Mapping[str, TaskModel]) -> Outputs:
+    """Return the function from a batch to the model's outputs."""
+    heads = {task: model.head for task, model in models.items()}
+
+    def run(batch: Batch) -> dict[str, Tensor]:
+        return task_outputs(encode, heads, batch.inputs, {t: b.targets for t, b in batch.tasks.items()})
+
+    return run
+
+
+def score_feed(
+    outputs: Outputs,
+    split: FeedSplit,
+    models: Mapping[str, TaskModel],
+    pad_id: int,
+    *,
+    device: torch.device | None = None,
+    rank: int = 0,
+    world_size: int = 1,
+    gather: Gather | None = None,
+) -> dict[str, Scored]:
+    """Score a feed's split; every rank calls ``outputs`` equally often.
+
+    Returns:
+        Each task's predictions, references and losses in the order of the split, on all ranks.
+    """
+    batches = evaluation_batches(split.lengths_N)
+    mine = batches[rank::world_size]
+    parts: dict[str, list[_Part]] = {task: [] for task in models}
+    with torch.no_grad():
+        for index in range(-(-len(batches) // world_size)):
+            padding = index >= len(mine)
+            rows = batches[0] if padding else mine[index]
+            batch = make_batch(split, rows, models, pad_id, EVALUATION_SEED, 0, device)
+            result = outputs(batch)
+            if not padding:
+                for task, model in models.items():
+                    parts[task].append(_part(model, batch, result[task]))
+    return {task: _join(parts[task], len(split), gather) for task in models}
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    rows: np.ndarray
+    scored: Scored
+
+
+def _part(model: TaskModel, batch: Batch, outputs: Tensor) -> _Part:
+    identity = model.task.identity
+    return _Part(batch.rows, score_outputs(model, batch.tasks[identity], batch.examples[identity], outputs))
+
+
+def score_outputs(model: TaskModel, batch: TaskBatch, examples: Sequence[Encoded], outputs: Tensor) -> Scored:
+    """Return predictions, references and losses of one batch's outputs."""
+    predictions = model.head.module.predict(outputs, batch.targets, len(examples))
+    losses_B = model.objective.losses(outputs, batch.targets, len(examples))
+    return Scored(
+        list(predictions),
+        _references(model.task, batch, examples),
+        losses_B.detach().double().cpu().numpy(),
+        batch.weight_B.double().cpu().numpy(),
+    )
+
+
+def _references(task: Task, batch: TaskBatch, examples: Sequence[Encoded]) -> list[Any]:
+    if task.head.definition.emits is OutputKind.VOCABULARY_LOGITS:
+        labels_N, example_N = (batch.targets[name].cpu().numpy() for name in ("labels", "example"))
+        return rows_by_example(labels_N, example_N, len(examples))
+    field = target_field(task)
+    return [example.values[field] if field else None for example in examples]
+
+
+def _join(parts: Sequence[_Part], num_rows: int, gather: Gather | None) -> Scored:
+    """Put the parts of all ranks together, in the order of the split."""
+    if gather is not None:
+        parts = [part for rank in gather([_to_json(p) for p in parts]) for part in map(_from_json, rank)]
+    predictions: list[Any] = [None] * num_rows
+    references: list[Any] = [None] * num_rows
+    losses_N, weights_N = np.zeros(num_rows), np.zeros(num_rows)
+    for part in parts:
+        losses_N[part.rows] = part.scored.losses_N
+        weights_N[part.rows] = part.scored.weights_N
+        for row, prediction, reference in zip(
+            part.rows, part.scored.predictions, part.scored.references, strict=True
+        ):
+            predictions[row], references[row] = prediction, reference
+    return Scored(predictions, references, losses_N, weights_N)
+
+
+def _to_json(part: _Part) -> dict[str, Any]:
+    s = part.scored
+    return {
+        "rows": part.rows.tolist(),
+        "predictions": [_plain(p) for p in s.predictions],
+        "references": [_plain(r) for r in s.references],
+        "losses": s.losses_N.tolist(),
+        "weights": s.weights_N.tolist(),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _from_json(content: Mapping[str, Any]) -> _Part:
+    def restore(values: Iterable[Any]) -> list[Any]:
+        return [np.asarray(v, dtype=np.int64) if isinstance(v, list) else v for v in values]
+
+    scored = Scored(
+        restore(content["predictions"]),
+        restore(content["references"]),
+        np.asarray(content["losses"], dtype=np.float64),
+        np.asarray(content["weights"], dtype=np.float64),
+    )
+    return _Part(np.asarray(content["rows"], dtype=np.int64), scored)
+
+
+def build_metrics(task: Task, labels: tuple[str, ...]) -> dict[str, Metric]:
+    """Build a task's metrics."""
+    context = MetricContext(task.head.definition.emits, labels)
+    return {name: bound.build(context) for name, bound in task.metrics.items()}
+
+
+def score_metrics(task: Task, scored: Scored, labels: tuple[str, ...]) -> dict[str, float]:
+    """Return each of the task's metrics."""
+    return {name: float(m.score(scored)) for name, m in build_metrics(task, labels).items()}
+
+
+def score_intervals(
+    task: Task, scored: Scored, labels: tuple[str, ...]
+) -> tuple[dict[str, MetricValue], tuple[float, ...]]:
+    """Return each metric with its 95 % bootstrap interval, and the primary metric's resamples.
+
+    The resamples' multiplicities depend on the task and its number of examples only: two models' resamples of
+    one task are paired.
+    """
+    counts_RN = resample_counts(len(scored), NUM_RESAMPLES, zlib.crc32(task.identity.encode()))
+    values, primary = {}, np.empty(0)
+    for name, metric in build_metrics(task, labels).items():
+        resamples_R = metric.resample(scored, counts_RN)
+        low, high = percentile_interval(resamples_R)
+        values[name] = MetricValue(value=float(metric.score(scored)), low=low, high=high)
+        if name == task.primary_name:
+            primary = resamples_R
+    return values, tuple(round(float(value), 6) for value in primary)
+
+
+def normalized_gain(task: Task, score: float, baseline: float) -> float:
+    """Return the share of the way from a baseline's score to a perfect one; 1 is perfect, 0 the baseline."""
+    best = task.primary.definition.best
+    return (score - baseline) / (best - baseline) if best != baseline else 0.0

@@ -1,0 +1,139 @@
+"""The run folder: where everything of a run is, and the facts in ``run.json``."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sslm_platform.corpus import Corpus
+from sslm_platform.errors import Problem, RunError
+from sslm_platform.files import write_text
+from sslm_platform.plugins import host
+from sslm_platform.report.records import RunRecord, read_record, write_record
+from sslm_platform.spec.load import dump_spec
+from sslm_platform.spec.resolved import ResolvedRun
+
+PACKAGES = ("torch", "transformers", "datasets", "deepspeed", "numpy", "scikit-learn", "seqeval")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Paths below one run's folder."""
+
+    root: Path
+
+    @property
+    def record(self) -> Path:
+        """Facts of the run."""
+        return self.root / "run.json"
+
+    @property
+    def spec(self) -> Path:
+        """The spec as resolved: one file, absolute paths."""
+        return self.root / "spec.yaml"
+
+    @property
+    def train(self) -> Path:
+        """The joint training."""
+        return self.root / "train"
+
+    @property
+    def model(self) -> Path:
+        """The joint training's best model."""
+        return self.train / "model"
+
+    @property
+    def scores(self) -> Path:
+        """The joint model's test scores."""
+        return self.root / "scores.json"
+
+    @property
+    def transfer(self) -> Path:
+        """Plan, trainings and cells of the transfer matrices."""
+        return self.root / "transfer"
+
+
+def default_cache() -> Path:
+    """Return the folder of downloads and tokenized data: ``SSLM_CACHE``, or below the user's cache."""
+    given = os.environ.get("SSLM_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME")
+    return Path(given) if given else (Path(base) if base else Path.home() / ".cache") / "sslm_platform"
+
+
+def write_run(folder: RunFolder, corpus: Corpus) -> RunRecord:
+    """Write the resolved spec and the run's facts; a folder that is no run is refused."""
+    run = corpus.run
+    if folder.root.exists() and any(folder.root.iterdir()) and not folder.spec.exists():
+        raise RunError(Problem(str(folder.root), "is a folder, but not of a run; give another --out"))
+    before = read_record(RunRecord, folder.record) if folder.record.exists() else None
+    record = RunRecord(
+        name=run.spec.name,
+        spec=run.spec.model_dump(mode="json", exclude_defaults=True),
+        started=before.started if before else datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=before.seconds if before else 0.0,
+        seed=run.spec.seed,
+        versions=versions(),
+        machine=machine(),
+        fingerprints={name: rows.fingerprint for name, rows in corpus.rows.items()},
+        tasks={name: corpus.task_info(task, run.spec.seed) for name, task in run.tasks.items()},
+        notes=notes(run, corpus),
+    )
+    write_text(folder.spec, dump_spec(run.spec))
+    write_record(record, folder.record)
+    return record
+
+
+def finish_run(folder: RunFolder, seconds: float) -> None:
+    """Note that a run is done, and the time that this process spent on it."""
+    record = read_record(RunRecord, folder.record)
+    done = record.model_copy(update={"status": "done", "seconds": record.seconds + seconds})
+    write_record(done, folder.record)
+
+
+def notes(run: ResolvedRun, corpus: Corpus) -> tuple[str, ...]:
+    """Return what a reader of the figures must know: subsampling, seeds, warnings about the data."""
+    found = []
+    limits: dict[str, list[str]] = {}
+    for stream in run.spec.streams:
+        given = stream.limit.model_dump(exclude_none=True)
+        if given:
+            text = ", ".join(f"{split} {count}" for split, count in given.items())
+            limits.setdefault(text, []).append(stream.name)
+    for text, streams in limits.items():
+        found.append(f"Subsampled to at most ({text}) examples of each task: {', '.join(streams)}.")
+    seeds = {len(block.seeds) for block in run.spec.transfer}
+    if 1 in seeds:
+        found.append(
+            "One seed: intervals are over test examples only, conditional on the one model that was trained;"
+            " another initialization or order may differ by more."
+        )
+    return (*found, *corpus.warnings)
+
+
+def versions() -> dict[str, str]:
+    """Return versions of Python, the libraries that matter, and every plugin."""
+    found = {"python": platform.python_version()}
+    plugins = {p.distribution for p in host().loaded}
+    for name in (*PACKAGES, "sslm-platform", *sorted(plugins)):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, str]:
+    """Return what the run's speed depends on."""
+    import torch
+
+    return {
+        "processor": platform.processor() or platform.machine(),
+        "system": f"{platform.system()} {platform.release()}",
+        "cores": str(os.cpu_count()),
+        "threads": str(torch.get_num_threads()),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
+    }

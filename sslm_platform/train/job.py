@@ -1,0 +1,62 @@
+"""What identifies a training: two with one id end with the same weights, so it is never done twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sslm_platform.corpus import Corpus
+from sslm_platform.model.backbone import encoder_fingerprint
+from sslm_platform.spec.resolved import Task
+
+
+def digest(content: Any) -> str:
+    """Return a short SHA-256 of JSON content."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def encoder_content(corpus: Corpus) -> dict[str, Any]:
+    """Return what identifies the encoder that trainings start from."""
+    content = encoder_fingerprint(corpus.run.spec.encoder)
+    tokenizer = corpus.run.spec.encoder.tokenizer
+    if tokenizer is not None and tokenizer.train is not None:
+        content["texts"] = corpus.digest()
+    return content
+
+
+def task_content(corpus: Corpus, task: Task) -> dict[str, Any]:
+    """Return what identifies a task: its examples, objective, head, and their plugins' versions."""
+    return {
+        "identity": task.identity,
+        "data": corpus.fingerprint(task),
+        "objective": task.objective.fingerprint(),
+        "head": {**task.head.fingerprint(), "key": task.head_key},
+    }
+
+
+def metric_content(task: Task) -> list[dict[str, Any]]:
+    """Return what identifies how a task is scored."""
+    return [
+        {**bound.fingerprint(), "primary": name == task.primary_name} for name, bound in task.metrics.items()
+    ]
+
+
+def training_content(
+    corpus: Corpus, tasks: Sequence[Task], seed: int, budget: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what identifies a training of some tasks."""
+    spec = corpus.run.spec
+    schedule = spec.schedule.model_dump(mode="json", include={"tokens_per_batch", "slots_per_step"})
+    return {
+        "encoder": encoder_content(corpus),
+        "tasks": [task_content(corpus, task) for task in tasks],
+        "schedule": {**schedule, **budget},
+        "sampler": corpus.run.sampler.fingerprint(),
+        "balancer": corpus.run.balancer.fingerprint(),
+        "optimizer": spec.optimizer.model_dump(mode="json"),
+        "precision": spec.engine.precision,
+        "seed": seed,
+    }

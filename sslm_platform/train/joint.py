@@ -1,0 +1,168 @@
+"""The joint training of a run: from its feeds to the best model and its test scores."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+
+from sslm_platform.corpus import Corpus
+from sslm_platform.engine.base import Engine
+from sslm_platform.engine.factory import make_engine
+from sslm_platform.evaluate import score_intervals
+from sslm_platform.files import write_json
+from sslm_platform.model.store import read_heads
+from sslm_platform.plugins import host
+from sslm_platform.report.records import TaskScore
+from sslm_platform.schedule.plan import Position
+from sslm_platform.train.checkpoint import State, load_checkpoint, save_checkpoint
+from sslm_platform.train.folder import RunFolder
+from sslm_platform.train.job import digest, metric_content, training_content
+from sslm_platform.train.loop import Training, plan_training, train_steps
+from sslm_platform.train.model import Model, build_model, encoder_weights
+from sslm_platform.train.observers import MetricsFile, TerminalProgress, observing
+from sslm_platform.train.selection import Evaluator, Selection, selection_value
+
+log = logging.getLogger(__name__)
+
+
+def joint_id(corpus: Corpus) -> str:
+    """Return the content hash of a run's joint training, its selection included."""
+    spec = corpus.run.spec
+    tasks = list(corpus.run.tasks.values())
+    budget = spec.schedule.model_dump(mode="json", include={"max_steps", "epochs"})
+    evaluation = spec.evaluation.model_dump(mode="json")
+    scored = [metric_content(task) for task in tasks]
+    return digest([training_content(corpus, tasks, spec.seed, budget), evaluation, scored])
+
+
+def is_done(folder: RunFolder, job: str) -> bool:
+    """Whether the folder holds this training, finished."""
+    file = folder.train / "done.json"
+    return file.exists() and json.loads(file.read_text(encoding="utf-8"))["job"] == job
+
+
+def train_joint(corpus: Corpus, folder: RunFolder, console: Console) -> None:
+    """Train all tasks of a run jointly, or go on where a killed training was saved."""
+    job = joint_id(corpus)
+    if is_done(folder, job):
+        console.print(f"joint training: done before ({folder.model})", highlight=False)
+        return
+    spec = corpus.run.spec
+    model = build_model(corpus, list(corpus.run.tasks.values()), spec.seed)
+    engine = make_engine(spec.engine, spec.optimizer, model.encoder, model.heads)
+    try:
+        training = plan_training(corpus, model, spec.schedule, spec.optimizer, spec.seed, "joint")
+        _Joint(training, engine, folder, job, console).run()
+    finally:
+        engine.close()
+
+
+@dataclass(slots=True)
+class _Joint:
+    training: Training
+    engine: Engine
+    folder: RunFolder
+    job: str
+    console: Console
+
+    def run(self) -> None:
+        spec = self.training.corpus.run.spec
+        selection = Selection(spec.evaluation)
+        positions: Mapping[str, Position] = self.training.planner.start()
+        state = load_checkpoint(self.folder.train / "checkpoint", self.job, self.engine)
+        start, spent = 0, 0.0
+        if state is not None:
+            start, positions, spent = state.step, state.positions, state.seconds
+            selection = Selection(spec.evaluation, state.best, state.best_step, state.since_best)
+            self._say(f"joint training: continuing after step {start} of {self.training.num_steps}")
+        evaluator = Evaluator(self.training, self.engine)
+        began = time.monotonic() - spent
+        metrics = MetricsFile(self.folder.train / "metrics.jsonl", start) if self._first else None
+        progress = TerminalProgress(self.console)
+        with observing(host(), *([metrics, progress] if metrics else [])), progress.live():
+            for record, after in train_steps(self.training, self.engine, positions, start):
+                if self._first:
+                    host().manager.hook.sslm_step_ended(record=record)
+                last = record.step == self.training.num_steps
+                if last or (spec.evaluation.every and record.step % spec.evaluation.every == 0):
+                    self._evaluate(evaluator, selection, record.step, metrics)
+                stop = last or selection.exhausted
+                if stop or record.step % spec.checkpoint.every == 0:
+                    self._checkpoint(record.step, after, selection, time.monotonic() - began)
+                if stop:
+                    break
+        if metrics:
+            metrics.close()
+        self._finish(evaluator, selection, time.monotonic() - began)
+
+    @property
+    def _first(self) -> bool:
+        return self.engine.rank == 0
+
+    def _say(self, text: str) -> None:
+        if self._first:
+            self.console.print(text, highlight=False, soft_wrap=True)
+
+    def _evaluate(
+        self, evaluator: Evaluator, selection: Selection, step: int, metrics: MetricsFile | None
+    ) -> None:
+        scores, baseline = evaluator.scores("dev"), evaluator.majority("dev")
+        value = selection_value(selection.spec.select_by, self.training.model.tasks, scores, baseline)
+        if selection.observe(value, step):
+            self._save_model()
+        if metrics:
+            content = {"scores": scores, "majority": baseline, "selection": value}
+            metrics.write({"kind": "evaluation", "step": step, **content})
+        kept = "kept" if selection.best_step == step else f"best is step {selection.best_step}"
+        self._say(f"joint training: step {step}, dev {selection.spec.select_by} {value:.3f} ({kept})")
+
+    def _save_model(self) -> None:
+        encoder, heads = self.engine.encoder_state(), self.engine.head_states()
+        if self._first:
+            self.training.model.save(self.folder.model, self.training.corpus.tokenizer, encoder, heads)
+        self.engine.barrier()
+
+    def _checkpoint(
+        self, step: int, positions: Mapping[str, Position], selection: Selection, seconds: float
+    ) -> None:
+        state = State(step, positions, selection.best, selection.best_step, selection.since_best, seconds)
+        save_checkpoint(self.folder.train / "checkpoint", self.job, state, self.engine)
+
+    def _finish(self, evaluator: Evaluator, selection: Selection, seconds: float) -> None:
+        """Score the kept model on the test splits, once, and mark the training as done."""
+        heads = {name: state for name, (_, state) in read_heads(self.folder.model).items()}
+        self.engine.load_weights(encoder_weights(self.folder.model), heads)
+        scores = joint_scores(self.training.model, evaluator)
+        if self._first:
+            content = [score.model_dump(mode="json") for score in scores]
+            write_json(self.folder.scores, {"scores": content})
+            done: dict[str, Any] = {"job": self.job, "best_step": selection.best_step, "seconds": seconds}
+            write_json(self.folder.train / "done.json", done)
+        self.engine.barrier()
+
+
+def joint_scores(model: Model, evaluator: Evaluator) -> list[TaskScore]:
+    """Return every task's test scores beside the constant predictor's."""
+    constant = evaluator.majority_scored("test")
+    result = []
+    for identity, scored in evaluator.scored("test").items():
+        part = model.tasks[identity]
+        definition = part.task.primary.definition
+        result.append(
+            TaskScore(
+                task=identity,
+                metric=part.task.primary_name,
+                higher_is_better=definition.higher_is_better,
+                best=definition.best,
+                scores=score_intervals(part.task, scored, part.labels)[0],
+                majority=score_intervals(part.task, constant[identity], part.labels)[0],
+                num_test=len(scored),
+            )
+        )
+    return result

@@ -1,0 +1,210 @@
+"""The training loop: plan, fetch, weigh, encode, back-propagate, step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from sslm_platform.corpus import Corpus
+from sslm_platform.data.batching import plan_batches
+from sslm_platform.data.feeds import Feed
+from sslm_platform.engine.base import Engine
+from sslm_platform.engine.optimizer import rate_factor
+from sslm_platform.evaluate import Batch, make_batch, outputs_of
+from sslm_platform.schedule.plan import (
+    Planner,
+    Position,
+    Slot,
+    StepPlan,
+    loss_factors,
+    rank_rows,
+    steps_of_epochs,
+)
+from sslm_platform.spec.schema import OptimizerSpec, ScheduleSpec
+from sslm_platform.train.model import Model
+from sslm_platform.types import StepRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a training needs beside the engine."""
+
+    corpus: Corpus
+    model: Model
+    feeds: Mapping[str, Feed]
+    planner: Planner
+    optimizer: OptimizerSpec
+    weights: Mapping[str, float]
+    seed: int
+    phase: str
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of the whole training."""
+        return self.planner.num_steps
+
+    def tasks_of(self, feed: str) -> tuple[str, ...]:
+        """Return the tasks of a feed."""
+        return self.feeds[feed].tasks
+
+
+def plan_training(
+    corpus: Corpus,
+    model: Model,
+    schedule: ScheduleSpec,
+    optimizer: OptimizerSpec,
+    seed: int,
+    phase: str,
+    *,
+    max_steps: int | None = None,
+    epochs: float | None = None,
+) -> Training:
+    """Plan the joint training of a model's tasks; ``max_steps`` or ``epochs`` replace the schedule's."""
+    tasks = [m.task for m in model.tasks.values()]
+    feeds = corpus.feeds(tasks, seed)
+    names = list(feeds)
+
+    @lru_cache(maxsize=2 * len(names))
+    def batches(feed: str, epoch: int) -> Sequence[np.ndarray]:
+        key = (seed, names.index(feed), epoch)
+        return plan_batches(feeds[feed].splits["train"].lengths_N, schedule.tokens_per_batch, key)
+
+    if max_steps is None and epochs is None:
+        max_steps, epochs = schedule.max_steps, schedule.epochs
+    if epochs is not None:
+        passes = [len(batches(name, 0)) for name in names]
+        max_steps = steps_of_epochs(epochs, passes, schedule.slots_per_step)
+    assert max_steps is not None
+    planner = Planner(
+        corpus.run.sampler.build(),
+        {name: len(feed.splits["train"]) for name, feed in feeds.items()},
+        batches,
+        seed=seed,
+        slots_per_step=schedule.slots_per_step,
+        num_steps=max_steps,
+    )
+    weights = corpus.run.balancer.build().weights(sorted(model.tasks))
+    return Training(corpus, model, feeds, planner, optimizer, weights, seed, phase)
+
+
+def train_steps(
+    training: Training, engine: Engine, positions: Mapping[str, Position], start: int = 0
+) -> Iterator[tuple[StepRecord, Mapping[str, Position]]]:
+    """Run the steps from ``start``; yield each step's record and where the feeds then stand."""
+    planner = training.planner
+    training.model.encoder.train()
+    for head in training.model.heads.values():
+        head.train()
+    for step in range(start, planner.num_steps):
+        plan = planner.plan(step, positions)
+        record = train_step(training, engine, plan)
+        positions = plan.positions
+        yield record, positions
+
+
+def train_step(training: Training, engine: Engine, plan: StepPlan) -> StepRecord:
+    """Run one optimizer step; equal on all ranks but for the examples of each slot."""
+    began = time.perf_counter()
+    # keyed by step, so that a resumed run drops out the same units
+    torch.manual_seed(_mix(training.seed, plan.step, engine.rank))
+    batches = [_rank_batch(training, engine, slot) for slot in plan.slots]
+    totals = _sum_over_ranks(engine, _weights(batches))
+    tasks = {slot.feed: training.tasks_of(slot.feed) for slot in plan.slots}
+    factors = loss_factors(plan, tasks, training.weights, totals)
+    sums: dict[str, float] = {}
+    engine.start_step(len(batches))
+    for batch, empty in batches:
+        losses = _slot_losses(training, engine, batch)
+        share = 0.0 if empty else 1.0
+        loss = sum((losses[task] * (factors[task] * share) for task in losses), start=torch.zeros(()))
+        engine.backward(loss)
+        for task, value in losses.items():
+            sums[task] = sums.get(task, 0.0) + share * float(value.detach())
+    rate = rate_factor(plan.step, training.num_steps, training.optimizer)
+    heads = {training.model.tasks[task].task.head_key for task in factors}
+    norms = engine.step(heads, rate)
+    sums = _sum_over_ranks(engine, sums)
+    return _record(training, engine, plan, rate, sums, totals, factors, norms, batches, began)
+
+
+RankBatch = tuple[Batch, bool]
+"""A rank's part of a slot, and whether it is a dummy (the slot has fewer examples than ranks)."""
+
+
+def _rank_batch(training: Training, engine: Engine, slot: Slot) -> RankBatch:
+    rows = rank_rows(slot.rows, engine.rank, engine.world_size)
+    models = {task: training.model.tasks[task] for task in training.tasks_of(slot.feed)}
+    batch = make_batch(
+        training.feeds[slot.feed].splits["train"],
+        rows if len(rows) else slot.rows[:1],
+        models,
+        training.corpus.vocabulary.pad_id,
+        training.seed,
+        slot.epoch,
+        engine.device,
+    )
+    return batch, not len(rows)
+
+
+def _weights(batches: Sequence[RankBatch]) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for batch, empty in batches:
+        for task, part in batch.tasks.items():
+            totals[task] = totals.get(task, 0.0) + (0.0 if empty else float(part.weight_B.sum()))
+    return totals
+
+
+def _slot_losses(training: Training, engine: Engine, batch: Batch) -> dict[str, torch.Tensor]:
+    models = {task: training.model.tasks[task] for task in batch.tasks}
+    outputs = outputs_of(engine.encoder, models)(batch)
+    return {
+        task: models[task].objective.losses(outputs[task], part.targets, len(batch.rows)).sum()
+        for task, part in batch.tasks.items()
+    }
+
+
+def _sum_over_ranks(engine: Engine, values: Mapping[str, float]) -> dict[str, float]:
+    if engine.world_size == 1:
+        return dict(values)
+    tasks = sorted(values)
+    local = torch.tensor([values[t] for t in tasks], dtype=torch.float64, device=engine.device)
+    total = engine.all_reduce(local)
+    return dict(zip(tasks, total.tolist(), strict=True))
+
+
+def _record(
+    training: Training,
+    engine: Engine,
+    plan: StepPlan,
+    rate: float,
+    sums: Mapping[str, float],
+    totals: Mapping[str, float],
+    factors: Mapping[str, float],
+    norms: Mapping[str, float],
+    batches: Sequence[RankBatch],
+    began: float,
+) -> StepRecord:
+    lengths = [training.feeds[slot.feed].splits["train"].lengths_N[slot.rows] for slot in plan.slots]
+    return StepRecord(
+        step=plan.step + 1,
+        num_steps=training.num_steps,
+        phase=training.phase,
+        learning_rate=rate * training.optimizer.lr,
+        loss=sum(sums[task] * factors[task] for task in factors),
+        losses={task: sums[task] / totals[task] for task in sorted(factors) if totals[task] > 0},
+        weights={task: training.weights[task] for task in sorted(factors)},
+        gradient_norms=dict(norms),
+        slots=plan.counts,
+        num_tokens=int(sum(int(L.sum()) for L in lengths)),
+        num_padded_tokens=int(sum(len(L) * int(L.max()) for L in lengths)),
+        seconds=time.perf_counter() - began,
+    )
+
+
+def _mix(*key: int) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,0 +1,106 @@
+"""A model for some of a run's tasks: the shared encoder, their heads, their objectives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from sslm_platform.corpus import Corpus, group_by_head
+from sslm_platform.errors import Problem, RunError
+from sslm_platform.evaluate import TaskModel
+from sslm_platform.model.backbone import load_backbone
+from sslm_platform.model.encoder import SharedEncoder
+from sslm_platform.model.multitask import TaskHead, build_head
+from sslm_platform.model.store import HeadInfo, read_heads, save_model
+from sslm_platform.spec.resolved import Task
+from sslm_platform.types import HeadContext, ObjectiveContext
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """An encoder with the heads of some tasks."""
+
+    encoder: SharedEncoder
+    heads: dict[str, nn.Module]
+    tasks: dict[str, TaskModel]
+    infos: dict[str, HeadInfo]
+
+    def save(
+        self,
+        folder: Path,
+        tokenizer: Any,
+        encoder: Mapping[str, Tensor],
+        heads: Mapping[str, Mapping[str, Tensor]],
+    ) -> None:
+        """Write these weights as a model folder, atomically."""
+        saved = {name: (self.infos[name], state) for name, state in heads.items()}
+        save_model(folder, self.encoder.backbone, tokenizer, encoder, saved)
+
+
+def build_model(corpus: Corpus, tasks: Sequence[Task], seed: int) -> Model:
+    """Build the pretrained (or random) encoder with new heads for the tasks."""
+    backbone = load_backbone(corpus.run.spec.encoder, corpus.tokenizer, seed)
+    encoder = SharedEncoder(backbone)
+    return add_heads(corpus, encoder, tasks, seed)
+
+
+def add_heads(corpus: Corpus, encoder: SharedEncoder, tasks: Sequence[Task], seed: int) -> Model:
+    """Put new heads for the tasks on an encoder; tasks with one head key share the head and its labels."""
+    size = encoder.backbone.get_input_embeddings().num_embeddings
+    heads, models, infos = {}, {}, {}
+    for key, members in group_by_head({task.identity: task for task in tasks}).items():
+        bound = members[0].head
+        labels = corpus.labels(members)
+        context = HeadContext(encoder.hidden_size, size, labels)
+        heads[key] = build_head(bound, context, seed, key)
+        infos[key] = HeadInfo(
+            name=bound.definition.name,
+            options=bound.options.model_dump(mode="json"),
+            labels=labels,
+            tasks=tuple(task.identity for task in members),
+            distribution=bound.provenance.distribution,
+            version=bound.provenance.version,
+        )
+        for task in members:
+            models[task.identity] = task_model(corpus, task, heads[key], labels, size)
+    return Model(encoder, heads, models, infos)
+
+
+def task_model(corpus: Corpus, task: Task, head: Any, labels: tuple[str, ...], vocabulary: int) -> TaskModel:
+    """Bind a task to a head, its labels, and an objective."""
+    definition = task.head.definition
+    objective = task.objective.build(ObjectiveContext(definition.emits, corpus.vocabulary))
+    width = len(labels) if definition.emits.has_labels else vocabulary
+    return TaskModel(task, objective, TaskHead(head, definition.tied), labels, width)
+
+
+def load_trained(corpus: Corpus, tasks: Sequence[Task], folder: Path, seed: int = 0) -> Model:
+    """Build the tasks' model with the weights of a model folder.
+
+    Raises:
+        RunError: the folder lacks a head, or its weights are of another model.
+    """
+    model = build_model(corpus, tasks, seed)
+    model.encoder.load_state_dict(encoder_weights(folder))
+    saved = read_heads(folder)
+    for name, head in model.heads.items():
+        if name not in saved or saved[name][0].labels != model.infos[name].labels:
+            raise RunError(Problem(str(folder / "heads" / name), "missing, or trained with other labels"))
+        head.load_state_dict(saved[name][1])
+    return model
+
+
+def encoder_weights(folder: Path) -> dict[str, Tensor]:
+    """Read the encoder's weights of a model folder, named as in :class:`SharedEncoder`."""
+    from safetensors.torch import load_file
+
+    from sslm_platform.model.store import PREFIX
+
+    files = sorted((folder / "encoder").glob("*.safetensors"))
+    if not files:
+        raise RunError(Problem(str(folder), "has no encoder weights"))
+    return {f"{PREFIX}{name}": value for file in files for name, value in load_file(file).items()}

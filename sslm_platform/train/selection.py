@@ -1,0 +1,120 @@
+"""Dev scores during training: which step's model is kept, and when to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sslm_platform.baselines import majority
+from sslm_platform.engine.base import Engine
+from sslm_platform.evaluate import TaskModel, normalized_gain, outputs_of, score_feed, score_metrics
+from sslm_platform.interfaces import Scored
+from sslm_platform.spec.resolve import MEAN_GAIN
+from sslm_platform.spec.schema import EvaluationSpec
+from sslm_platform.train.loop import Training
+
+Scores = dict[str, dict[str, float]]
+"""Task to metric to value."""
+
+
+@dataclass(slots=True)
+class Selection:
+    """The best scoring so far. ``better`` and ``exhausted`` are equal on all ranks."""
+
+    spec: EvaluationSpec
+    best: float | None = None
+    best_step: int = 0
+    since_best: int = 0
+
+    def observe(self, value: float, step: int) -> bool:
+        """Take a scoring's value (higher is better) into account; return whether it is the best."""
+        if self.best is None or value > self.best:
+            self.best, self.best_step, self.since_best = value, step, 0
+            return True
+        self.since_best += 1
+        return False
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether ``patience`` scorings went by without a better one."""
+        return self.spec.patience is not None and self.since_best >= self.spec.patience
+
+
+@dataclass(slots=True)
+class Evaluator:
+    """Scores a split of all of a training's feeds, beside the constant predictor."""
+
+    training: Training
+    engine: Engine
+    _majority: dict[str, Scores] = field(default_factory=dict)
+
+    def scored(self, split: str) -> dict[str, Scored]:
+        """Return every task's predictions and references on a split, on all ranks."""
+        model, corpus = self.training.model, self.training.corpus
+        modules = (self.engine.encoder, *model.heads.values())
+        for module in modules:
+            module.eval()
+        result: dict[str, Scored] = {}
+        for feed in self.training.feeds.values():
+            models = self._models(feed.tasks)
+            result |= score_feed(
+                outputs_of(self.engine.encoder, models),
+                feed.splits[split],
+                models,
+                corpus.vocabulary.pad_id,
+                device=self.engine.device,
+                rank=self.engine.rank,
+                world_size=self.engine.world_size,
+                gather=self.engine.all_gather_objects if self.engine.world_size > 1 else None,
+            )
+        for module in modules:
+            module.train()
+        return result
+
+    def scores(self, split: str) -> Scores:
+        """Return every task's metrics on a split."""
+        models = self.training.model.tasks
+        return {t: score_metrics(models[t].task, s, models[t].labels) for t, s in self.scored(split).items()}
+
+    def majority_scored(self, split: str) -> dict[str, Scored]:
+        """Return the constant predictor's results on a split."""
+        pad_id = self.training.corpus.vocabulary.pad_id
+        return {
+            task: majority(model, feed.splits["train"], feed.splits[split], pad_id)
+            for feed in self.training.feeds.values()
+            for task, model in self._models(feed.tasks).items()
+        }
+
+    def majority(self, split: str) -> Scores:
+        """Return the constant predictor's metrics on a split, computed once."""
+        if split not in self._majority:
+            models = self.training.model.tasks
+            self._majority[split] = {
+                task: score_metrics(models[task].task, scored, models[task].labels)
+                for task, scored in self.majority_scored(split).items()
+            }
+        return self._majority[split]
+
+    def _models(self, tasks: tuple[str, ...]) -> dict[str, TaskModel]:
+        return {task: self.training.model.tasks[task] for task in tasks}
+
+
+def selection_value(
+    select_by: str, models: Mapping[str, TaskModel], scores: Scores, baseline: Scores
+) -> float:
+    """Return what ``evaluation.select_by`` names, so that higher is better.
+
+    ``mean_gain_over_majority`` is the mean over tasks of (score - majority) / (best - majority) of the
+    primary metric: 0 is the constant predictor, 1 is perfect, in any metric and direction.
+    """
+    if select_by == MEAN_GAIN:
+        gains = [
+            normalized_gain(m.task, scores[t][m.task.primary_name], baseline[t][m.task.primary_name])
+            for t, m in models.items()
+        ]
+        return float(np.mean(gains))
+    task, _, metric = select_by.rpartition("/")
+    sign = 1.0 if models[task].task.metrics[metric].definition.higher_is_better else -1.0
+    return sign * scores[task][metric]

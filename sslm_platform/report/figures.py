@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CELL_WIDTH, CELL_HEIGHT, CHARACTER = 1.15, 0.62, 0.085  # inches
+FOOT = 0.42
 INK, FAINT = "#16202a", "#5b6672"
+LEGEND = "Outlined: trained on the target alone. Dashed: target among the sources."
+GAIN_LEGEND = " Pale: interval includes 0."
 
 
 def write_figures(matrix: Matrix, title: str, stem: Path) -> None:
@@ -39,15 +42,17 @@ def _draw(matrix: Matrix, title: str) -> Figure:
     upright = max(len(name) for name in cols.values()) * CHARACTER <= CELL_WIDTH
     head = 1.0 if upright else 0.8 + CHARACTER * max(len(name) for name in cols.values())
     body_width, body_height = CELL_WIDTH * len(cols), CELL_HEIGHT * len(rows)
-    width, height = max(label + body_width + 0.2, 4.8), head + body_height + 0.2
+    width, height = max(label + body_width + 0.2, 6.2), head + body_height + FOOT
     figure = Figure(figsize=(width, height))
-    axes = figure.add_axes((label / width, 0.2 / height, body_width / width, body_height / height))
+    axes = figure.add_axes((label / width, FOOT / height, body_width / width, body_height / height))
     axes.set(xlim=(0, len(cols)), ylim=(len(rows), 0))
     axes.xaxis.tick_top()
     axes.set_xticks([i + 0.5 for i in range(len(cols))], list(cols.values()), rotation=0 if upright else 90)
     axes.set_yticks([i + 0.5 for i in range(len(rows))], list(rows.values()))
     axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_visible(False)
+    legend = LEGEND + (GAIN_LEGEND if matrix.value == "gain" else "")
+    figure.text(0.1 / width, 0.12 / height, legend, size=7.5, color=FAINT)
     _draw_cells(axes, matrix)
     figure.text(0.1 / width, 1 - 0.12 / height, title, va="top", weight="bold", size=10, color=INK)
     figure.text(0.1 / width, 1 - 0.34 / height, caption(matrix), va="top", size=8, color=FAINT)

@@ -35,7 +35,8 @@ def _finding(family: Family) -> Finding:
     matrix = family.gains[0]
     pairs = [(pair, cell) for pair, cell in matrix.cells.items() if cell.state is not State.NOT_PLANNED]
     apart = [cell for _, cell in pairs if cell.relation is Relation.APART]
-    others = [(pair, cell) for pair, cell in pairs if cell.relation is not Relation.SAME and cell.estimate]
+    others = [(pair, cell) for pair, cell in pairs if cell.relation is Relation.APART and cell.estimate]
+    others = others or [(pair, cell) for pair, cell in pairs if cell.relation is Relation.INCLUDES]
     meaning = BASELINE_MEANING.get(matrix.baseline, matrix.baseline)
     return Finding(
         title,

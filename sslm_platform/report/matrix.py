@@ -46,11 +46,13 @@ class Cell:
     ``num_pairs`` (source, target) pairs were averaged; ``left_out`` counts planned cells that could not be,
     by their state. ``num_train`` is the range of the sources' training examples, ``num_test`` the sum over
     targets.
-    ``baselines`` gives the mean score of each baseline that exists, in order of preference.
+    ``score`` is the mean score, also where ``estimate`` is a gain; ``baselines`` gives the mean score of each
+    baseline that exists, in the plan's order.
     """
 
     state: State
     estimate: Estimate | None = None
+    score: float | None = None
     metric: str = ""
     higher_is_better: bool = True
     best: float = 1.0
@@ -232,6 +234,7 @@ def _averaged(
     return Cell(
         state=State.OK,
         estimate=total,
+        score=float(np.mean([_primary(entry.record) for entry in entries])),
         metric=first.metric,
         higher_is_better=first.higher_is_better,
         best=first.best,

@@ -40,7 +40,7 @@ class Family:
     @property
     def slug(self) -> str:
         """A name for files and anchors."""
-        return re.sub(r"[^\w.-]+", "-", f"{self.protocol}--{self.task}").lower()
+        return re.sub(r"[^\w.-]+", "-", f"{self.protocol}--{self.task}")
 
     @property
     def matrices(self) -> tuple[tuple[str, Matrix], ...]:

@@ -1,0 +1,86 @@
+"""Training curves as plain data; the page's script draws them with plotly in the page's own style."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sslm_platform.report.colors import DASHES, SERIES
+from sslm_platform.report.curves import Curves
+
+Trace = dict[str, Any]
+Panel = dict[str, Any]
+
+WINDOWS_PER_CURVE = 20
+
+
+def training_panels(curves: Curves) -> list[Panel]:
+    """Return the panels that have something to show: losses, dev scores, learning rate, speed."""
+    panels = [_losses(curves), _dev_scores(curves), _learning_rate(curves), _speed(curves)]
+    return [panel for panel in panels if panel["traces"]]
+
+
+def trailing_mean(values: Sequence[float], window: int) -> list[float]:
+    """Average each value with up to ``window - 1`` before it."""
+    return [
+        sum(values[max(0, end - window) : end]) / (end - max(0, end - window))
+        for end in range(1, len(values) + 1)
+    ]
+
+
+def _losses(curves: Curves) -> Panel:
+    traces = []
+    for index, task in enumerate(curves.tasks):
+        points = [(line["step"], line["losses"][task]) for line in curves.steps if task in line["losses"]]
+        steps, losses = zip(*points, strict=True)
+        smooth = trailing_mean(losses, max(1, len(losses) // WINDOWS_PER_CURVE))
+        traces.append(_trace(task, steps, smooth, index))
+    levels = [value for trace in traces for value in trace["y"]]
+    is_log = bool(levels) and min(levels) > 0 and max(levels) > 8 * min(levels)
+    return _panel(
+        "loss", "Loss per task", "training loss, nats" + (", log scale" if is_log else ""), traces, is_log
+    )
+
+
+def _dev_scores(curves: Curves) -> Panel:
+    names = sorted({(t, m) for line in curves.evaluations for t, by in line["scores"].items() for m in by})
+    order = {task: index for index, task in enumerate(curves.tasks)}
+    several = {task for task, _ in names if sum(other == task for other, _ in names) > 1}
+    traces = []
+    for task, metric in names:
+        points = [
+            (line["step"], line["scores"][task][metric])
+            for line in curves.evaluations
+            if metric in line["scores"].get(task, {})
+        ]
+        steps, scores = zip(*points, strict=True)
+        label = f"{task} {metric}" if task in several else task
+        traces.append(_trace(label, steps, scores, order.get(task, len(order))) | {"markers": True})
+    return _panel("dev", "Dev scores", "score on the dev split", traces)
+
+
+def _learning_rate(curves: Curves) -> Panel:
+    steps = [line["step"] for line in curves.steps]
+    rates = [line["learning_rate"] for line in curves.steps]
+    traces = [_trace("learning rate", steps, rates, 0)] if steps else []
+    return _panel("rate", "Learning rate", "encoder", traces) | {"format": ".1e"}
+
+
+def _speed(curves: Curves) -> Panel:
+    timed = [line for line in curves.steps if line["seconds"] > 0]
+    steps = [line["step"] for line in timed]
+    window = max(1, len(timed) // WINDOWS_PER_CURVE)
+    traces = [
+        _trace(label, steps, trailing_mean([line[key] / line["seconds"] for line in timed], window), index)
+        for index, (label, key) in enumerate((("real", "num_tokens"), ("with padding", "num_padded_tokens")))
+    ]
+    return _panel("speed", "Speed", "tokens per second", traces if timed else [])
+
+
+def _trace(name: str, x: Sequence[float], y: Sequence[float], index: int) -> Trace:
+    color, dash = SERIES[index % len(SERIES)], DASHES[index // len(SERIES) % len(DASHES)]
+    return {"name": name, "x": list(x), "y": list(y), "color": color, "dash": dash}
+
+
+def _panel(id_: str, title: str, unit: str, traces: list[Trace], is_log: bool = False) -> Panel:
+    return {"id": f"chart-{id_}", "title": title, "unit": unit, "traces": traces, "log": is_log, "format": ""}

@@ -1,0 +1,128 @@
+"""Every check of heads fails on a head that breaks its rule."""
+
+import dataclasses
+
+import pytest
+import torch
+from sslm_heads.lm import LanguageModelHead
+from sslm_heads.options import SequenceOptions, TokenOptions
+from sslm_heads.sequence import SequenceClassifier
+from sslm_heads.token import TokenClassifier
+from torch import nn
+
+from sslm_platform.plugins import host
+from sslm_platform.testing import head_checks as checks
+from sslm_platform.testing.cases import Case
+
+
+class ParametersInFeatures(SequenceClassifier):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.scale = nn.Parameter(torch.randn(()))
+
+    def features(self, hidden_BLD, mask_BL, targets):
+        return super().features(hidden_BLD, mask_BL, targets) * self.scale
+
+
+class DropoutInFeatures(SequenceClassifier):
+    def features(self, hidden_BLD, mask_BL, targets):
+        return nn.functional.dropout(super().features(hidden_BLD, mask_BL, targets), training=self.training)
+
+
+class OneLabelTooMany(SequenceClassifier):
+    def forward(self, features):
+        return nn.functional.pad(super().forward(features), (0, 1))
+
+
+class ReadsPadding(SequenceClassifier):
+    def features(self, hidden_BLD, mask_BL, targets):
+        return hidden_BLD.mean(dim=1)
+
+
+class Centred(SequenceClassifier):
+    def forward(self, features):
+        return super().forward(features - features.mean(dim=0))
+
+
+class IdleParameter(SequenceClassifier):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.idle = nn.Parameter(torch.zeros(3))
+
+
+class AlwaysDropout(SequenceClassifier):
+    def forward(self, features):
+        return super().forward(nn.functional.dropout(features, training=True))
+
+
+class HiddenState(SequenceClassifier):
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.scale = torch.randn(())  # no buffer: lost on save
+
+    def forward(self, features):
+        return super().forward(features) * self.scale
+
+
+class TensorPredictions(SequenceClassifier):
+    def predict(self, outputs, targets, num_examples):
+        return list(outputs.argmax(dim=-1))
+
+
+class ForgetsCutOffWords(TokenClassifier):
+    def predict(self, outputs, targets, num_examples):
+        predictions = super().predict(outputs, targets, num_examples)
+        return [p[: int((targets["example"] == i).sum())] for i, p in enumerate(predictions)]
+
+
+class NeedsRows(LanguageModelHead):
+    def predict(self, outputs, targets, num_examples):
+        return super().predict(outputs, targets, num_examples) if len(outputs) else []
+
+
+OPTIONS = {"sequence_classifier": SequenceOptions(dropout=0), "token_classifier": TokenOptions()}
+
+
+def case_of(name, broken):
+    """Return a case of a built-in head, built by a broken class instead."""
+    definition = host().registry.heads.get(name).definition
+    before = (OPTIONS[name],) if name in OPTIONS else ()
+    broken_definition = dataclasses.replace(definition, build=lambda _, context: broken(*before, context))
+    return Case(broken_definition, {}, definition.emits)
+
+
+TWINS = [
+    (
+        checks.check_features_have_no_parameters,
+        "sequence_classifier",
+        ParametersInFeatures,
+        "uses parameters",
+    ),
+    (checks.check_features_have_no_parameters, "sequence_classifier", DropoutInFeatures, "chance"),
+    (checks.check_output_shape, "sequence_classifier", OneLabelTooMany, r"got \(5, 4\)"),
+    (checks.check_padding_is_not_read, "sequence_classifier", ReadsPadding, "use mask_BL"),
+    (checks.check_batch_is_not_read, "sequence_classifier", Centred, "rest of the batch"),
+    (checks.check_every_parameter_learns, "sequence_classifier", IdleParameter, "idle gets no gradient"),
+    (checks.check_eval_is_deterministic, "sequence_classifier", AlwaysDropout, "from call to call"),
+    (checks.check_state_dict_round_trip, "sequence_classifier", HiddenState, "restored head"),
+    (checks.check_predictions, "sequence_classifier", TensorPredictions, "is an int; got Tensor"),
+    (checks.check_predictions, "token_classifier", ForgetsCutOffWords, "words cut off included"),
+    (checks.check_no_targets, "lm", NeedsRows, "has a prediction too"),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "broken", "message"), TWINS, ids=lambda v: getattr(v, "__name__", None)
+)
+def test_check_fails_on_a_broken_head(check, name, broken, message):
+    with pytest.raises(AssertionError, match=message):
+        check(case_of(name, broken))
+
+
+def test_every_check_has_a_twin():
+    assert {check for check, *_ in TWINS} == {*checks.ANY_HEAD, checks.check_no_targets}
+
+
+def test_head_that_is_no_module_is_refused():
+    with pytest.raises(AssertionError, match=r"is a torch\.nn\.Module; got int"):
+        checks.build(case_of("sequence_classifier", lambda *_: 3))

@@ -1,0 +1,179 @@
+"""Every check of objectives fails on an objective that breaks its rule, with its own message."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from sslm_objectives.cross_entropy import SequenceCrossEntropy, TokenCrossEntropy
+from sslm_objectives.mlm import MaskedLanguageModelling
+
+from sslm_platform.plugins import host
+from sslm_platform.testing import objective_checks as checks
+from sslm_platform.testing.cases import Case
+from sslm_platform.types import Field, FieldKind, ObjectiveDef, OutputKind
+
+ROWS = ("labels", "example", "position", "word")
+
+
+def change(batch, **targets):
+    return dataclasses.replace(batch, targets={**batch.targets, **targets})
+
+
+class NegativeWeights(SequenceCrossEntropy):
+    def collate(self, examples, generators):
+        return dataclasses.replace(super().collate(examples, generators), weight_B=-torch.ones(len(examples)))
+
+
+class NoLabels(SequenceCrossEntropy):
+    def collate(self, examples, generators):
+        return dataclasses.replace(super().collate(examples, generators), targets={})
+
+
+class ForgetsCutOffWords(TokenCrossEntropy):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        seen_B = torch.bincount(batch.targets["example"], minlength=len(examples))
+        return change(batch, num_words=seen_B)
+
+
+class PositionOfSpecialToken(TokenCrossEntropy):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return change(batch, position=torch.zeros_like(batch.targets["position"]))
+
+
+class BeyondTheExample(MaskedLanguageModelling):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return change(batch, position=batch.targets["position"] + 50)
+
+
+class OwnGenerator(MaskedLanguageModelling):
+    """Draws from a generator of its own, so the second call differs from the first."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.rng = np.random.default_rng(0)
+
+    def collate(self, examples, generators):
+        return super().collate(examples, [self.rng] * len(examples))
+
+
+class GlobalGenerator(SequenceCrossEntropy):
+    def collate(self, examples, generators):
+        torch.rand(1)
+        return super().collate(examples, generators)
+
+
+class WritesIntoExamples(MaskedLanguageModelling):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        for example, ids_L in zip(examples, batch.input_ids, strict=True):
+            example.input_ids_L[:] = ids_L
+        return batch
+
+
+class FirstCountsTwice(SequenceCrossEntropy):
+    def losses(self, outputs, targets, num_examples):
+        return super().losses(outputs, targets, num_examples) * (1.0 + (torch.arange(num_examples) == 0))
+
+
+class BatchMean(SequenceCrossEntropy):
+    def losses(self, outputs, targets, num_examples):
+        return super().losses(outputs, targets, num_examples) / num_examples
+
+
+class Scalar(SequenceCrossEntropy):
+    def losses(self, outputs, targets, num_examples):
+        return super().losses(outputs, targets, num_examples).mean()
+
+
+class Detached(SequenceCrossEntropy):
+    def losses(self, outputs, targets, num_examples):
+        return super().losses(outputs.detach(), targets, num_examples)
+
+
+class ExampleMean(TokenCrossEntropy):
+    """The usual mistake: mean over an example's words, while the weight counts words."""
+
+    def losses(self, outputs, targets, num_examples):
+        counts_B = torch.bincount(targets["example"], minlength=num_examples).clamp(min=1)
+        return super().losses(outputs, targets, num_examples) / counts_B
+
+
+class NeverWeighsNothing(MaskedLanguageModelling):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return dataclasses.replace(batch, weight_B=batch.weight_B.clamp(min=1))
+
+
+class Unchanged(MaskedLanguageModelling):
+    def collate(self, examples, generators):
+        return dataclasses.replace(super().collate(examples, generators), input_ids=None)
+
+
+class MasksSpecialTokens(MaskedLanguageModelling):
+    def _choose(self, example, rng):
+        return np.arange(len(example.input_ids_L))
+
+
+def case_of(name, broken=None, kind=None, **changes):
+    """Return a case of a built-in objective, built by a broken class instead."""
+    definition = host().registry.objectives.get(name).definition
+    if broken is not None:
+        arguments = 2 if name == "mlm" else 1
+        changes["build"] = lambda o, context: broken(*(o, context.vocabulary)[:arguments])
+    return Case(dataclasses.replace(definition, **changes), {}, kind or next(iter(definition.needs)))
+
+
+def token_case(broken):
+    return case_of("cross_entropy", broken, OutputKind.TOKEN_LOGITS)
+
+
+TEXT_AND_TOKENS = {"text": Field(FieldKind.TEXT), "tokens": Field(FieldKind.TOKENS)}
+
+TWINS = [
+    (
+        checks.check_needs_name_one_input,
+        case_of("mse", needs={OutputKind.SEQUENCE_VALUES: TEXT_AND_TOKENS}),
+        "exactly one kind of input",
+    ),
+    (checks.check_weights, case_of("cross_entropy", NegativeWeights), "negative"),
+    (checks.check_targets_convention, case_of("cross_entropy", NoLabels), "no 'labels'"),
+    (checks.check_targets_convention, token_case(ForgetsCutOffWords), "words cut off"),
+    (checks.check_targets_convention, token_case(PositionOfSpecialToken), "first token"),
+    (checks.check_targets_convention, case_of("mlm", BeyondTheExample), "beyond its example"),
+    (checks.check_same_generators_same_batch, case_of("mlm", OwnGenerator), "another batch"),
+    (checks.check_same_generators_same_batch, case_of("cross_entropy", GlobalGenerator), "global"),
+    (checks.check_examples_stay_unchanged, case_of("mlm", WritesIntoExamples), "wrote into input_ids"),
+    (checks.check_batch_order, case_of("cross_entropy", FirstCountsTwice), "depend on the order"),
+    (checks.check_additive, case_of("cross_entropy", BatchMean), "additive=False"),
+    (checks.check_losses_shape, case_of("cross_entropy", Scalar), r"losses are \(\)"),
+    (checks.check_losses_are_differentiable, case_of("cross_entropy", Detached), "no gradient"),
+    (checks.check_losses_are_sums, token_case(ExampleMean), "not sums over targets"),
+    (checks.check_example_without_targets, case_of("mlm", NeverWeighsNothing), "must weigh 0"),
+    (checks.check_changed_input, case_of("mlm", Unchanged), "gives no input_ids"),
+    (checks.check_changed_input, case_of("mlm", changes_input=False), "declare changes_input=True"),
+    (checks.check_changed_input, case_of("mlm", MasksSpecialTokens), "a special token changed"),
+    (checks.check_special_tokens_are_no_targets, case_of("mlm", MasksSpecialTokens), "special token is a"),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "case", "message"), TWINS, ids=lambda value: getattr(value, "__name__", None)
+)
+def test_check_fails_on_a_broken_objective(check, case, message):
+    with pytest.raises(AssertionError, match=message):
+        check(case)
+
+
+def test_every_check_has_a_twin():
+    every = (*checks.ANY_OBJECTIVE, *checks.ADDITIVE_OBJECTIVE, *checks.ROW_OBJECTIVE)
+    assert {check for check, _, _ in TWINS} == set(every)
+
+
+def test_objective_that_is_not_additive_is_exempt():
+    case = case_of("cross_entropy", BatchMean, additive=False)
+    assert checks.check_additive not in checks.objective_checks(case)
+    assert isinstance(case.definition, ObjectiveDef)

@@ -1,0 +1,67 @@
+"""Every check of samplers and balancers fails on one that breaks its rule."""
+
+import numpy as np
+import pytest
+
+from sslm_platform.testing import schedule_checks as checks
+from sslm_platform.testing.cases import Case
+from sslm_platform.types import BalancerDef, SamplerDef
+
+
+class Unnormalised:
+    def probabilities(self, state):
+        return np.asarray(state.sizes, dtype=float)
+
+
+class TooFew:
+    def probabilities(self, state):
+        return np.ones(1)
+
+
+class Counting:
+    calls = 0
+
+    def probabilities(self, state):
+        self.calls += 1
+        shares = np.arange(1, len(state.feeds) + 1) ** float(self.calls)
+        return shares / shares.sum()
+
+
+class ZeroWeight:
+    def weights(self, tasks):
+        return {**dict.fromkeys(tasks, 1.0), tasks[0]: 0.0}
+
+
+class ForgetsATask:
+    def weights(self, tasks):
+        return dict.fromkeys(tasks[1:], 1.0)
+
+
+class Drifting:
+    weight = 1.0
+
+    def weights(self, tasks):
+        self.weight *= 2
+        return dict.fromkeys(tasks, self.weight)
+
+
+TWINS = [
+    (checks.check_probabilities, SamplerDef, Unnormalised, "sum to"),
+    (checks.check_probabilities, SamplerDef, TooFew, "3 feeds got"),
+    (checks.check_sampler_is_pure, SamplerDef, Counting, "earlier calls"),
+    (checks.check_weights, BalancerDef, ZeroWeight, "above 0"),
+    (checks.check_weights, BalancerDef, ForgetsATask, "the tasks are"),
+    (checks.check_balancer_is_pure, BalancerDef, Drifting, "earlier calls"),
+]
+
+
+@pytest.mark.parametrize(
+    ("check", "kind", "broken", "message"), TWINS, ids=lambda v: getattr(v, "__name__", None)
+)
+def test_check_fails_on_a_broken_component(check, kind, broken, message):
+    with pytest.raises(AssertionError, match=message):
+        check(Case(kind("broken", lambda options: broken())))
+
+
+def test_every_check_has_a_twin():
+    assert {check for check, *_ in TWINS} == {*checks.SAMPLER_CHECKS, *checks.BALANCER_CHECKS}

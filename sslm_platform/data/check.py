@@ -1,0 +1,144 @@
+"""What is wrong with a stream's data, found before training."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sslm_platform.data.feeds import Feed
+from sslm_platform.data.fields import TaskRows
+from sslm_platform.data.load import StreamRows
+from sslm_platform.data.splits import SPLITS, normalized
+from sslm_platform.errors import Problem
+from sslm_platform.types import Field, FieldKind
+
+_SHOWN = 5
+
+TaskToCheck = tuple[Mapping[str, Field], TaskRows, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """Problems stop a run; warnings are for the reader of its report."""
+
+    problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...]
+
+
+def check_stream(rows: StreamRows, tasks: Mapping[str, TaskToCheck]) -> Findings:
+    """Check the values that :func:`~sslm_platform.data.fields.read_task` has read.
+
+    Problems: a split without examples, a text column of numbers, one label only, labels in dev or test that
+    train lacks. Warnings: tags that train lacks (a model is wrong on them, which is for the score to say),
+    duplicates across train and test, empty texts.
+
+    Args:
+        rows: the stream.
+        tasks: identity to (fields that the objective reads, values, key path for messages).
+    """
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    for needs, task, where in tasks.values():
+        problems += [*_empty_splits(rows, task, where), *_numeric_texts(task, needs, where)]
+        for name, field in needs.items():
+            if name not in task.kinds or not task.splits["train"]:
+                continue
+            if field.kind is FieldKind.LABEL:
+                problems += _labels(task, name, f"{where}.fields.{name}")
+            elif field.kind is FieldKind.TAGS:
+                warnings += _unseen(task, name, f"{where}.fields.{name}")
+        warnings += [*_empty_texts(task, where), *_duplicates(task, where)]
+    return Findings(tuple(problems), tuple(warnings))
+
+
+def unknown_rate(feed: Feed, tokenizer: Any) -> float:
+    """Return the share of a feed's tokens, special ones apart, that are the tokenizer's unknown token."""
+    if tokenizer.unk_token_id is None:
+        return 0.0
+    counts = [split.count_tokens(tokenizer.unk_token_id) for split in feed.splits.values()]
+    return sum(found for found, _ in counts) / max(1, sum(total for _, total in counts))
+
+
+def _empty_splits(rows: StreamRows, task: TaskRows, where: str) -> list[Problem]:
+    problems = []
+    for split in SPLITS:
+        if len(task.splits[split]):
+            continue
+        if len(rows.splits[split]) == 0:
+            hint = "; set split.dev_from_train" if split == "dev" else ""
+            what = f"the {split} split is empty{hint}"
+        else:
+            fields = ", ".join(task.kinds)
+            what = f"none of the {len(rows.splits[split])} rows of {split} has all of {fields}"
+        problems.append(Problem(where, what))
+    return problems
+
+
+def _numeric_texts(task: TaskRows, needs: Mapping[str, Field], where: str) -> list[Problem]:
+    problems = []
+    for name, column in task.inputs:
+        texts = task.splits["train"].fields[name] if needs[name].kind is FieldKind.TEXT else ()
+        num_numbers = sum(map(_is_number, texts))
+        if num_numbers > len(texts) / 2:
+            what = (
+                f"column {column!r} holds numbers: {num_numbers} of {len(texts)} texts of train, such as"
+                f" {next(filter(_is_number, texts))!r}; is another column meant?"
+            )
+            problems.append(Problem(f"{where}.fields.{name}", what))
+    return problems
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _labels(task: TaskRows, name: str, where: str) -> list[Problem]:
+    train = set(task.splits["train"].fields[name])
+    problems = _unseen(task, name, where)
+    if len(train) == 1:
+        problems.append(Problem(where, f"train has one label only: {next(iter(train))!r}; nothing to learn"))
+    return problems
+
+
+def _unseen(task: TaskRows, name: str, where: str) -> list[Problem]:
+    known = set(_names(task.splits["train"].fields[name]))
+    problems = []
+    for split in SPLITS[1:]:
+        unseen = Counter(n for n in _names(task.splits[split].fields[name]) if n not in known)
+        if unseen:
+            shown = ", ".join(f"{label!r} ({count})" for label, count in unseen.most_common(_SHOWN))
+            more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
+            problems.append(Problem(where, f"{split} has labels that train lacks: {shown}{more}"))
+    return problems
+
+
+def _names(values: Sequence[Any]) -> list[str]:
+    """Return labels, or the types of tags: a label set with ``B-`` of a type has ``I-`` of it too."""
+    if values and isinstance(values[0], list):
+        return [tag[2:] for tags in values for tag in tags if len(tag) > 1]
+    return list(values)
+
+
+def _empty_texts(task: TaskRows, where: str) -> list[Problem]:
+    num_empty = sum(split.num_empty for split in task.splits.values())
+    return [Problem(where, f"{num_empty} rows are left out: their text is empty")] if num_empty else []
+
+
+def _duplicates(task: TaskRows, where: str) -> list[Problem]:
+    fields = [name for name, _ in task.inputs]
+
+    def contents(split: Any) -> list[str]:
+        return [normalized(values) for values in zip(*(split.fields[f] for f in fields), strict=True)]
+
+    train = set(contents(task.splits["train"]))
+    count = sum(content in train for content in contents(task.splits["test"]))
+    if not count:
+        return []
+    what = f"{count} of {len(task.splits['test'])} test examples are in train too (without regard to case)"
+    return [Problem(where, what)]

@@ -1,0 +1,195 @@
+"""Feeds: the examples that one encoder call serves, for all tasks that read the same input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sslm_platform.data.encodings import Encodings, Ragged, encode_rows, tokenizer_digest
+from sslm_platform.data.fields import TaskRows
+from sslm_platform.data.load import StreamRows
+from sslm_platform.data.splits import SPLITS
+from sslm_platform.errors import DataError, Problem
+from sslm_platform.interfaces import Encoded
+from sslm_platform.spec.data import LimitSpec, SplitName
+from sslm_platform.types import FieldKind
+
+UNKNOWN = -1  # id of a label that a label set does not have
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FeedSplit:
+    """N examples, and each task's view of them.
+
+    Attributes:
+        lengths_N: int64, tokens of each example: special ones included, truncated.
+        keys_N: uint64, each example's identity: a hash of its content, the same wherever it stands.
+        rows_N: int64, places in the stream's split.
+    """
+
+    lengths_N: np.ndarray
+    keys_N: np.ndarray
+    rows_N: np.ndarray
+    _encodings: Encodings
+    _values: Mapping[str, Mapping[str, Sequence[Any]]]
+    _kinds: Mapping[str, Mapping[str, FieldKind]]
+
+    def __len__(self) -> int:
+        return len(self.rows_N)
+
+    def encoded(self, task: str, rows: Sequence[int], labels: tuple[str, ...]) -> list[Encoded]:
+        """Return examples as a task sees them.
+
+        Args:
+            task: its identity.
+            rows: places in this split, 0 to N - 1.
+            labels: names by id; a label that is not among them gets the id -1.
+        """
+        ids = {name: i for i, name in enumerate(labels)}
+        targets = {f: k for f, k in self._kinds[task].items() if not k.is_input}
+        columns = [(f, _to_ids(k, ids), self._values[task][f]) for f, k in targets.items()]
+        return [self._example(row, columns) for row in rows]
+
+    def values(self, task: str, field: str) -> list[Any]:
+        """Return a field's values of all examples, as parsed."""
+        return list(self._values[task][field])
+
+    def count_tokens(self, token_id: int) -> tuple[int, int]:
+        """Return how many tokens have this id, and how many there are; special tokens apart."""
+        found = total = 0
+        for row in self.rows_N:
+            text = self._encodings.input_ids[row][self._encodings.special[row] == 0]
+            found += int(np.count_nonzero(text == token_id))
+            total += len(text)
+        return found, total
+
+    def _example(
+        self, row: int, columns: Sequence[tuple[str, Callable[[Any], Any], Sequence[Any]]]
+    ) -> Encoded:
+        place = int(self.rows_N[row])
+        e = self._encodings
+        return Encoded(
+            input_ids_L=e.input_ids[place].astype(np.int64),
+            special_L=e.special[place].astype(bool),
+            values={field: convert(column[row]) for field, convert, column in columns},
+            segment_L=_copy(e.segment, place),
+            word_start_W=_copy(e.word_start, place),
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Feed:
+    """Examples that have the fields of all of the feed's tasks.
+
+    Attributes:
+        name: the stream's name, or ``stream/task`` for a task that cannot share its input.
+        tasks: identities.
+    """
+
+    name: str
+    tasks: tuple[str, ...]
+    stream: str
+    splits: Mapping[SplitName, FeedSplit]
+
+
+def build_feed(
+    rows: StreamRows,
+    tasks: Mapping[str, TaskRows],
+    name: str,
+    tokenizer: Any,
+    *,
+    max_length: int,
+    limit: LimitSpec,
+    seed: int,
+    cache: Path,
+) -> Feed:
+    """Tokenize a stream for tasks that read the same input.
+
+    Args:
+        rows: the stream.
+        tasks: identity to values.
+        name: the feed's name.
+        tokenizer: a fast ``transformers`` tokenizer.
+        max_length: in tokens, special ones included.
+        limit: largest number of examples of each split. The training examples are drawn by ``seed``; those of
+            dev and test are the ones whose key is smallest, the same in every run.
+        seed: of the training subsample.
+        cache: folder of all caches; the tokens are kept there, for all rows of the stream.
+
+    Raises:
+        DataError: the tasks read different columns.
+        SpecError: the tokenizer is not a fast one.
+    """
+    first = next(iter(tasks.values()))
+    for task in tasks.values():
+        if task.inputs != first.inputs:
+            what = (
+                f"{first.identity} reads {_shown(first)}, {task.identity} reads {_shown(task)}: not one input"
+            )
+            raise DataError(Problem(name, what))
+    digest = tokenizer_digest(tokenizer)
+    splits = {}
+    for split in SPLITS:
+        encodings = encode_rows(
+            rows.splits[split],
+            first.inputs,
+            tokenizer,
+            max_length,
+            key=(rows.fingerprint, split, digest),
+            cache=cache,
+        )
+        common = reduce(np.intersect1d, (task.splits[split].rows for task in tasks.values()))
+        drawn = _draw(
+            common, rows.keys[split][common], getattr(limit, split), seed if split == "train" else None
+        )
+        splits[split] = _feed_split(drawn, rows.keys[split], encodings, tasks, split)
+    return Feed(name, tuple(tasks), rows.name, splits)
+
+
+def _draw(rows_N: np.ndarray, keys_N: np.ndarray, limit: int | None, seed: int | None) -> np.ndarray:
+    if limit is None or limit >= len(rows_N):
+        return rows_N
+    by_key = rows_N[np.argsort(keys_N, kind="stable")]  # an order that does not depend on the rows' order
+    if seed is not None:
+        by_key = np.random.default_rng(seed).permutation(by_key)
+    return np.sort(by_key[:limit])
+
+
+def _feed_split(
+    rows_N: np.ndarray,
+    keys_N: np.ndarray,
+    encodings: Encodings,
+    tasks: Mapping[str, TaskRows],
+    split: SplitName,
+) -> FeedSplit:
+    values = {}
+    for identity, task in tasks.items():
+        places = np.searchsorted(task.splits[split].rows, rows_N)
+        columns = task.splits[split].fields
+        values[identity] = {field: [column[i] for i in places] for field, column in columns.items()}
+    kinds = {identity: task.kinds for identity, task in tasks.items()}
+    lengths_N = encodings.input_ids.lengths[rows_N]
+    return FeedSplit(lengths_N, keys_N[rows_N], rows_N, encodings, values, kinds)
+
+
+def _to_ids(kind: FieldKind, ids: Mapping[str, int]) -> Callable[[Any], Any]:
+    match kind:
+        case FieldKind.LABEL:
+            return lambda value: ids.get(value, UNKNOWN)
+        case FieldKind.TAGS:
+            return lambda value: np.array([ids.get(tag, UNKNOWN) for tag in value], dtype=np.int64)
+        case _:
+            return lambda value: value
+
+
+def _copy(ragged: Ragged | None, row: int) -> np.ndarray | None:
+    return None if ragged is None else ragged[row].astype(np.int64)
+
+
+def _shown(task: TaskRows) -> str:
+    return ", ".join(column for _, column in task.inputs)

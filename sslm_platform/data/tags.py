@@ -1,0 +1,53 @@
+"""Chunk tags in BIO, whatever scheme the data use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+Scheme = Literal["bio", "iob1", "iobes", "io"]
+
+OUTSIDE = "O"
+
+# BILOU and BMES write the same four positions with other letters.
+_LETTERS = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
+_ALLOWED = {"bio": "BI", "iob1": "BI", "iobes": "BIMELSU"}
+
+
+def to_bio(tags: Sequence[str], scheme: Scheme) -> list[str]:
+    """Return the tags in BIO: ``O``, or ``B-``/``I-`` and a type.
+
+    An ``I-`` (or ``E-``) that continues nothing begins a chunk, as seqeval's default mode reads it; that is
+    also what makes BIO out of IOB1. With ``io`` tags have no prefix: each run of equal tags is one chunk, and
+    only ``O`` itself is outside (a label such as ``NotAddress`` is a label).
+
+    Raises:
+        ValueError: a tag that the scheme does not have.
+    """
+    pairs = [("I", tag) if scheme == "io" and tag != OUTSIDE else _parse(tag, scheme) for tag in tags]
+    result = []
+    open_type = None  # of the chunk that the next tag can continue
+    for letter, kind in pairs:
+        if letter == OUTSIDE:
+            result.append(OUTSIDE)
+            open_type = None
+            continue
+        begins = letter in "BS" or kind != open_type
+        result.append(f"{'B' if begins else 'I'}-{kind}")
+        open_type = None if letter in "ES" else kind
+    return result
+
+
+def tag_set(tags: Sequence[str]) -> tuple[str, ...]:
+    """Return ``O`` and then, for each type in order of name, ``B-`` and ``I-``."""
+    kinds = sorted({tag[2:] for tag in tags if tag != OUTSIDE})
+    return (OUTSIDE, *(f"{letter}-{kind}" for kind in kinds for letter in "BI"))
+
+
+def _parse(tag: str, scheme: str) -> tuple[str, str]:
+    if tag == OUTSIDE:
+        return OUTSIDE, ""
+    letter, dash, kind = tag.partition("-")
+    if not dash or not kind or letter not in _ALLOWED[scheme] or len(letter) != 1:
+        raise ValueError(f"tag {tag!r} is not {scheme.upper()}; if tags have no prefix, set scheme: io")
+    return _LETTERS[letter], kind

@@ -1,0 +1,122 @@
+"""One raw value to one value of a field's kind."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import datasets
+
+from sslm_platform.data.tags import to_bio
+from sslm_platform.spec.schema import FieldSpec
+from sslm_platform.types import FieldKind
+
+Parser = Callable[[Any], Any]
+
+
+class UnusableError(ValueError):
+    """A value that is not of the field's kind."""
+
+
+def value_parser(kind: FieldKind, spec: FieldSpec, feature: Any) -> Parser:
+    """Return the function from a raw value to the field's value, or None where the row has none.
+
+    Args:
+        kind: the field's kind.
+        spec: with ``bins``, ``map`` and ``scheme``.
+        feature: the column's feature; class labels are turned into their names.
+    """
+    match kind:
+        case FieldKind.TEXT:
+            return _text
+        case FieldKind.TOKENS:
+            return _tokens
+        case FieldKind.VALUE:
+            return _value
+        case FieldKind.TAGS:
+            names = _class_names(getattr(feature, "feature", None))
+            return lambda raw: _tags(raw, spec, names)
+        case FieldKind.LABEL if spec.bins is not None:
+            return lambda raw: _bin(raw, spec.bins or {})
+        case FieldKind.LABEL:
+            names = _class_names(feature)
+            return lambda raw: _label(raw, spec, names)
+
+
+def _text(raw: Any) -> str | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, str):
+        raise UnusableError(f"{raw!r} is {_kind(raw)}; expected text")
+    return raw if raw.strip() else None
+
+
+def _tokens(raw: Any) -> list[str] | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, list) or not all(isinstance(token, str) for token in raw):
+        raise UnusableError(f"{_short(raw)} is {_kind(raw)}; expected a list of words")
+    return raw or None
+
+
+def _value(raw: Any) -> float | None:
+    if raw is None or raw == "":
+        return None
+    try:
+        value = float(raw)
+    except (TypeError, ValueError):
+        raise UnusableError(f"{_short(raw)} is {_kind(raw)}; expected a number") from None
+    if not math.isfinite(value):
+        raise UnusableError(f"{value} is not finite")
+    return value
+
+
+def _bin(raw: Any, bins: dict[str, tuple[float, float]]) -> str | None:
+    value = _value(raw)
+    if value is None:
+        return None
+    return next((label for label, (low, high) in bins.items() if low <= value <= high), None)
+
+
+def _label(raw: Any, spec: FieldSpec, names: list[str] | None) -> str | None:
+    if raw is None or raw == "":
+        return None
+    if not isinstance(raw, str | int | float):
+        raise UnusableError(f"{_short(raw)} is {_kind(raw)}; expected a label")
+    label = _named(raw, names)
+    return label if spec.map is None else spec.map.get(label)
+
+
+def _tags(raw: Any, spec: FieldSpec, names: list[str] | None) -> list[str] | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, list):
+        raise UnusableError(f"{_short(raw)} is {_kind(raw)}; expected a list of tags")
+    try:
+        return to_bio([_named(tag, names) for tag in raw], spec.scheme) or None
+    except ValueError as error:
+        raise UnusableError(str(error)) from None
+
+
+def _named(raw: Any, names: list[str] | None) -> str:
+    if names is None:
+        return str(raw)
+    if not 0 <= raw < len(names):
+        raise UnusableError(f"{raw} is no class; the data set names 0 to {len(names) - 1}")
+    return names[raw]
+
+
+def _class_names(feature: Any) -> list[str] | None:
+    return list(feature.names) if isinstance(feature, datasets.ClassLabel) else None
+
+
+def _kind(raw: Any) -> str:
+    return {str: "text", int: "a number", float: "a number", list: "a list", dict: "a mapping"}.get(
+        type(raw), type(raw).__name__
+    )
+
+
+def _short(raw: Any) -> str:
+    text = repr(raw)
+    return text if len(text) <= 60 else text[:57] + "…"

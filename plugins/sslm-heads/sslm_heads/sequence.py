@@ -39,7 +39,7 @@ class SequenceClassifier(_SequenceHead):
 
     def predict(self, outputs: Tensor, targets: Targets, num_examples: int) -> Sequence[int]:
         """Return the id of each example's likeliest label."""
-        return [int(label) for label in outputs.argmax(dim=-1)]
+        return outputs.argmax(dim=-1).tolist()
 
 
 class SequenceRegressor(_SequenceHead):
@@ -54,4 +54,4 @@ class SequenceRegressor(_SequenceHead):
 
     def predict(self, outputs: Tensor, targets: Targets, num_examples: int) -> Sequence[float]:
         """Return each example's value."""
-        return [float(value) for value in outputs]
+        return outputs.tolist()

@@ -93,6 +93,7 @@ class _Entry:
     value: float
     resamples_R: np.ndarray
     baselines: Mapping[str, float]
+    stated: Estimate | None = None  # the record's own interval
 
 
 def build_matrix(
@@ -194,7 +195,11 @@ def _entry(
     done = {name: cells[id_] for name, id_ in planned.baselines.items() if _is_done(cells.get(id_))}
     scores = {name: _primary(other) for name, other in done.items()}
     if value == "score":
-        return _Entry(planned.key, record, _primary(record), np.asarray(record.resamples, np.float64), scores)
+        own = record.scores[record.metric]
+        resamples_R = np.asarray(record.resamples, np.float64)
+        return _Entry(
+            planned.key, record, own.value, resamples_R, scores, Estimate(own.value, own.low, own.high)
+        )
     if baseline not in done:
         return State.NO_BASELINE
     gain, gain_R = paired_difference(
@@ -229,6 +234,8 @@ def _averaged(
     values_S = [float(np.mean([entry.value for entry in group])) for group in by_seed.values()]
     means_SR = [mean_resamples([entry.resamples_R for entry in group]) for group in by_seed.values()]
     total, resamples_R = _over_seeds(values_S, means_SR)
+    if len(entries) == 1:
+        total = entries[0].stated or total
     first = entries[0].record
     sizes = [entry.record.num_train for entry in entries]
     return Cell(

@@ -42,14 +42,17 @@ def scale_for(values: Iterable[float], best: float) -> Scale:
     sizes = [abs(value) for value in values if math.isfinite(value) and value]
     if best == 1.0 and max(sizes, default=0.0) <= 1.0:
         return Scale(100, 1)
-    return Scale(1, min(2, max(0, 2 - math.floor(math.log10(min(sizes))))))
+    return Scale(1, min(2, max(0, 2 - math.floor(math.log10(min(sizes, default=1.0))))))
 
 
 def scale_of(cells: Sequence[Cell]) -> Scale:
-    """The scale that fits all cells of a matrix."""
+    """The scale that fits all cells of a matrix; a small gain in perplexity is still no percentage."""
     done = [cell for cell in cells if cell.estimate is not None]
-    values = [cell.estimate.value for cell in done if cell.estimate]
-    return scale_for(values, done[0].best if done else 1.0)
+    best = done[0].best if done else 1.0
+    of_scores = scale_for([cell.score for cell in done if cell.score is not None], best)
+    if of_scores.factor != 1:
+        return of_scores
+    return scale_for([cell.estimate.value for cell in done if cell.estimate], best=math.inf)
 
 
 def metric_name(matrix: Matrix) -> str:

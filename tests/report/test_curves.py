@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sslm_platform.errors import RunError
+from sslm_platform.report.charts import trailing_mean, training_panels
+from sslm_platform.report.curves import Curves, read_curves
+
+
+def step(number: int, **changes: object) -> dict[str, object]:
+    facts = {"kind": "step", "step": number, "losses": {"a@x": 1.0}, "learning_rate": 0.1, "seconds": 2.0}
+    return facts | {"num_tokens": 100, "num_padded_tokens": 120} | changes
+
+
+def write(path: Path, lines: list[dict[str, object]], tail: str = "") -> Path:
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines) + tail, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("tail", ["", '{"kind": "st', '{"kind": "step", "step"', "{}\n", "\n\n"])
+def test_a_torn_last_line_is_left_out(tmp_path: Path, tail: str):
+    curves = read_curves(write(tmp_path / "metrics.jsonl", [step(1), step(2)], tail))
+    assert [line["step"] for line in curves.steps] == [1, 2]
+    assert (curves.seconds, curves.num_tokens, curves.num_padded_tokens) == (4.0, 200, 240)
+
+
+def test_a_line_torn_inside_a_character_is_left_out(tmp_path: Path):
+    path = write(tmp_path / "metrics.jsonl", [step(1)])
+    with path.open("ab") as stream:
+        stream.write('{"kind": "step", "phase": "ü'.encode()[:-1])
+    assert len(read_curves(path).steps) == 1
+
+
+def test_damage_in_the_middle_is_an_error_with_its_line(tmp_path: Path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(json.dumps(step(1)) + "\nrubbish\n" + json.dumps(step(2)) + "\n", encoding="utf-8")
+    with pytest.raises(RunError, match=r"metrics\.jsonl:2: not a metrics line"):
+        read_curves(path)
+
+
+def test_steps_repeated_after_a_resume_count_once(tmp_path: Path):
+    lines = [step(1), step(2, seconds=9.0), step(3, seconds=9.0), step(2), step(3)]
+    curves = read_curves(write(tmp_path / "metrics.jsonl", lines))
+    assert [(line["step"], line["seconds"]) for line in curves.steps] == [(1, 2.0), (2, 2.0), (3, 2.0)]
+
+
+def test_no_metrics_no_panels(tmp_path: Path):
+    curves = read_curves(tmp_path / "metrics.jsonl")
+    assert curves == Curves()
+    assert training_panels(curves) == []
+
+
+def test_panels_follow_each_tasks_own_steps(tmp_path: Path):
+    evaluation = {"kind": "evaluation", "step": 2, "scores": {"a@x": {"f1": 0.5}, "b@x": {"f1": 0.6}}}
+    lines = [step(1), step(2, losses={"b@x": 90.0}), evaluation, step(3)]
+    panels = {p["id"]: p for p in training_panels(read_curves(write(tmp_path / "metrics.jsonl", lines)))}
+    losses = {trace["name"]: (trace["x"], trace["y"]) for trace in panels["chart-loss"]["traces"]}
+    assert losses == {"a@x": ([1, 3], [1.0, 1.0]), "b@x": ([2], [90.0])}
+    assert panels["chart-loss"]["log"]
+    colors = {trace["name"]: trace["color"] for trace in panels["chart-loss"]["traces"]}
+    assert colors == {trace["name"]: trace["color"] for trace in panels["chart-dev"]["traces"]}
+    assert panels["chart-speed"]["traces"][0]["y"] == [50.0, 50.0, 50.0]
+
+
+def test_trailing_mean_never_looks_ahead():
+    assert trailing_mean([1.0, 3.0, 5.0, 100.0], 2) == [1.0, 2.0, 4.0, 52.5]

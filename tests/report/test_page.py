@@ -1,0 +1,121 @@
+"""The page in a real browser: no error, no network, and what a reader does works."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sslm_platform.report.matrix import State
+from sslm_platform.report.run import Run
+from sslm_platform.report.views import families
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt install chromium)")
+
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--virtual-time-budget=5000",
+    "--host-resolver-rules=MAP * ~NOTFOUND",
+)
+
+# A window of headless Chromium is at least 500 wide; a frame can be as narrow as a telephone.
+FRAME = """<body>
+<iframe src="page.html" style="width:{width}px;height:1200px;border:0"></iframe>
+<pre id="result"></pre>
+<script>onmessage = (event) => {{ document.getElementById("result").textContent = event.data; }}</script>
+</body>"""
+
+
+def browse(text: str, tmp_path: Path, width: int = 1280) -> dict[str, Any]:
+    """Open a page with ``probe.js`` in it, which acts like a reader, and return what it saw."""
+    probe = Path(__file__).with_name("probe.js").read_text(encoding="utf-8")
+    probed = text.replace("<head>", f"<head><script>{{{probe}}}</script>", 1)
+    (tmp_path / "page.html").write_text(probed, encoding="utf-8")
+    frame = tmp_path / "frame.html"
+    frame.write_text(FRAME.format(width=width), encoding="utf-8")
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    command = [str(CHROMIUM), *FLAGS, profile, f"--window-size={width},1200", "--dump-dom", frame.as_uri()]
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
+    found = re.search(r'<pre id="result">(.+?)</pre>', dom, re.DOTALL)
+    assert found is not None, "the page's script never finished"
+    return json.loads(html.unescape(found[1]))
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> str:
+    return (folder / "report" / "index.html").read_text(encoding="utf-8")
+
+
+@needs_chromium
+@pytest.mark.parametrize("width", [400, 1280])
+def test_the_page_loads_without_error_or_network_and_fits(page: str, tmp_path: Path, width: int):
+    seen = browse(page, tmp_path, width)
+    assert seen["errors"] == []
+    assert seen["blocked"] == []
+    assert seen["requests"] == []
+    assert seen["ready"] == "yes"
+    assert seen["answers"]["width"] == width
+    assert seen["answers"]["wide"] == []
+    assert seen["answers"]["charts"] == [10, 7, 1, 2]
+
+
+@needs_chromium
+def test_what_a_reader_does_works(page: str, tmp_path: Path):
+    answers = browse(page, tmp_path)["answers"]
+    assert answers["tipShown"]
+    for words in (
+        "sentiment@movies",
+        "sentiment@products",
+        "gain over head",
+        "95 % interval",
+        "tfidf scores",
+    ):
+        assert words in answers["tip"]
+    assert answers["focus"].startswith("source\tsentiment@tweets\ntarget\tsentiment@movies")
+    assert answers["baselines"] == ["majority"]
+    for order, reverse in (("up", False), ("down", True)):
+        numbers = [float(text) for text in answers[order] if text]
+        assert numbers == sorted(numbers, reverse=reverse)
+        assert answers[order][len(numbers) :] == [""] * (len(answers[order]) - len(numbers))
+    assert answers["filtered"]
+    assert all("tfidf" in row and "movies" in row for row in answers["filtered"])
+    assert answers["shown"].startswith(f"{len(answers['filtered'])} of ")
+
+
+@needs_chromium
+def test_the_browser_would_tell(page: str, tmp_path: Path):
+    """A page that breaks the rules is seen to break them, so the empty lists above mean something."""
+    broken = page.replace(
+        "</main>", '<img src="http://example.com/x.png"><script>nothing()</script></main>', 1
+    )
+    seen = browse(broken, tmp_path)
+    assert any("nothing is not defined" in error for error in seen["errors"])
+    assert seen["blocked"] == ["http://example.com/x.png"]
+
+
+def test_every_cell_carries_its_hover_text_and_its_word(page: str, run: Run):
+    tips = re.findall(
+        r'<td tabindex="-1" class="([^"]*)" style="[^"]*" data-tip="([^"]*)">(.*?)</td>', page, re.DOTALL
+    )
+    matrices = [matrix for family in families(run.plan, run.cells) for _, matrix in family.matrices]
+    floors = [m for family in families(run.plan, run.cells) for m in family.floor.values()]
+    assert len(tips) == sum(len(matrix.all_cells) for matrix in (*matrices, *floors))
+    gaps = [html.unescape(body) for kind, _, body in tips if "gap" in kind]
+    states = [c.state for matrix in (*matrices, *floors) for c in matrix.all_cells if c.state is not State.OK]
+    for state in (State.MISSING, State.FAILED, State.NO_BASELINE):
+        assert sum(f">{state}<" in body for body in gaps) == states.count(state) > 0
+    assert len(gaps) == len(states)
+    assert any("RuntimeError: loss is nan at step 12" in html.unescape(tip) for _, tip, _ in tips)

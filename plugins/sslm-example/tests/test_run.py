@@ -52,7 +52,8 @@ def test_training_beats_the_constant_predictor(tmp_path):
     (tmp_path / "spec.yaml").write_text(SPEC, encoding="utf-8")
     corpus = Corpus(resolve(load_run_spec(tmp_path / "spec.yaml")), tmp_path / "cache")
     folder = RunFolder(tmp_path / "run")
-    train_joint(corpus, folder, Console(quiet=True))
+    spec = corpus.run.spec
+    train_joint(corpus, folder, Console(quiet=True), seed=spec.seed, engine_spec=spec.engine)
     (score,) = json.loads(folder.scores.read_text(encoding="utf-8"))["scores"]
     ours, constant = (score[key]["mean_absolute_error"]["value"] for key in ("scores", "majority"))
     assert not score["higher_is_better"]

@@ -1,4 +1,281 @@
-"""placeholder"""
+"""The command ``sslm``. Heavy imports wait until a command needs them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sslm_platform.errors import SslmError
+
+if TYPE_CHECKING:
+    from sslm_platform.runs import Run
+
+app = typer.Typer(
+    help="Train one encoder on many tasks and domains, and see what transfers to what.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+transfer_app = typer.Typer(help="Transfer matrices: what does training on A do for B?", no_args_is_help=True)
+app.add_typer(transfer_app, name="transfer")
+
+SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The run's YAML file.")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, say runs/quickstart.")]
+Overrides = Annotated[
+    list[str], typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the spec; repeatable.")
+]
+Out = Annotated[Path | None, typer.Option(help="The run's folder. [default: runs/NAME]", show_default=False)]
+Cache = Annotated[
+    Path | None,
+    typer.Option(help="Downloads and tokens. [default: $SSLM_CACHE or the user's cache]", show_default=False),
+]
+Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes of the joint training.")]
 
 
-def main() -> None: ...
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
+) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+    if not debug:
+        logging.getLogger("sslm_platform").setLevel(logging.INFO)
+
+
+@app.command("run")
+def run_command(
+    spec: SpecPath,
+    overrides: Overrides = [],  # noqa: B006  (typer reads it, nothing writes it)
+    out: Out = None,
+    cache: Cache = None,
+    nproc: Processes = 1,
+) -> None:
+    """Do all of a spec: train, evaluate, measure the transfer cells, render the report."""
+    from sslm_platform.runs import run
+
+    result = run(spec, out=out, cache=cache, overrides=overrides, num_processes=nproc)
+    _show_report(result)
+
+
+@app.command()
+def train(
+    spec: SpecPath,
+    overrides: Overrides = [],  # noqa: B006
+    out: Out = None,
+    cache: Cache = None,
+    nproc: Processes = 1,
+) -> None:
+    """Train jointly; a killed training goes on where it was saved."""
+    from sslm_platform.runs import launch_training, open_run
+
+    result = open_run(spec, out=out, cache=cache, overrides=overrides)
+    if nproc > 1:
+        launch_training(result, nproc)
+    else:
+        result.train()
+    result.console.print(f"model: {result.path / 'train' / 'model'}", highlight=False, soft_wrap=True)
+
+
+@app.command("eval")
+def evaluate(
+    run: RunPath,
+    split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    cache: Cache = None,
+) -> None:
+    """Score a run's trained model on a split, beside the constant predictor."""
+    from sslm_platform.runs import load_run
+
+    if split not in ("train", "dev", "test"):
+        raise SslmError(f"--split {split}: expected train, dev or test")
+    scores = load_run(run, cache=cache).evaluate(split)  # type: ignore[arg-type]
+    if as_json:
+        typer.echo(json.dumps([score.model_dump(mode="json") for score in scores], indent=1))
+        return
+    from sslm_platform.tables import score_table
+
+    _stdout().print(score_table(scores, split))
+
+
+@app.command()
+def predict(
+    run: RunPath,
+    task: Annotated[str, typer.Option(help="The task, say sentiment@tweets.")],
+    texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A file with one text a line.")] = None,
+    jsonl: Annotated[
+        bool, typer.Option("--jsonl", help="Lines are JSON objects of the task's fields.")
+    ] = False,
+) -> None:
+    """Answer for texts (arguments, a file, or standard input): JSON Lines, or a table on a terminal."""
+    from sslm_platform.runs import load_run
+    from sslm_platform.tables import prediction_table
+
+    inputs = _inputs(texts or [], file, jsonl)
+    answers = load_run(run).predict(inputs, task)
+    if sys.stdout.isatty():
+        _stdout().print(prediction_table(answers))
+    else:
+        for answer in answers:
+            typer.echo(json.dumps(answer, ensure_ascii=False))
+
+
+@transfer_app.command("plan")
+def transfer_plan(
+    spec: SpecPath,
+    overrides: Overrides = [],  # noqa: B006
+    out: Out = None,
+    cache: Cache = None,
+) -> None:
+    """Show the cells and trainings that a spec asks for, and which of them are done."""
+    from sslm_platform.runs import open_run
+    from sslm_platform.tables import plan_table
+    from sslm_platform.train.folder import RunFolder
+    from sslm_platform.transfer.runner import is_finished
+
+    result = open_run(spec, out=out, cache=cache, overrides=overrides)
+    plan = result.plan_transfer()
+    folder = RunFolder(result.path)
+    _stdout().print(plan_table(plan, lambda cell: is_finished(folder, cell)))
+
+
+@transfer_app.command("run")
+def transfer_run(
+    spec: SpecPath,
+    overrides: Overrides = [],  # noqa: B006
+    out: Out = None,
+    cache: Cache = None,
+) -> None:
+    """Measure the transfer cells that are not done yet."""
+    from sslm_platform.runs import open_run
+
+    open_run(spec, out=out, cache=cache, overrides=overrides).transfer()
+
+
+@app.command()
+def report(run: RunPath) -> None:
+    """Render a run's report from its records: tables here, HTML and figures in RUN/report."""
+    from sslm_platform.report.render import print_report, render_report
+
+    page = render_report(run)
+    console = _stdout()
+    print_report(run, console)
+    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def plugins(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    strict: Annotated[bool, typer.Option(help="Exit with 2 if a plugin failed to load.")] = False,
+) -> None:
+    """List what the installed plugins define, and the plugins that failed to load."""
+    from sslm_platform.plugins import host
+    from sslm_platform.tables import plugin_facts, plugin_tables
+
+    found = host()
+    if as_json:
+        typer.echo(json.dumps(plugin_facts(found), indent=1))
+    else:
+        for part in plugin_tables(found):
+            _stdout().print(part)
+    if strict and found.failures:
+        raise SslmError(
+            *(f"plugin {f.provenance.plugin!r} failed to load: {f.reason}" for f in found.failures)
+        )
+
+
+@app.command()
+def check(
+    spec: SpecPath,
+    overrides: Overrides = [],  # noqa: B006
+    data: Annotated[bool, typer.Option("--data", help="Read the data and the tokenizer too.")] = False,
+    cache: Cache = None,
+) -> None:
+    """Find every mistake in a spec that can be found without training."""
+    from sslm_platform.runs import open_run
+
+    result = open_run(spec, cache=cache, overrides=overrides)
+    if data:
+        for warning in result.corpus.warnings:
+            result.console.print(f"[yellow]warning[/yellow] {warning}", highlight=False, soft_wrap=True)
+        result.plan_transfer()
+    resolved = result.resolved
+    typer.echo(f"{spec}: ok ({len(resolved.spec.streams)} streams, {len(resolved.tasks)} tasks)")
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Option(help="Write to this file.", show_default=False)] = None,
+) -> None:
+    """Write the specs' JSON Schema, with which editors complete and check them."""
+    from sslm_platform.files import write_text
+    from sslm_platform.spec.schema import RunSpec
+
+    text = json.dumps(RunSpec.model_json_schema(), indent=1) + "\n"
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(out, text)
+
+
+def main() -> None:
+    """Run the command line; an error that input caused is one message and exit code 2."""
+    try:
+        app()
+    except SslmError as error:
+        if "--debug" in sys.argv:
+            raise
+        typer.secho(f"error: {error}" if len(error.problems) == 1 else _many(error), err=True, fg="red")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.secho("interrupted; the same command goes on from the last checkpoint", err=True)
+        sys.exit(130)
+
+
+def _many(error: SslmError) -> str:
+    lines = "\n".join(f"  {problem}" for problem in error.problems)
+    return f"{len(error.problems)} errors:\n{lines}"
+
+
+def _show_report(run: Run) -> None:
+    from sslm_platform.report.render import print_report
+
+    console = _stdout()
+    print_report(run.path, console)
+    console.print(f"report: {run.path / 'report' / 'index.html'}", highlight=False, soft_wrap=True)
+
+
+def _stdout() -> Any:
+    from rich.console import Console
+
+    return Console()
+
+
+def _inputs(texts: list[str], file: Path | None, jsonl: bool) -> list[Any]:
+    if texts and file:
+        raise SslmError("give texts or --file, not both")
+    if file is not None:
+        if not file.is_file():
+            raise SslmError(f"--file {file}: no such file")
+        texts = file.read_text(encoding="utf-8").splitlines()
+    elif not texts:
+        texts = sys.stdin.read().splitlines()
+    lines = [text for text in texts if text.strip()]
+    return [_json_line(line, number) for number, line in enumerate(lines, 1)] if jsonl else lines
+
+
+def _json_line(line: str, number: int) -> Any:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise SslmError(f"line {number}: not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise SslmError(f"line {number}: expected a JSON object")
+    return value

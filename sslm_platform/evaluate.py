@@ -132,6 +132,11 @@ def score_feed(
     return {task: _join(parts[task], len(split), gather) for task in models}
 
 
+def score_batches(model: TaskModel, results: Sequence[tuple[Batch, Tensor]]) -> Scored:
+    """Score outputs that are already there; the batches together are one split."""
+    return _join([_part(model, *result) for result in results], sum(len(b.rows) for b, _ in results), None)
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
     rows: np.ndarray

@@ -225,7 +225,7 @@ class TransferSpec(Section):
         description="Selectors; `all`: every task by itself; `joint`: the run's own joint model.",
     )
     targets: Selector | Literal["all"] = "all"
-    seeds: list[int] = Field(default=[1], min_length=1)
+    seeds: list[int] | None = Field(default=None, min_length=1, description="Default: the run's seed.")
     max_steps: int | None = Field(default=None, ge=1, description="Steps of a source's training.")
     epochs: float | None = Field(default=None, gt=0, description="Or passes over the source's data.")
     finetune_max_steps: int | None = Field(default=None, ge=1, description="Steps on the target.")

@@ -105,7 +105,7 @@ def notes(run: ResolvedRun, corpus: Corpus) -> tuple[str, ...]:
             limits.setdefault(text, []).append(stream.name)
     for text, streams in limits.items():
         found.append(f"Subsampled to at most ({text}) examples of each task: {', '.join(streams)}.")
-    seeds = {len(block.seeds) for block in run.spec.transfer}
+    seeds = {len(block.seeds or [run.spec.seed]) for block in run.spec.transfer}
     if 1 in seeds:
         found.append(
             "One seed: intervals are over test examples only, conditional on the one model that was trained;"

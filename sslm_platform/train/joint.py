@@ -14,31 +14,34 @@ from rich.console import Console
 from sslm_platform.corpus import Corpus
 from sslm_platform.engine.base import Engine
 from sslm_platform.engine.factory import make_engine
+from sslm_platform.errors import Problem, RunError
 from sslm_platform.evaluate import score_intervals
 from sslm_platform.files import write_json
 from sslm_platform.model.store import read_heads
 from sslm_platform.plugins import host
 from sslm_platform.report.records import TaskScore
 from sslm_platform.schedule.plan import Position
+from sslm_platform.spec.data import SplitName
+from sslm_platform.spec.schema import EngineSpec
 from sslm_platform.train.checkpoint import State, load_checkpoint, save_checkpoint
 from sslm_platform.train.folder import RunFolder
 from sslm_platform.train.job import digest, metric_content, training_content
 from sslm_platform.train.loop import Training, plan_training, train_steps
-from sslm_platform.train.model import Model, build_model, encoder_weights
+from sslm_platform.train.model import Model, build_model, encoder_weights, load_trained
 from sslm_platform.train.observers import MetricsFile, TerminalProgress, observing
 from sslm_platform.train.selection import Evaluator, Selection, selection_value
 
 log = logging.getLogger(__name__)
 
 
-def joint_id(corpus: Corpus) -> str:
-    """Return the content hash of a run's joint training, its selection included."""
+def joint_id(corpus: Corpus, seed: int) -> str:
+    """Return the content hash of a run's joint training with a seed, its selection included."""
     spec = corpus.run.spec
     tasks = list(corpus.run.tasks.values())
     budget = spec.schedule.model_dump(mode="json", include={"max_steps", "epochs"})
     evaluation = spec.evaluation.model_dump(mode="json")
     scored = [metric_content(task) for task in tasks]
-    return digest([training_content(corpus, tasks, spec.seed, budget), evaluation, scored])
+    return digest([training_content(corpus, tasks, seed, budget), evaluation, scored])
 
 
 def is_done(folder: RunFolder, job: str) -> bool:
@@ -47,17 +50,19 @@ def is_done(folder: RunFolder, job: str) -> bool:
     return file.exists() and json.loads(file.read_text(encoding="utf-8"))["job"] == job
 
 
-def train_joint(corpus: Corpus, folder: RunFolder, console: Console) -> None:
+def train_joint(
+    corpus: Corpus, folder: RunFolder, console: Console, seed: int, engine_spec: EngineSpec
+) -> None:
     """Train all tasks of a run jointly, or go on where a killed training was saved."""
-    job = joint_id(corpus)
+    job = joint_id(corpus, seed)
     if is_done(folder, job):
         console.print(f"joint training: done before ({folder.model})", highlight=False)
         return
     spec = corpus.run.spec
-    model = build_model(corpus, list(corpus.run.tasks.values()), spec.seed)
-    engine = make_engine(spec.engine, spec.optimizer, model.encoder, model.heads)
+    model = build_model(corpus, list(corpus.run.tasks.values()), seed)
+    engine = make_engine(engine_spec, spec.optimizer, model.encoder, model.heads)
     try:
-        training = plan_training(corpus, model, spec.schedule, spec.optimizer, spec.seed, "joint")
+        training = plan_training(corpus, model, spec.schedule, spec.optimizer, seed, "joint")
         _Joint(training, engine, folder, job, console).run()
     finally:
         engine.close()
@@ -138,7 +143,7 @@ class _Joint:
         """Score the kept model on the test splits, once, and mark the training as done."""
         heads = {name: state for name, (_, state) in read_heads(self.folder.model).items()}
         self.engine.load_weights(encoder_weights(self.folder.model), heads)
-        scores = joint_scores(self.training.model, evaluator)
+        scores = joint_scores(self.training.model, evaluator, "test")
         if self._first:
             content = [score.model_dump(mode="json") for score in scores]
             write_json(self.folder.scores, {"scores": content})
@@ -147,11 +152,11 @@ class _Joint:
         self.engine.barrier()
 
 
-def joint_scores(model: Model, evaluator: Evaluator) -> list[TaskScore]:
-    """Return every task's test scores beside the constant predictor's."""
-    constant = evaluator.majority_scored("test")
+def joint_scores(model: Model, evaluator: Evaluator, split: SplitName) -> list[TaskScore]:
+    """Return every task's scores on a split beside the constant predictor's."""
+    constant = evaluator.majority_scored(split)
     result = []
-    for identity, scored in evaluator.scored("test").items():
+    for identity, scored in evaluator.scored(split).items():
         part = model.tasks[identity]
         definition = part.task.primary.definition
         result.append(
@@ -166,3 +171,19 @@ def joint_scores(model: Model, evaluator: Evaluator) -> list[TaskScore]:
             )
         )
     return result
+
+
+def score_saved(corpus: Corpus, folder: RunFolder, split: SplitName) -> list[TaskScore]:
+    """Score a run's saved model on a split, in this process.
+
+    Raises:
+        RunError: there is no trained model.
+    """
+    if not (folder.model / "encoder").is_dir():
+        raise RunError(Problem(str(folder.model), "no trained model; run `sslm train` first"))
+    spec = corpus.run.spec
+    model = load_trained(corpus, list(corpus.run.tasks.values()), folder.model)
+    here = spec.engine.model_copy(update={"name": "local", "zero_stage": None, "config": {}})
+    engine = make_engine(here, spec.optimizer, model.encoder, model.heads)
+    training = plan_training(corpus, model, spec.schedule, spec.optimizer, spec.seed, "evaluation")
+    return joint_scores(model, Evaluator(training, engine), split)

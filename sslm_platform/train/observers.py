@@ -124,8 +124,9 @@ class TerminalProgress:
             self.console.print(f"[red]failed[/red]  {name}: {record.error}", highlight=False, soft_wrap=True)
             return
         score = record.scores[record.metric]
+        interval = f"({score.low:.3f} to {score.high:.3f})"
         self.console.print(
-            f"[dim]cell[/dim]    {name}: {record.metric} {score.value:.3f} [{score.low:.3f}, {score.high:.3f}]",
+            f"[dim]cell[/dim]    {name}: {record.metric} {score.value:.3f} {interval}",
             highlight=False,
             soft_wrap=True,
         )

@@ -11,6 +11,7 @@ from sslm_platform.baselines import majority
 from sslm_platform.engine.base import Engine
 from sslm_platform.evaluate import TaskModel, normalized_gain, outputs_of, score_feed, score_metrics
 from sslm_platform.interfaces import Scored
+from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.resolve import MEAN_GAIN
 from sslm_platform.spec.schema import EvaluationSpec
 from sslm_platform.train.loop import Training
@@ -48,9 +49,9 @@ class Evaluator:
 
     training: Training
     engine: Engine
-    _majority: dict[str, Scores] = field(default_factory=dict)
+    _majority: dict[SplitName, Scores] = field(default_factory=dict)
 
-    def scored(self, split: str) -> dict[str, Scored]:
+    def scored(self, split: SplitName) -> dict[str, Scored]:
         """Return every task's predictions and references on a split, on all ranks."""
         model, corpus = self.training.model, self.training.corpus
         modules = (self.engine.encoder, *model.heads.values())
@@ -73,12 +74,12 @@ class Evaluator:
             module.train()
         return result
 
-    def scores(self, split: str) -> Scores:
+    def scores(self, split: SplitName) -> Scores:
         """Return every task's metrics on a split."""
         models = self.training.model.tasks
         return {t: score_metrics(models[t].task, s, models[t].labels) for t, s in self.scored(split).items()}
 
-    def majority_scored(self, split: str) -> dict[str, Scored]:
+    def majority_scored(self, split: SplitName) -> dict[str, Scored]:
         """Return the constant predictor's results on a split."""
         pad_id = self.training.corpus.vocabulary.pad_id
         return {
@@ -87,7 +88,7 @@ class Evaluator:
             for task, model in self._models(feed.tasks).items()
         }
 
-    def majority(self, split: str) -> Scores:
+    def majority(self, split: SplitName) -> Scores:
         """Return the constant predictor's metrics on a split, computed once."""
         if split not in self._majority:
             models = self.training.model.tasks

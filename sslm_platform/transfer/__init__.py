@@ -1,0 +1,1 @@
+"""The transfer lab: which cells a spec asks for, and measuring them."""

@@ -1,0 +1,161 @@
+"""A trained model's answers for new text, from the model folder alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sslm_platform.data.batching import collate_inputs
+from sslm_platform.data.encodings import encode_inputs
+from sslm_platform.errors import Problem, RunError, SslmError, suggest
+from sslm_platform.evaluate import evaluation_batches
+from sslm_platform.interfaces import Encoded
+from sslm_platform.model.backbone import load_tokenizer, vocabulary_of
+from sslm_platform.model.encoder import SharedEncoder
+from sslm_platform.model.multitask import TaskHead, task_outputs
+from sslm_platform.model.store import read_heads
+from sslm_platform.spec.resolved import ResolvedRun
+from sslm_platform.spec.schema import EncoderSpec
+from sslm_platform.train.model import encoder_weights
+from sslm_platform.types import FieldKind, HeadContext, ObjectiveContext, OutputKind
+
+BATCH_TOKENS = 4096
+
+
+class Predictor:
+    """One task of a finished run, ready to answer.
+
+    Args:
+        run: the run's resolved spec.
+        model: its model folder.
+        identity: the task, ``name@domain``.
+
+    Raises:
+        RunError: the run has no such task or no trained model.
+    """
+
+    def __init__(self, run: ResolvedRun, model: Path, identity: str) -> None:
+        if identity not in run.tasks:
+            raise RunError(f"unknown task {identity!r}{suggest(identity, run.tasks)}")
+        if not (model / "encoder").is_dir():
+            raise RunError(Problem(str(model), "no trained model; run `sslm train` first"))
+        self.task = run.tasks[identity]
+        self.emits = self.task.head.definition.emits
+        if self.emits is OutputKind.VOCABULARY_LOGITS:
+            raise RunError(f"{identity}: a language model's head has no prediction for a text")
+        self.max_length = run.spec.encoder.max_length
+        spec = EncoderSpec(path=str(model / "encoder"), max_length=self.max_length)
+        self.tokenizer = load_tokenizer(spec)
+        self._load(spec, model)
+
+    def _load(self, spec: EncoderSpec, model: Path) -> None:
+        from sslm_platform.model.backbone import load_backbone
+
+        self.encoder = SharedEncoder(load_backbone(spec, self.tokenizer, 0))
+        self.encoder.load_state_dict(encoder_weights(model))
+        size = self.encoder.backbone.get_input_embeddings().num_embeddings
+        info, state = read_heads(model)[self.task.head_key]
+        self.labels = info.labels
+        head = self.task.head.build(HeadContext(self.encoder.hidden_size, size, info.labels))
+        head.load_state_dict(state)
+        self.head = TaskHead(head, self.task.head.definition.tied)
+        vocabulary = vocabulary_of(self.tokenizer)
+        self.objective = self.task.objective.build(ObjectiveContext(self.emits, vocabulary))
+        self.pad_id = vocabulary.pad_id
+        self.encoder.eval()
+        head.eval()
+
+    def __call__(self, texts: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Answer for texts, or for mappings of the task's input fields.
+
+        Returns:
+            For each input: its fields and ``label`` with ``probabilities``, ``value``, or ``tags`` with
+            ``probability`` (of each word's tag).
+
+        Raises:
+            SslmError: an input is empty or lacks a field.
+        """
+        inputs = [self._fields(text, index) for index, text in enumerate(texts)]
+        if not inputs:
+            return []
+        names = list(inputs[0])
+        examples = encode_inputs(
+            {n: [row[n] for row in inputs] for n in names}, self.tokenizer, self.max_length
+        )
+        examples = [self._with_blank_targets(e, row) for e, row in zip(examples, inputs, strict=True)]
+        answers: list[dict[str, Any]] = [{} for _ in inputs]
+        lengths_N = np.array([len(e.input_ids_L) for e in examples])
+        with torch.no_grad():
+            for rows in evaluation_batches(lengths_N, BATCH_TOKENS):
+                batch = [examples[row] for row in rows]
+                for row, answer in zip(rows, self._answer(batch), strict=True):
+                    answers[row] = {**inputs[row], **answer}
+        return answers
+
+    def _fields(self, given: str | Mapping[str, Any], index: int) -> dict[str, Any]:
+        needs = {name: f for name, f in self.task.needs.items() if f.kind.is_input}
+        wanted = [name for name in needs if name in self.task.spec.fields]
+        if isinstance(given, str):
+            if len(wanted) > 1:
+                raise SslmError(
+                    f"input {index + 1}: {self.task.identity} needs the fields {', '.join(wanted)}"
+                )
+            is_words = needs[wanted[0]].kind is FieldKind.TOKENS
+            given = {wanted[0]: given.split() if is_words else given}
+        missing = [name for name in wanted if not given.get(name)]
+        if missing:
+            raise SslmError(f"input {index + 1}: {', '.join(missing)} is missing or empty")
+        return {name: given[name] for name in wanted}
+
+    def _with_blank_targets(self, example: Encoded, row: Mapping[str, Any]) -> Encoded:
+        """Objectives make a head's positions together with its targets, so there must be some."""
+        blank: dict[FieldKind, Any] = {FieldKind.LABEL: 0, FieldKind.VALUE: 0.0}
+        if "tokens" in row:
+            blank[FieldKind.TAGS] = np.zeros(len(row["tokens"]), dtype=np.int64)
+        values = {n: blank[f.kind] for n, f in self.task.needs.items() if not f.kind.is_input}
+        return Encoded(
+            example.input_ids_L, example.special_L, values, example.segment_L, example.word_start_W
+        )
+
+    def _answer(self, examples: Sequence[Encoded]) -> Iterable[dict[str, Any]]:
+        generators = [np.random.default_rng(0) for _ in examples]
+        targets = self.objective.collate(examples, generators).targets
+        inputs = collate_inputs(examples, None, self.pad_id)
+        tensors = {name: getattr(inputs, name) for name in ("input_ids_BL", "mask_BL", "segment_BL")}
+        name = self.task.identity
+        outputs = task_outputs(self.encoder, {name: self.head}, tensors, {name: targets})[name]
+        predictions = self.head.module.predict(outputs, targets, len(examples))
+        if self.emits is OutputKind.SEQUENCE_VALUES:
+            return [{"value": float(value)} for value in predictions]
+        if self.emits is OutputKind.SEQUENCE_LOGITS:
+            return self._labelled(outputs, predictions)
+        return self._tagged(outputs, targets["example"], targets["word"], predictions)
+
+    def _labelled(self, outputs: Tensor, predictions: Sequence[int]) -> list[dict[str, Any]]:
+        shares = torch.softmax(outputs.float(), dim=-1).tolist()
+        return [
+            {
+                "label": self.labels[int(p)],
+                "probabilities": {n: round(s, 4) for n, s in zip(self.labels, row, strict=True)},
+            }
+            for p, row in zip(predictions, shares, strict=True)
+        ]
+
+    def _tagged(
+        self, outputs: Tensor, example_N: Tensor, word_N: Tensor, predictions: Sequence[np.ndarray]
+    ) -> list[dict[str, Any]]:
+        shares_N = torch.softmax(outputs.float(), dim=-1).amax(dim=-1)
+        answers = []
+        for index, tags in enumerate(predictions):
+            # a word that truncation cut off has no probability
+            probability: list[float | None] = [None] * len(tags)
+            for row in torch.nonzero(example_N == index).flatten().tolist():
+                probability[int(word_N[row])] = round(float(shares_N[row]), 4)
+            named = [self.labels[int(t)] if t >= 0 else None for t in tags]
+            answers.append({"tags": named, "probability": probability})
+        return answers

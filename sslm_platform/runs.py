@@ -1,0 +1,221 @@
+"""A run from Python: the same steps as the command line, for notebooks and scripts."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sslm_platform.errors import Problem, RunError, SpecError, raise_all
+from sslm_platform.spec.data import SplitName
+from sslm_platform.spec.load import LoadedSpec, load_run_spec
+from sslm_platform.spec.resolve import resolve
+from sslm_platform.spec.resolved import ResolvedRun
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from sslm_platform.corpus import Corpus
+    from sslm_platform.report.records import TaskScore
+    from sslm_platform.transfer.cells import Plan
+
+
+class Run:
+    """A run's folder and its spec.
+
+    Attributes:
+        path: the folder.
+        resolved: the spec with its names looked up.
+    """
+
+    def __init__(self, resolved: ResolvedRun, path: Path, cache: Path | None, console: Console) -> None:
+        self.resolved = resolved
+        self.path = path
+        self.console = console
+        self._cache = cache
+        self._corpus: Corpus | None = None
+        self._predictors: dict[str, Any] = {}
+
+    @property
+    def corpus(self) -> Corpus:
+        """The run's data, read and checked when first needed."""
+        if self._corpus is None:
+            from sslm_platform.corpus import Corpus
+            from sslm_platform.train.folder import default_cache
+
+            self._corpus = Corpus(self.resolved, self._cache or default_cache())
+            self._corpus.check_unknown()
+        return self._corpus
+
+    def train(self) -> None:
+        """Train jointly, or go on where a killed training was saved."""
+        from sslm_platform.train.folder import RunFolder, write_run
+        from sslm_platform.train.joint import train_joint
+
+        folder, spec = RunFolder(self.path), self.resolved.spec
+        if _rank() == 0:
+            write_run(folder, self.corpus)
+        train_joint(self.corpus, folder, self.console, spec.seed, spec.engine)
+
+    def plan_transfer(self) -> Plan:
+        """Return the cells that the spec asks for."""
+        from sslm_platform.transfer.cells import plan_cells
+
+        return plan_cells(self.corpus)
+
+    def transfer(self) -> None:
+        """Measure every planned cell that has no finished record."""
+        from sslm_platform.train.folder import RunFolder, write_run
+        from sslm_platform.transfer.runner import run_transfer
+
+        folder = RunFolder(self.path)
+        write_run(folder, self.corpus)
+        run_transfer(self.corpus, folder, self.console)
+
+    def evaluate(self, split: SplitName = "test") -> list[TaskScore]:
+        """Score the trained model on a split, beside the constant predictor."""
+        from sslm_platform.train.folder import RunFolder
+        from sslm_platform.train.joint import score_saved
+
+        return score_saved(self.corpus, RunFolder(self.path), split)
+
+    def predict(self, texts: Sequence[str | Mapping[str, Any]], task: str) -> list[dict[str, Any]]:
+        """Answer for texts; see :class:`~sslm_platform.predict.Predictor`."""
+        from sslm_platform.predict import Predictor
+        from sslm_platform.train.folder import RunFolder
+
+        if task not in self._predictors:
+            self._predictors[task] = Predictor(self.resolved, RunFolder(self.path).model, task)
+        return self._predictors[task](texts)
+
+    def report(self) -> Path:
+        """Render the report from the records; return the path of the HTML page."""
+        from sslm_platform.report.render import render_report
+
+        return render_report(self.path)
+
+
+def run(
+    spec: str | Path,
+    *,
+    out: str | Path | None = None,
+    cache: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    num_processes: int = 1,
+    console: Console | None = None,
+) -> Run:
+    """Do all of a spec: train, evaluate, measure the transfer cells, render the report.
+
+    Args:
+        spec: path of the YAML file.
+        out: the run's folder; default: ``runs/NAME``.
+        cache: downloads and tokenized data; default: ``SSLM_CACHE`` or the user's cache folder.
+        overrides: ``key.path=value``, as ``--set`` on the command line.
+        num_processes: ranks of the joint training; more than one needs ``engine: {name: deepspeed}``.
+        console: where progress goes; default: standard error.
+
+    Raises:
+        SslmError: the spec or the data are not as they must be.
+    """
+    began = time.monotonic()
+    result = open_run(spec, out=out, cache=cache, overrides=overrides, console=console)
+    if num_processes > 1:
+        launch_training(result, num_processes)
+    else:
+        result.train()
+    if result.resolved.spec.transfer:
+        result.transfer()
+    from sslm_platform.train.folder import RunFolder, finish_run
+
+    finish_run(RunFolder(result.path), time.monotonic() - began)
+    result.report()
+    return result
+
+
+def open_run(
+    spec: str | Path,
+    *,
+    out: str | Path | None = None,
+    cache: str | Path | None = None,
+    overrides: Sequence[str] = (),
+    console: Console | None = None,
+) -> Run:
+    """Read and check a spec, and return its run, with nothing done yet."""
+    resolved = resolve_spec(load_run_spec(spec, overrides))
+    path = Path(out) if out is not None else Path("runs") / resolved.spec.name
+    return Run(resolved, path, Path(cache) if cache is not None else None, console or _console())
+
+
+def load_run(path: str | Path, *, cache: str | Path | None = None, console: Console | None = None) -> Run:
+    """Open the folder of a run that was started before."""
+    path = Path(path)
+    if not (path / "spec.yaml").is_file():
+        raise RunError(Problem(str(path), "is not a run's folder: it has no spec.yaml"))
+    return open_run(path / "spec.yaml", out=path, cache=cache, console=console)
+
+
+def resolve_spec(loaded: LoadedSpec) -> ResolvedRun:
+    """Resolve a spec and check that its engine can do what it asks for; no torch is imported.
+
+    Raises:
+        SpecError: with all problems found.
+    """
+    from sslm_platform.engine.check import check_engine
+
+    problems: list[Problem] = []
+    resolved = None
+    try:
+        resolved = resolve(loaded)
+    except SpecError as error:
+        problems.extend(error.problems)
+    place = loaded.where("engine").removesuffix("engine")
+    problems += [Problem(place + p.where, p.what) for p in check_engine(loaded.spec.engine)]
+    raise_all(SpecError, problems)
+    assert resolved is not None
+    return resolved
+
+
+def launch_training(run: Run, num_processes: int) -> None:
+    """Train jointly in several processes on this machine.
+
+    Raises:
+        RunError: a process failed; its own message is on the screen.
+    """
+    from sslm_platform.engine.launch import launch
+    from sslm_platform.train.folder import RunFolder, write_run
+
+    if run.resolved.spec.engine.name != "deepspeed":
+        raise SpecError(
+            Problem("engine.name", "local is one process; several need engine: {name: deepspeed}")
+        )
+    write_run(RunFolder(run.path), run.corpus)  # the data are read and cached once, before the ranks start
+    argv = ["-m", "sslm_platform", "train", str(run.path / "spec.yaml"), "--out", str(run.path)]
+    if run._cache is not None:
+        argv += ["--cache", str(run._cache)]
+    code = launch(argv, num_processes)
+    if code:
+        raise RunError(f"the training stopped: a process ended with code {code}")
+
+
+def read_scores(path: Path) -> list[TaskScore]:
+    """Read a run's test scores, empty where it has none."""
+    from sslm_platform.report.records import TaskScore
+
+    file = path / "scores.json"
+    if not file.exists():
+        return []
+    return [TaskScore.model_validate(s) for s in json.loads(file.read_text(encoding="utf-8"))["scores"]]
+
+
+def _rank() -> int:
+    import os
+
+    return int(os.environ.get("RANK", "0"))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)

@@ -1,0 +1,130 @@
+"""Tables of the command line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from sslm_platform.plugins import Host
+
+if TYPE_CHECKING:
+    from sslm_platform.report.records import TaskScore
+    from sslm_platform.transfer.cells import CellPlan, Plan
+
+
+def plugin_facts(host: Host) -> dict[str, Any]:
+    """Return the installed definitions and the plugins that failed, as JSON content."""
+    definitions = [
+        {
+            "kind": table.kind,
+            "name": name,
+            "summary": table.get(name).definition.summary,
+            "plugin": table.get(name).provenance.plugin,
+            "distribution": table.get(name).provenance.distribution,
+            "version": table.get(name).provenance.version,
+            "options": table.get(name).definition.options.model_json_schema().get("properties", {}),
+        }
+        for table in host.registry.tables
+        for name in table
+    ]
+    failures = [
+        {
+            "plugin": f.provenance.plugin,
+            "distribution": f.provenance.distribution,
+            "version": f.provenance.version,
+            "reason": f.reason,
+            "traceback": f.traceback,
+        }
+        for f in host.failures
+    ]
+    return {"definitions": definitions, "failures": failures}
+
+
+def plugin_tables(host: Host) -> Iterable[Table | Text]:
+    """Return one table of definitions, and a line for each plugin that failed."""
+    table = _table("kind", "name", "options", "from", "what it is")
+    for definitions in host.registry.tables:
+        for name in definitions:
+            entry = definitions.get(name)
+            options = ", ".join(entry.definition.options.model_fields)
+            origin = f"{entry.provenance.distribution} {entry.provenance.version}"
+            table.add_row(
+                definitions.kind, f"[bold]{name}", options, origin, escape(entry.definition.summary)
+            )
+    yield table
+    for failure in host.failures:
+        origin = f"{failure.provenance.distribution} {failure.provenance.version}"
+        yield Text(f"failed: {failure.provenance.plugin} ({origin}): {failure.reason}", style="red")
+
+
+def score_table(scores: Sequence[TaskScore], split: str) -> Table:
+    """Return a table of a model's scores beside the constant predictor's."""
+    table = _table("task", "metric", split, "95 % interval", "majority", "n")
+    for score in scores:
+        for name, value in score.scores.items():
+            primary = name == score.metric
+            table.add_row(
+                score.task if primary else "",
+                f"[bold]{name}" if primary else name,
+                f"{value.value:.3f}",
+                f"{value.low:.3f} to {value.high:.3f}",
+                f"{score.majority[name].value:.3f}",
+                str(score.num_test) if primary else "",
+            )
+    return table
+
+
+def prediction_table(answers: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table of predictions."""
+    table = _table("text", "prediction", "probability")
+    for answer in answers:
+        if "tags" in answer:
+            words = zip(answer["tokens"], answer["tags"], strict=True)
+            marked = " ".join(w if t in ("O", None) else f"{w}[{t}]" for w, t in words)
+            known = [p for p in answer["probability"] if p is not None]
+            table.add_row(
+                escape(" ".join(answer["tokens"])), escape(marked), f"{min(known, default=0):.2f} (least)"
+            )
+        elif "label" in answer:
+            share = answer["probabilities"][answer["label"]]
+            table.add_row(escape(_text(answer)), escape(answer["label"]), f"{share:.2f}")
+        else:
+            table.add_row(escape(_text(answer)), f"{answer['value']:.3f}", "")
+    return table
+
+
+def plan_table(plan: Plan, is_done: Callable[[CellPlan], bool]) -> Group:
+    """Return how many cells of each protocol are planned and done, and the trainings they need."""
+    cells = list(plan.cells.values())
+    planned = Counter((c.key.protocol, c.is_baseline) for c in cells)
+    done = Counter((c.key.protocol, c.is_baseline) for c in cells if is_done(c))
+    table = _table("protocol", "cells", "done", "")
+    for (protocol, is_baseline), count in sorted(planned.items(), key=lambda item: (item[0][1], item[0][0])):
+        note = "baseline" if is_baseline else ""
+        table.add_row(protocol, str(count), str(done[protocol, is_baseline]), note)
+    trainings = _table("training", "seed", "cells", "open")
+    for training in plan.trainings.values():
+        users = [c for c in cells if c.training and c.training.id == training.id]
+        left = sum(not is_done(c) for c in users)
+        trainings.add_row(training.source.name, str(training.seed), str(len(users)), str(left))
+    total = f"{len(cells)} cells, {sum(done.values())} done; {len(plan.trainings)} source trainings"
+    return Group(table, trainings, Text(total))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for index, column in enumerate(columns):
+        numeric = column in {"cells", "done", "open", "n", "test", "dev", "train", "majority", "seed"}
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=not index)
+    return table
+
+
+def _text(answer: Mapping[str, Any]) -> str:
+    return " | ".join(str(answer[name]) for name in ("text", "text_pair") if name in answer)

@@ -1,0 +1,70 @@
+"""Selectors to sources and targets: what a transfer block trains on, and what it is tested on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sslm_platform.spec.resolved import Task, matches
+from sslm_platform.spec.schema import Selector
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Tasks that are trained together; ``joint`` marks the run's own joint training."""
+
+    name: str
+    tasks: tuple[Task, ...]
+    joint: bool = False
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """The tasks' identities."""
+        return tuple(task.identity for task in self.tasks)
+
+
+def expand_sources(
+    selection: Selector | str | Sequence[Selector | str], tasks: Sequence[Task]
+) -> list[Source]:
+    """Return the sources in the order of the spec, each once."""
+    items = [selection] if isinstance(selection, Selector | str) else selection
+    found = {source.name: source for item in items for source in _expand(item, tasks)}
+    return list(found.values())
+
+
+def expand_targets(selection: Selector | str, tasks: Sequence[Task]) -> list[Task]:
+    """Return the tasks that a target selector names."""
+    return [task for task in tasks if not isinstance(selection, Selector) or matches(task, selection)]
+
+
+def _expand(item: Selector | str, tasks: Sequence[Task]) -> Iterable[Source]:
+    if item == "joint":
+        yield Source("joint", tuple(tasks), joint=True)
+        return
+    selected = expand_targets(item, tasks)
+    by = item.by if isinstance(item, Selector) else None
+    if by is None:
+        yield from (Source(task.identity, (task,)) for task in selected)
+        return
+    groups: dict[str, list[Task]] = {}
+    for task in selected:
+        if by in task.axes:
+            groups.setdefault(task.axes[by], []).append(task)
+    for value, members in groups.items():
+        name = members[0].identity if len(members) == 1 else f"{value} ({len(members)} tasks)"
+        yield Source(name, tuple(members))
+
+
+def head_for(source: Source, target: Task) -> str | None:
+    """Return the key of the source's head that can score a target without training, if there is just one.
+
+    It is the target's own head where the source has it, else the head of the source's tasks of the same name.
+    """
+    if any(task.head_key == target.head_key for task in source.tasks):
+        return target.head_key
+    keys = {
+        task.head_key
+        for task in source.tasks
+        if task.spec.name == target.spec.name and task.head.definition == target.head.definition
+    }
+    return keys.pop() if len(keys) == 1 else None

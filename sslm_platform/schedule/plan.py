@@ -113,7 +113,7 @@ def steps_of_epochs(epochs: float, batches_per_pass: Sequence[int], slots_per_st
 
 
 def rank_rows(rows: np.ndarray, rank: int, world_size: int) -> np.ndarray:
-    """Return a rank's examples of a slot; neighbours in length go to different ranks, so that work is even."""
+    """Return a rank's examples of a slot: neighbours in length go to different ranks, so work is even."""
     return rows[rank::world_size]
 
 
@@ -125,8 +125,8 @@ def loss_factors(
 ) -> dict[str, float]:
     """Return each task's factor on a slot's *summed* loss.
 
-    The step's loss is ``sum_t (slots_t / slots) * w_t * (sum loss_t / sum weight_t)``: the sampler's shares act
-    through the slots, the balancer's through ``w_t``.
+    The step's loss is ``sum_t (slots_t / slots) * w_t * (sum loss_t / sum weight_t)``: the sampler's shares
+    act through the slots, the balancer's through ``w_t``.
 
     Args:
         plan: the step's slots.

@@ -161,3 +161,11 @@ class LimitSpec(_Section):
     train: int | None = Field(default=None, ge=1)
     dev: int | None = Field(default=None, ge=1)
     test: int | None = Field(default=None, ge=1)
+
+    def at_most(self, other: LimitSpec) -> LimitSpec:
+        """Return the smaller limit of each split."""
+        given = {
+            name: [v for v in (getattr(self, name), getattr(other, name)) if v is not None]
+            for name in LimitSpec.model_fields
+        }
+        return LimitSpec(**{name: min(values) for name, values in given.items() if values})

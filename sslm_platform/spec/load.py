@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from sslm_platform.errors import Problem, SpecError, raise_all, suggest
+from sslm_platform.spec.data import LimitSpec
 from sslm_platform.spec.problems import problems_of
 from sslm_platform.spec.schema import RunSpec
 
@@ -44,7 +45,15 @@ def load_run_spec(path: str | Path, overrides: Sequence[str] = ()) -> LoadedSpec
     overridden = [_override(content, text) for text in overrides]
     _make_paths_absolute(content, path, origins)
     spec = validate(RunSpec, content, lambda loc: _where(path, origins, overridden, loc))
-    return LoadedSpec(spec, path, tuple(origins))
+    return LoadedSpec(_with_limits(spec), path, tuple(origins))
+
+
+def _with_limits(spec: RunSpec) -> RunSpec:
+    """Give each stream the smaller of its own limits and the run's."""
+    streams = [
+        stream.model_copy(update={"limit": stream.limit.at_most(spec.limit)}) for stream in spec.streams
+    ]
+    return spec.model_copy(update={"streams": streams, "limit": LimitSpec()})
 
 
 def validate(kind: type[Any], content: Any, where: Any) -> Any:

@@ -261,6 +261,9 @@ class RunSpec(Section):
         default_factory=list, description="YAML files with more `streams`, relative to this file."
     )
     streams: list[StreamSpec] = Field(default_factory=list)
+    limit: LimitSpec = Field(
+        default_factory=LimitSpec, description="For every stream; a stream's own smaller limit holds."
+    )
     schedule: ScheduleSpec
     balancer: Component = Component(name="equal")
     optimizer: OptimizerSpec = OptimizerSpec()

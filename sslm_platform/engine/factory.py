@@ -39,6 +39,8 @@ def make_engine(
         logger.warning("engine.precision: bf16 is far slower than fp32 on most CPUs")
     if spec.name == "local":
         return _local(spec, optimizer, encoder, heads)
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else it warns of what it did not find
     from sslm_platform.engine.deepspeed import DeepSpeedEngine
 
     return DeepSpeedEngine(spec, optimizer, encoder, heads)
@@ -62,7 +64,7 @@ def _local(
 
 
 def _set_threads(spec: EngineSpec) -> None:
-    ranks_on_host = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    ranks_on_host = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1)
     if spec.threads is None and "OMP_NUM_THREADS" in os.environ:
         return  # torch has read it
     torch.set_num_threads(threads_per_rank(ranks_on_host, spec.threads))

@@ -16,15 +16,14 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Split trainable parameters into decayed ones and biases and norms (one-dimensional), not decayed."""
     trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = (
+    return [
         {"params": [p for p in trainable if p.dim() >= 2], "weight_decay": weight_decay},
         {"params": [p for p in trainable if p.dim() < 2], "weight_decay": 0.0},
-    )
-    return [group for group in groups if group["params"]]
+    ]
 
 
 def make_adamw(module: nn.Module, spec: OptimizerSpec, peak_rate: float) -> torch.optim.AdamW:
-    """Build AdamW (Loshchilov & Hutter 2019) over a module that has something to train."""
+    """Build AdamW (Loshchilov & Hutter 2019) over what a module has to train, in the fused form."""
     return torch.optim.AdamW(
         parameter_groups(module, spec.weight_decay),
         lr=peak_rate,

@@ -21,10 +21,15 @@ class Part:
     def __init__(self, name: str, module: nn.Module, spec: OptimizerSpec, peak_rate: float) -> None:
         self.name = name
         self.module = module
-        self._peak_rate = peak_rate
+        self.peak_rate = peak_rate
         self._max_norm = spec.clip
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
-        self._optimizer = make_adamw(module, spec, peak_rate) if self.parameters else None
+        self.optimizer = make_adamw(module, spec, peak_rate)
+
+    @property
+    def gradients(self) -> list[Tensor]:
+        """Gradients of all parameters; call :meth:`fill_gradients` before."""
+        return [p.grad for p in self.parameters.values() if p.grad is not None]
 
     def fill_gradients(self) -> None:
         """Give a gradient of zero to parameters without one, so that all engines treat them alike."""
@@ -35,8 +40,7 @@ class Part:
     def clip(self) -> float:
         """Clip to the part's largest norm; return the norm before that."""
         self.fill_gradients()
-        gradients = [p.grad for p in self.parameters.values() if p.grad is not None]
-        total_norm = torch.nn.utils.get_total_norm(gradients)
+        total_norm = torch.nn.utils.get_total_norm(self.gradients)
         norm = finite_norm(self.name, float(total_norm))
         if self._max_norm is not None:
             torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self._max_norm, total_norm)
@@ -44,9 +48,9 @@ class Part:
 
     def step(self, learning_rate: float) -> None:
         """Step with the gradients that are there."""
-        if self._optimizer is not None:
-            set_rate(self._optimizer, self._peak_rate * learning_rate)
-            self._optimizer.step()
+        if self.parameters:
+            set_rate(self.optimizer, self.peak_rate * learning_rate)
+            self.optimizer.step()
 
     def clear_gradients(self) -> None:
         """Forget all gradients."""
@@ -55,7 +59,7 @@ class Part:
 
     def optimizer_state(self) -> TensorDict:
         """Return ``PART/step`` and ``PART/MOMENT/PARAMETER`` on the CPU; empty before the first step."""
-        state = self._optimizer.state if self._optimizer is not None else {}
+        state = self.optimizer.state
         if not state:
             return {}
         steps = next(iter(state.values()))["step"]
@@ -67,13 +71,11 @@ class Part:
 
     def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
         """Write this part's entries of a saved state; none means that it has not stepped yet."""
-        if self._optimizer is None:
-            return
-        self._optimizer.state.clear()
+        self.optimizer.state.clear()
         if step_key(self.name) not in saved:
             return
         for name, parameter in self.parameters.items():
-            self._optimizer.state[parameter] = self._entry(saved, name, parameter)
+            self.optimizer.state[parameter] = self._entry(saved, name, parameter)
 
     def _entry(self, saved: Mapping[str, Tensor], name: str, parameter: Tensor) -> dict[str, Any]:
         moments = {

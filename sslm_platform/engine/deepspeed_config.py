@@ -1,0 +1,28 @@
+"""The DeepSpeed config of a spec: the user's keys, and the ones that the platform sets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
+
+
+def deepspeed_config(spec: EngineSpec, optimizer: OptimizerSpec, world_size: int) -> dict[str, Any]:
+    """Return a config for the encoder alone; ``spec`` has passed ``check_engine``."""
+    stage = spec.zero_stage or 0
+    config = {
+        **spec.config,
+        # Batches are the platform's business. DeepSpeed only wants three numbers that agree.
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "train_batch_size": world_size,
+        # Any number of backwards before a step.
+        "managed_gradient_accumulation": False,
+        # Left out it would be 1.0. At stage 0 the part clips itself, since DeepSpeed reports no norm there.
+        "gradient_clipping": optimizer.clip if optimizer.clip is not None and stage > 0 else 0.0,
+        "zero_optimization": {**spec.config.get("zero_optimization", {}), "stage": stage},
+    }
+    if spec.precision == "bf16":
+        config["bf16"] = {**spec.config.get("bf16", {}), "enabled": True}
+        config["data_types"] = {"grad_accum_dtype": "fp32", **spec.config.get("data_types", {})}
+    return config

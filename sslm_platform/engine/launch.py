@@ -1,0 +1,70 @@
+"""Starts the ranks of a run on this machine, and ends them all when one dies."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import tempfile
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException, Std
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from sslm_platform.engine.threads import threads_per_rank
+
+logger = logging.getLogger(__name__)
+
+_TAIL = 4000
+
+
+def launch(argv: Sequence[str], num_processes: int) -> int:
+    """Run ``python ARGV`` in ``num_processes`` ranks; return the exit code.
+
+    Rank 0 speaks for all. What another rank wrote is shown only if it is the one that failed first.
+
+    Args:
+        argv: What follows the interpreter's name, say ``["-m", "sslm_platform.cli", "train", "spec.yaml"]``.
+        num_processes: Number of ranks, at least 1.
+
+    Returns:
+        0, or the code of the rank that failed first (128 plus the signal's number when one ended it).
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads_per_rank(num_processes)))
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # repeats what is said below
+    with tempfile.TemporaryDirectory(prefix="sslm-ranks-") as folder:
+        try:
+            elastic_launch(_config(num_processes, folder), sys.executable)(*argv)
+        except ChildFailedError as error:
+            rank, failure = error.get_first_failure()
+            logger.error("rank %d of %d failed; all were ended", rank, num_processes)
+            if rank > 0:
+                sys.stderr.write(_last_words(rank, Path(folder)))
+            return failure.exitcode if failure.exitcode >= 0 else 128 - failure.exitcode
+        except SignalException as signal:
+            return 128 + int(signal.sigval)
+    return 0
+
+
+def _config(num_processes: int, folder: str) -> LaunchConfig:
+    quiet = dict.fromkeys(range(1, num_processes), Std.ALL)
+    return LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=num_processes,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",  # a free port, found when it is bound
+        local_addr="localhost",  # a host's own name need not resolve
+        max_restarts=0,
+        logs_specs=DefaultLogsSpecs(log_dir=folder, redirects=quiet),
+    )
+
+
+def _last_words(rank: int, folder: Path) -> str:
+    """Return the end of what a rank wrote."""
+    paths = [path for name in ("stdout", "stderr") for path in sorted(folder.rglob(f"{rank}/{name}.log"))]
+    return "".join(path.read_text(encoding="utf-8", errors="replace")[-_TAIL:] for path in paths)

@@ -1,28 +1,15 @@
-"""Token ids of a split, made once and kept in an Arrow file."""
+"""Inputs to token ids: batches of raw text or words through a fast tokenizer."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 import pyarrow as pa
 
-from sslm_platform.errors import Problem, SpecError
-from sslm_platform.files import atomic_path
-
-_ROWS_AT_ONCE = 1000
-_VERSION = "1"  # of the file's content; part of its key
-
-logger = logging.getLogger(__name__)
-
-Inputs = tuple[tuple[str, str], ...]
+from sslm_platform.interfaces import Encoded
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,96 +30,45 @@ class Ragged:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encodings:
-    """Every row of a split as tokens: ids, special (0 or 1), segments of a pair, first tokens of words."""
+    """Rows as tokens: ids, special (0 or 1), segments of a pair, first tokens of words."""
 
     input_ids: Ragged
     special: Ragged
     segment: Ragged | None
     word_start: Ragged | None
 
+    def example(self, row: int, values: Mapping[str, Any]) -> Encoded:
+        """Return one row, in arrays of its own, with a task's target values."""
+        return Encoded(
+            input_ids_L=self.input_ids[row].astype(np.int64),
+            special_L=self.special[row].astype(bool),
+            values=values,
+            segment_L=_copy(self.segment, row),
+            word_start_W=_copy(self.word_start, row),
+        )
 
-def encode_rows(
-    rows: datasets.Dataset,
-    inputs: Inputs,
-    tokenizer: Any,
-    max_length: int,
-    *,
-    key: Sequence[str],
-    cache: Path,
-) -> Encodings:
-    """Tokenize all rows of a split, or open what an earlier run made of them.
+
+def encode_inputs(columns: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int) -> list[Encoded]:
+    """Tokenize inputs that belong to no stream, say a user's; the examples have no target values.
 
     Args:
-        rows: the split.
-        inputs: (field, column) pairs: ``text`` and perhaps ``text_pair``, or ``tokens``. A row without
-            them is encoded as empty.
+        columns: ``text`` and perhaps ``text_pair``, or ``tokens``, to the values of every row.
         tokenizer: a fast ``transformers`` tokenizer.
         max_length: in tokens, special ones included; longer rows are truncated.
-        key: what identifies the rows and the tokenizer.
-        cache: folder of all caches.
     """
-    facts = [_VERSION, *key, list(inputs), max_length]
-    path = cache / "tokens" / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]}.arrow"
-    table = _open(path, len(rows))
-    if table is None:
-        table = _tokenize(rows, dict(inputs), tokenizer, max_length)
-        with (
-            atomic_path(path) as aside,
-            pa.OSFile(str(aside), "wb") as sink,
-            pa.ipc.new_file(sink, table.schema) as out,
-        ):
-            out.write_table(table)
-    return Encodings(*(_ragged(table, name) for name in ("input_ids", "special", "segment", "word_start")))  # type: ignore[arg-type]
+    table = pa.table(encode_batch(columns, tokenizer, max_length))
+    encodings = encodings_of(table)
+    return [encodings.example(row, {}) for row in range(table.num_rows)]
 
 
-def tokenizer_digest(tokenizer: Any) -> str:
-    """Return the SHA-256 of what the tokenizer does: its model, its rules and its special tokens.
-
-    Raises:
-        SpecError: the tokenizer is not a fast one.
-    """
-    if not getattr(tokenizer, "is_fast", False):
-        name = type(tokenizer).__name__
-        raise SpecError(Problem("encoder", f"{name} is no fast tokenizer; the folder needs a tokenizer.json"))
-    content = json.loads(tokenizer.backend_tokenizer.to_str())
-    for volatile in ("truncation", "padding"):  # left over from the last call
-        content.pop(volatile, None)
-    facts = [content, tokenizer.truncation_side, sorted(tokenizer.all_special_ids)]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+def encodings_of(table: pa.Table) -> Encodings:
+    """Return the arrays of a table of :func:`encode_batch`'s columns, without copying one chunk."""
+    names = ("input_ids", "special", "segment", "word_start")
+    return Encodings(*(_ragged(table, name) for name in names))  # type: ignore[arg-type]
 
 
-def _open(path: Path, num_rows: int) -> pa.Table | None:
-    if not path.exists():
-        return None
-    try:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        logger.warning("%s is damaged (%s); tokenizing again", path, error)
-        return None
-    return table if table.num_rows == num_rows else None
-
-
-def _ragged(table: pa.Table, name: str) -> Ragged | None:
-    if name not in table.column_names:
-        return None
-    column = table.column(name).combine_chunks()
-    array = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
-    return Ragged(array.values.to_numpy(), array.offsets.to_numpy())
-
-
-def _tokenize(rows: datasets.Dataset, inputs: Mapping[str, str], tokenizer: Any, max_length: int) -> pa.Table:
-    logger.info("tokenizing %d rows", len(rows))
-    parts: dict[str, list[pa.Array]] = {"input_ids": [], "special": []}
-    for start in range(0, max(len(rows), 1), _ROWS_AT_ONCE):
-        batch = rows[start : start + _ROWS_AT_ONCE]
-        raw = {field: batch.get(column, []) for field, column in inputs.items()}
-        for name, array in _encode_batch(raw, tokenizer, max_length).items():
-            parts.setdefault(name, []).append(array)
-    return pa.table({name: pa.concat_arrays(arrays) for name, arrays in parts.items()})
-
-
-def _encode_batch(raw: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int) -> dict[str, pa.Array]:
+def encode_batch(raw: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int) -> dict[str, pa.Array]:
+    """Tokenize rows at once, to list columns; a row without its inputs is encoded as empty."""
     words = raw.get("tokens")
     first = words if words is not None else raw["text"]
     pair = raw.get("text_pair")
@@ -184,3 +120,15 @@ def _scatter(values: Sequence[Any], places: Sequence[int], num_rows: int, kind: 
     for place, value in zip(places, values, strict=True):
         spread[place] = value
     return pa.array(spread, type=pa.list_(kind))
+
+
+def _copy(ragged: Ragged | None, row: int) -> np.ndarray | None:
+    return None if ragged is None else ragged[row].astype(np.int64)
+
+
+def _ragged(table: pa.Table, name: str) -> Ragged | None:
+    if name not in table.column_names:
+        return None
+    column = table.column(name).combine_chunks()
+    array = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+    return Ragged(array.values.to_numpy(), array.offsets.to_numpy())

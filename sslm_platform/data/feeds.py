@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from sslm_platform.data.encodings import Encodings, Ragged, encode_rows, tokenizer_digest
+from sslm_platform.data.encodings import Encodings
 from sslm_platform.data.fields import TaskRows
 from sslm_platform.data.load import StreamRows
 from sslm_platform.data.splits import SPLITS
+from sslm_platform.data.token_cache import encode_rows, tokenizer_digest
 from sslm_platform.errors import DataError, Problem
 from sslm_platform.interfaces import Encoded
 from sslm_platform.spec.data import LimitSpec, SplitName
@@ -71,15 +72,8 @@ class FeedSplit:
     def _example(
         self, row: int, columns: Sequence[tuple[str, Callable[[Any], Any], Sequence[Any]]]
     ) -> Encoded:
-        place = int(self.rows_N[row])
-        e = self._encodings
-        return Encoded(
-            input_ids_L=e.input_ids[place].astype(np.int64),
-            special_L=e.special[place].astype(bool),
-            values={field: convert(column[row]) for field, convert, column in columns},
-            segment_L=_copy(e.segment, place),
-            word_start_W=_copy(e.word_start, place),
-        )
+        values = {field: convert(column[row]) for field, convert, column in columns}
+        return self._encodings.example(int(self.rows_N[row]), values)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,10 +179,6 @@ def _to_ids(kind: FieldKind, ids: Mapping[str, int]) -> Callable[[Any], Any]:
             return lambda value: np.array([ids.get(tag, UNKNOWN) for tag in value], dtype=np.int64)
         case _:
             return lambda value: value
-
-
-def _copy(ragged: Ragged | None, row: int) -> np.ndarray | None:
-    return None if ragged is None else ragged[row].astype(np.int64)
 
 
 def _shown(task: TaskRows) -> str:

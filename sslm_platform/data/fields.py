@@ -65,10 +65,11 @@ def read_task(rows: StreamRows, task: TaskSpec, needs: Mapping[str, Field], wher
     """
     problems: list[Problem] = []
     specs = {name: s if isinstance(s, FieldSpec) else FieldSpec(column=s) for name, s in task.fields.items()}
-    columns = rows.splits["train"].column_names
     for name, spec in specs.items():
-        if spec.column not in columns:
-            what = f"the data have no column {spec.column!r}{suggest(spec.column, columns)}"
+        lacking = [split for split in SPLITS if spec.column not in rows.splits[split].column_names]
+        if lacking:
+            known = suggest(spec.column, rows.splits[lacking[0]].column_names)
+            what = f"no column {spec.column!r} in {', '.join(lacking)}{known}"
             problems.append(Problem(f"{where}.fields.{name}", what))
     raise_all(DataError, problems)
     kinds = {name: needs[name].kind for name in specs}

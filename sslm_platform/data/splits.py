@@ -47,7 +47,8 @@ def split_rows(
     if "train" not in parts:
         raise DataError(Problem(f"{where}.by", f"given needs train; the data have {', '.join(parts)} only"))
     empty = parts["train"].select([])
-    given: Splits = {split: parts.get(split, empty) for split in SPLITS}
+    # An empty file has no columns: it gets those of train.
+    given: Splits = {split: parts[split] if len(parts.get(split, ())) else empty for split in SPLITS}
     if spec.dev_from_train is not None and len(given["dev"]) == 0:
         rows = given["train"]
         is_dev_N = hash_fractions(groups(rows, spec.group, inputs, where)) < spec.dev_from_train

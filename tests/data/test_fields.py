@@ -1,0 +1,137 @@
+import datasets
+import pytest
+
+from sslm_platform.data.fields import label_names, read_task
+from sslm_platform.data.load import load_stream
+from sslm_platform.errors import DataError
+from sslm_platform.spec.schema import FieldSpec
+from sslm_platform.types import Field, FieldKind
+
+SEQUENCE = {"text": Field(FieldKind.TEXT), "label": Field(FieldKind.LABEL)}
+VALUE = {"text": Field(FieldKind.TEXT), "value": Field(FieldKind.VALUE)}
+TOKENS = {"tokens": Field(FieldKind.TOKENS), "tags": Field(FieldKind.TAGS)}
+
+
+@pytest.fixture
+def read(given_rows, task_spec):
+    def read_fields(train, fields, needs, test=None):
+        task = task_spec(fields=fields)
+        spec, rows = given_rows(train=train, dev=train[:1], test=test or train[:1], tasks=[task])
+        return read_task(rows, spec.tasks[0], needs, "streams[0].tasks[0]")
+
+    return read_fields
+
+
+def rated(*ratings):
+    return [{"text": f"film {i}", "label": r} for i, r in enumerate(ratings)]
+
+
+def test_bins_are_closed_and_rows_between_them_are_left_out(read):
+    bins = {"negative": (-4, -0.5), "positive": (0.5, 4)}
+    fields = {"text": "text", "label": FieldSpec(column="label", bins=bins).model_dump()}
+    task = read(rated("-0.5", "0", "0.5", "4", None), fields, SEQUENCE)
+    assert task.splits["train"].rows.tolist() == [0, 2, 3]
+    assert task.splits["train"].fields["label"] == ["negative", "positive", "positive"]
+    assert task.identity == "mood@home"
+    assert task.inputs == (("text", "text"),)
+
+
+def test_map_renames_and_leaves_out(read):
+    fields = {"text": "text", "label": {"column": "label", "map": {"1": "low", "5": "high"}}}
+    task = read(rated(1, 3, 5), fields, SEQUENCE)
+    assert task.splits["train"].fields["label"] == ["low", "high"]
+
+
+def test_numeric_labels_are_sorted_as_numbers_and_the_union_is_of_train_only(read):
+    fields = {"text": "text", "label": "label"}
+    tasks = [read(rated(*r), fields, SEQUENCE, test=rated(99)) for r in ([10, 9], [2, 9])]
+    assert label_names(tasks, SEQUENCE) == ("2", "9", "10")
+    assert label_names([read(rated("b", "10", "a"), fields, SEQUENCE)], SEQUENCE) == ("10", "a", "b")
+
+
+def test_values_are_floats_and_have_no_labels(read):
+    task = read(rated("1.5", "2", None, ""), {"text": "text", "value": "label"}, VALUE)
+    assert task.splits["train"].fields["value"] == [1.5, 2.0]
+    assert label_names([task], VALUE) == ()
+
+
+def tagged(*pairs):
+    return [{"tokens": words.split(), "tags": tags.split()} for words, tags in pairs]
+
+
+def test_tags_become_bio_and_their_label_set_is_complete(read):
+    fields = {"tokens": "tokens", "tags": {"column": "tags", "scheme": "io"}}
+    task = read(tagged(("1 Main St", "Num Street Street"), ("in Rome", "O City")), fields, TOKENS)
+    assert task.splits["train"].fields["tags"] == [["B-Num", "B-Street", "I-Street"], ["O", "B-City"]]
+    assert label_names([task], TOKENS) == ("O", "B-City", "I-City", "B-Num", "I-Num", "B-Street", "I-Street")
+
+
+def test_class_numbers_of_a_data_set_become_names(tmp_path, stream_spec, task_spec):
+    names = datasets.ClassLabel(names=["O", "B-x", "I-x"])
+    features = {"tokens": datasets.List(datasets.Value("string")), "tags": datasets.List(names)}
+    part = datasets.Dataset.from_dict({"tokens": [["a", "b"]], "tags": [[1, 2]]}, datasets.Features(features))
+    part.save_to_disk(tmp_path / "saved")
+    task = task_spec(fields={"tokens": "tokens", "tags": "tags"})
+    data = {"source": "datasets", "path": "saved"}
+    spec = stream_spec(data=data, split={"by": "given"}, tasks=[task])
+    rows = load_stream(spec, base=tmp_path, cache=tmp_path)
+    assert read_task(rows, spec.tasks[0], TOKENS, "").splits["train"].fields["tags"] == [["B-x", "I-x"]]
+
+
+def test_empty_texts_are_left_out_and_counted(read):
+    rows = [{"text": t, "label": "a"} for t in ("fine", "  ", None)]
+    split = read(rows, {"text": "text", "label": "label"}, SEQUENCE).splits["train"]
+    assert len(split) == 1
+    assert split.num_empty == 2
+
+
+LABEL_FIELDS = {"text": "text", "label": "label"}
+VALUE_FIELDS = {"text": "text", "value": "label"}
+TAG_FIELDS = {"tokens": "tokens", "tags": "tags"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "fields", "needs", "message"),
+    [
+        (
+            rated("a"),
+            {"text": "texts", "label": "lable"},
+            SEQUENCE,
+            r"fields\.text: no column 'texts' in train, dev, test; did you mean text\?\n"
+            r".*fields\.label: no column 'lable' in .*; did you mean label\?",
+        ),
+        (
+            [{"text": 5, "label": "a"}],
+            LABEL_FIELDS,
+            SEQUENCE,
+            r"fields\.text: 1 of 1 values in train cannot be used; the first, row 0: 5 is a number; expected",
+        ),
+        (rated("0.5", "nan"), VALUE_FIELDS, VALUE, r"fields\.value: 1 of 2 .* row 1: nan is not finite"),
+        (rated("high"), VALUE_FIELDS, VALUE, "'high' is text; expected a number"),
+        (rated({"a": 1}), LABEL_FIELDS, SEQUENCE, "is a mapping; expected a label"),
+        (
+            tagged(("a b", "O")),
+            TAG_FIELDS,
+            TOKENS,
+            "1 rows of train have another number of tags than tokens; the first, row 0: 1 tags, 2 tokens",
+        ),
+        (tagged(("a b", "O City")), TAG_FIELDS, TOKENS, "tag 'City' is not BIO; .* set scheme: io"),
+        (
+            [{"tokens": "a b", "tags": ["O", "O"]}],
+            TAG_FIELDS,
+            TOKENS,
+            "'a b' is text; expected a list of words",
+        ),
+        ([{"tokens": ["a"], "tags": "O"}], TAG_FIELDS, TOKENS, "'O' is text; expected a list of tags"),
+    ],
+)
+def test_what_cannot_be_used_is_said_with_its_place(read, rows, fields, needs, message):
+    with pytest.raises(DataError, match=message):
+        read(rows, fields, needs)
+
+
+def test_a_split_that_lacks_a_column_is_named(given_rows, task_spec):
+    task = task_spec(fields={"text": "text", "label": "label"})
+    spec, rows = given_rows(train=rated("a"), dev=rated("a"), test=[{"text": "unlabelled"}], tasks=[task])
+    with pytest.raises(DataError, match=r"fields\.label: no column 'label' in test; known: text"):
+        read_task(rows, spec.tasks[0], SEQUENCE, "")

@@ -1,0 +1,118 @@
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from sslm_platform.data.formats import read_columns
+from sslm_platform.errors import DataError
+from sslm_platform.spec.data import Format
+
+words = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp")), min_size=1, max_size=8)
+
+
+def read(content: bytes | str, **form) -> dict[str, list]:
+    content = content if isinstance(content, bytes) else content.encode()
+    return read_columns(content, TypeAdapter(Format).validate_python(form), where="file")
+
+
+def test_tsv_like_vaders_has_no_header_no_quoting_and_another_encoding():
+    content = '1_1\t-0.5\t"Not" a "quote\r\n1_2\t3\tcaf\xe9 \x93so\x94\r\n'.encode("latin-1")
+    assert read(content, name="tsv", columns=["id", "rating", "text"], encoding="cp1252") == {
+        "id": ["1_1", "1_2"],
+        "rating": ["-0.5", "3"],
+        "text": ['"Not" a "quote', "café “so”"],
+    }
+
+
+def test_csv_values_stay_text_and_quotes_hold_delimiters_and_lines():
+    content = '\ufefflabel,text\n01,"NA, null"\n1e3,"two\nlines ""here"""\n'
+    assert read(content, name="csv") == {"label": ["01", "1e3"], "text": ["NA, null", 'two\nlines "here"']}
+
+
+def test_a_very_long_value_is_read():
+    assert len(read("text\n" + "x" * 200_000 + "\n", name="csv")["text"][0]) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("content", "form", "message"),
+    [
+        ("a,b\n1,2\n3\n", {"name": "csv"}, r"file:3: 1 values, expected 2 \(a, b\)"),
+        ('a,b\n1,"open\n', {"name": "csv"}, r"file:2: unexpected end of data; set format.quoting: false"),
+        ("a,a\n1,2\n", {"name": "csv"}, "two columns have one name"),
+        (b"a\ncaf\xe9\n", {"name": "csv"}, r"file: not utf-8: byte 0xe9 at line 2; set format.encoding"),
+        ("a\n", {"name": "csv", "encoding": "utf-9"}, "unknown encoding 'utf-9'"),
+        ('{"a": 1}\n{"a": \n', {"name": "jsonl"}, "file:2: not JSON"),
+        ("[1]\n", {"name": "jsonl"}, "file:1: expected a JSON object; got list"),
+        ("no table", {"name": "parquet"}, "file: not a Parquet file"),
+        ("EU B-ORG\nrejects\n", {"name": "conll"}, r"file:2: 1 columns, expected 2 \(tokens, tags\)"),
+        ("<a><b></a>", {"name": "tagged_xml", "item": "b"}, "file: not well-formed XML"),
+        ("<all><name/></all>", {"name": "tagged_xml", "item": "nam"}, "no element 'nam'; did you mean name"),
+    ],
+)
+def test_a_file_that_is_not_in_its_format_says_where(content, form, message):
+    with pytest.raises(DataError, match=message):
+        read(content, **form)
+
+
+def test_json_lines_fill_missing_keys_with_null():
+    assert read('{"a": 1}\n\n{"a": 2, "b": ["x"]}\n', name="jsonl") == {"a": [1, 2], "b": [None, ["x"]]}
+
+
+def test_parquet():
+    columns = {"text": ["a", "b"], "tags": [["O"], []]}
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), sink)
+    assert read(sink.getvalue().to_pybytes(), name="parquet") == columns
+
+
+@given(st.lists(st.lists(st.tuples(words, words), min_size=1, max_size=5), max_size=5))
+def test_conll_gives_back_the_sentences_that_were_written(sentences):
+    content = "\n\n".join("\n".join(f"{token}\t{tag}" for token, tag in s) for s in sentences)
+    columns = read(content, name="conll", separator="\t")
+    expected = [list(map(list, zip(*s, strict=True))) for s in sentences if s[0][0] != "-DOCSTART-"]
+    assert list(map(list, zip(columns["tokens"], columns["tags"], strict=True))) == expected
+
+
+def test_conll_leaves_out_comments_documents_and_unnamed_columns():
+    content = "-DOCSTART- -X- O\r\n\r\n# id 7\r\nEU NNP B-ORG\r\n\xa0 SP O\r\n\r\n"
+    columns = read(content, name="conll", columns=["tokens", "_", "tags"], comment="#")
+    assert columns == {"tokens": [["EU", "\xa0"]], "tags": [["B-ORG", "O"]]}
+
+
+def test_text_by_line_and_by_paragraph():
+    content = "one\r\n  two  \r\n \r\nthree\n"
+    assert read(content, name="text") == {"text": ["one", "two", "three"]}
+    assert read(content, name="text", unit="paragraph") == {"text": ["one two", "three"]}
+
+
+def xml(body: str) -> tuple[list[str], list[str]]:
+    columns = read(f"<all><item>{body}</item></all>", name="tagged_xml", item="item")
+    return columns["tokens"][0], columns["tags"][0]
+
+
+def test_tagged_xml_keeps_punctuation_with_its_token():
+    tokens, tags = xml(
+        "<Num>1</Num> <Street>Main St</Street>, #<Unit>5</Unit> , <City>R&amp;D,</City><State>IL</State>"
+    )
+    assert tokens == ["1", "Main", "St,", "#5", ",", "R&D,", "IL"]
+    assert tags == ["Num", "Street", "Street", "Unit", "O", "City", "State"]
+
+
+def test_tagged_xml_reads_text_outside_of_tags_as_outside():
+    assert xml("I live in <City>Paris</City>.") == (["I", "live", "in", "Paris."], ["O", "O", "O", "City"])
+
+
+def test_tagged_xml_refuses_entities_of_its_own():
+    bomb = '<!DOCTYPE a [<!ENTITY x "ha"><!ENTITY y "&x;&x;&x;">]><all><item><A>&y;</A></item></all>'
+    with pytest.raises(DataError, match="document type"):
+        read(bomb, name="tagged_xml", item="item")
+
+
+@given(st.dictionaries(st.sampled_from("abc"), st.lists(words, min_size=2, max_size=2), min_size=1))
+def test_json_lines_round_trip(columns):
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    assert read("\n".join(json.dumps(row) for row in rows), name="jsonl") == columns

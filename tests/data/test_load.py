@@ -1,0 +1,126 @@
+import gzip
+import hashlib
+import json
+import re
+
+import datasets
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sslm_platform.data.load import load_stream
+from sslm_platform.errors import DataError
+
+ROWS = [{"text": f"the cat sat {i}", "label": "good" if i % 2 else "bad"} for i in range(40)]
+
+
+def files(path, form="jsonl", **options):
+    return {"source": "files", "path": path, "format": {"name": form, **options}}
+
+
+def contents(rows):
+    return {split: dataset.to_list() for split, dataset in rows.splits.items()}
+
+
+def write(path, rows):
+    lines = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    path.write_bytes(gzip.compress(lines) if path.suffix == ".gz" else lines)
+
+
+@pytest.fixture
+def load(tmp_path, stream_spec):
+    return lambda **overrides: load_stream(stream_spec(**overrides), base=tmp_path, cache=tmp_path / "cache")
+
+
+def test_files_are_joined_by_glob_plain_or_gzipped_in_order_of_name(tmp_path, load):
+    write(tmp_path / "b.jsonl.gz", ROWS[20:])
+    write(tmp_path / "a.jsonl", ROWS[:20])
+    rows = load(data=files(["*.jsonl*", "a.jsonl"]))
+    assert sorted(r["text"] for split in contents(rows).values() for r in split) == sorted(
+        r["text"] for r in ROWS
+    )
+
+
+def test_the_fingerprint_changes_with_content_and_split_and_with_nothing_else(tmp_path, load):
+    write(tmp_path / "rows.jsonl", ROWS)
+    write(tmp_path / "changed.jsonl", [*ROWS[:-1], {**ROWS[-1], "label": "bad!"}])
+    write(tmp_path / "keys_in_other_order.jsonl", [dict(reversed(row.items())) for row in ROWS])
+    pq.write_table(pa.Table.from_pylist(ROWS), tmp_path / "rows.parquet")
+    first = load().fingerprint
+    assert re.fullmatch("[0-9a-f]{64}", first)
+    same = [files("keys_in_other_order.jsonl"), files("rows.parquet", "parquet")]
+    assert {load(data=data).fingerprint for data in same} == {first}
+    other = {
+        load(data=files("changed.jsonl")).fingerprint,
+        load(split={"by": "hash", "train": 0.5, "dev": 0.25, "test": 0.25}).fingerprint,
+    }
+    assert len(other | {first}) == 3
+
+
+def test_the_fingerprint_and_keys_are_pinned(tmp_path, load):
+    """They name cached tokens and finished cells on every machine: a change must be meant."""
+    write(tmp_path / "rows.jsonl", [{"text": "naïve", "label": "a"}] * 2)
+    rows = load()
+    digest = hashlib.sha256('{"label": "a", "text": "naïve"}'.encode()).digest()
+    whole = b"train 0\ndev 0\ntest 2\n" + digest + digest
+    assert rows.fingerprint == hashlib.sha256(whole).hexdigest()
+    assert rows.keys["test"].tolist() == [3381260105057436895, 9356711223764053320]
+
+
+def test_keys_follow_the_row_and_tell_copies_apart(tmp_path, load):
+    write(tmp_path / "rows.jsonl", [*ROWS, ROWS[0]])
+    write(tmp_path / "reversed.jsonl", [ROWS[0], *ROWS[::-1]])
+    first, second = load(), load(data=files("reversed.jsonl"))
+    for split, dataset in first.splits.items():
+        assert len(np.unique(first.keys[split])) == len(dataset)
+        assert sorted(first.keys[split]) == sorted(second.keys[split])
+        assert first.keys[split].dtype == np.uint64
+
+
+def test_a_datasets_folder_names_its_classes(tmp_path, load):
+    features = datasets.Features(
+        {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
+    )
+    part = datasets.Dataset.from_dict({"text": ["a", "b"], "label": [0, 1]}, features=features)
+    datasets.DatasetDict({"train": part, "validation": part, "extra": part}).save_to_disk(tmp_path / "saved")
+    rows = load(data={"source": "datasets", "path": "saved"}, split={"by": "given"})
+    assert [len(rows.splits[s]) for s in ("train", "dev", "test")] == [2, 2, 0]
+    with pytest.raises(
+        DataError, match=r"streams\[0\]\.data\.splits\.test: no split 'extre' in saved; did you mean extra\?"
+    ):
+        load(
+            data={"source": "datasets", "path": "saved", "splits": {"train": "train", "test": "extre"}},
+            split={"by": "given"},
+        )
+
+
+def test_a_loadable_folder_is_read_without_a_hub(tmp_path, load):
+    (tmp_path / "folder").mkdir()
+    write(tmp_path / "folder" / "train.jsonl", ROWS)
+    rows = load(data={"source": "datasets", "path": "folder"})
+    assert sum(map(len, rows.splits.values())) == len(ROWS)
+
+
+def test_a_data_set_that_is_nowhere_is_an_error_of_the_data(load, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    with pytest.raises(DataError, match=r"streams\[0\]\.data\.path: cannot load 'no/such-set'"):
+        load(data={"source": "datasets", "path": "no/such-set"})
+
+
+def test_errors_of_files(tmp_path, load):
+    with pytest.raises(DataError, match=r"streams\[0\]\.data\.path: no file matches 'none\*.jsonl' in "):
+        load(data=files("none*.jsonl"))
+    (tmp_path / "bad.jsonl.gz").write_bytes(b"plain")
+    with pytest.raises(DataError, match=r"bad.jsonl.gz: not a gzip file"):
+        load(data=files("bad.jsonl.gz"))
+    write(tmp_path / "mixed.jsonl", [{"text": "a", "label": 1}, {"text": "b", "label": "x"}])
+    with pytest.raises(DataError, match="column 'label' does not hold one kind of value"):
+        load(data=files("mixed.jsonl"))
+    write(tmp_path / "x1.jsonl", [{"text": "a"}])
+    write(tmp_path / "x2.jsonl", [{"texte": "a"}])
+    with pytest.raises(DataError, match=r"x2.jsonl: columns texte; .*x1.jsonl has text"):
+        load(data=files("x?.jsonl"))
+    write(tmp_path / "test.jsonl", ROWS)
+    with pytest.raises(DataError, match="given needs train; the data have test only"):
+        load(data=files({"test": "test.jsonl"}), split={"by": "given"})

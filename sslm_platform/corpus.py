@@ -129,6 +129,8 @@ class Corpus:
         for task in self.run.tasks.values():
             by_stream.setdefault(task.stream.name, []).append(task)
         for index, stream in enumerate(self.run.spec.streams):
+            if stream.name not in by_stream:
+                continue
             where = self.run.loaded.where("streams", index)
             base = self.run.loaded.stream_origins[index][0].parent
             try:

@@ -40,7 +40,7 @@ def print_run(run: Run, console: Console) -> None:
         console.print(Text(LEGEND, style="dim"))
     if run.scores:
         _print_table(console, "Joint model on test", _score_table(run))
-    for note in caveats(shown, run.record.notes):
+    for note in caveats(shown, run.record.notes, joint=bool(run.scores)):
         console.print(Text(f"Note: {note}", style="dim"))
 
 

@@ -102,20 +102,23 @@ def _amount(scale: Scale, estimate: Estimate) -> str:
     return f"{scale.text(estimate.value, signed=True)} {scale.interval(estimate, signed=True)}"
 
 
-def caveats(families: Sequence[Family], notes: Sequence[str]) -> tuple[str, ...]:
-    """What a reader must know before believing a number; the run's own notes last."""
-    if not families:
-        return tuple(notes)
+def caveats(families: Sequence[Family], notes: Sequence[str], *, joint: bool) -> tuple[str, ...]:
+    """What a reader must know before believing a number; the run's own notes last.
+
+    ``joint`` says that the joint model, which has one seed always, has scores.
+    """
     cells = [cell for family in families for cell in family.scores.all_cells if cell.estimate]
-    fewest = min((len(cell.seeds) for cell in cells), default=0)
-    seeds = (
-        "One seed: intervals are over test examples only, for the one model that was trained; "
-        "another seed may differ by more."
-        if fewest == 1
-        else "Intervals are over test examples and seeds."
-    )
-    tests = (
-        "Each interval stands alone, with no correction for the number of cells: of the pairs with no true "
-        f"difference, about {1 - CONFIDENCE:.0%} seem to have one."
-    )
-    return (*((seeds, tests) if cells else ()), *notes)
+    found = []
+    if joint or any(len(cell.seeds) == 1 for cell in cells):
+        found.append(
+            "One seed (the joint model, and cells that name one): intervals are over test examples only, for the "
+            "one model that was trained; another seed may differ by more."
+        )
+    if any(len(cell.seeds) > 1 for cell in cells):
+        found.append("Several seeds: intervals are over test examples and seeds.")
+    if cells:
+        found.append(
+            "Each interval stands alone, with no correction for the number of cells: of the pairs with no true "
+            f"difference, about {1 - CONFIDENCE:.0%} seem to have one."
+        )
+    return (*found, *notes)

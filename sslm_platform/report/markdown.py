@@ -21,7 +21,7 @@ def report_markdown(run: Run, shown: Sequence[Family]) -> str:
         parts.append("\n".join([f"**{finding.title}.** {finding.text}\n", *lines]) + "\n")
     if not shown:
         parts.append("This run has no transfer section.\n")
-    parts.append("".join(f"- {note}\n" for note in caveats(shown, run.record.notes)))
+    parts.append("".join(f"- {note}\n" for note in caveats(shown, run.record.notes, joint=bool(run.scores))))
     if shown:
         parts.append("## Matrices\n")
     for family in shown:

@@ -63,7 +63,7 @@ def render_page(run: Run) -> str:
         cells=_shown_rows(run),
         panels=panels,
         cost=cost_rows(run),
-        caveats=caveats(shown, run.record.notes),
+        caveats=caveats(shown, run.record.notes, joint=bool(run.scores)),
         spec_yaml=run.spec_yaml,
         plotly=get_plotlyjs() if panels else "",
         hues={"gain": GAIN, "harm": HARM, "score": SCORE},

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sslm_platform.report.matrix import Cell, Matrix, Mean, Relation, build_matrix, mean_over
-from sslm_platform.report.records import CellKey, CellRecord, TransferPlan
+from sslm_platform.report.records import CellKey, CellRecord, PlannedCell, TransferPlan
 from sslm_platform.statistics import Estimate
 
 PREFERENCE = ("pretrained", "head", "tfidf", "majority")
@@ -70,21 +70,12 @@ def families(plan: TransferPlan, cells: Mapping[str, CellRecord]) -> tuple[Famil
 
 def _family(plan: TransferPlan, cells: Mapping[str, CellRecord], protocol: str, task: str) -> Family:
     own = [c for c in plan.cells if c.key.protocol == protocol and plan.tasks[c.key.target].name == task]
-    ids: dict[str, set[str]] = defaultdict(set)
-    for planned in own:
-        for name, id_ in planned.baselines.items():
-            ids[name].add(id_)
-    names = sorted(ids, key=lambda name: (PREFERENCE.index(name) if name in PREFERENCE else 99, name))
+    names = sorted({name for planned in own for name in planned.baselines}, key=_preference)
 
     def of_task(key: CellKey) -> bool:
         return plan.tasks[key.target].name == task
 
-    def matrix_of(baseline: str) -> Matrix | None:
-        found = [c for c in plan.cells if c.id in ids[baseline] and not c.key.source]
-        part = plan.model_copy(update={"cells": tuple(found)})
-        return build_matrix(part, cells, protocol=found[0].key.protocol) if found else None
-
-    floor = {name: matrix_of(name) for name in names}
+    floor = {name: _floor(plan, cells, own, name) for name in names}
     return Family(
         protocol=protocol,
         task=task,
@@ -95,6 +86,32 @@ def _family(plan: TransferPlan, cells: Mapping[str, CellRecord], protocol: str, 
         ),
         floor={name: matrix for name, matrix in floor.items() if matrix is not None},
     )
+
+
+def _preference(name: str) -> tuple[int, str]:
+    return (PREFERENCE.index(name) if name in PREFERENCE else len(PREFERENCE), name)
+
+
+def _floor(
+    plan: TransferPlan, cells: Mapping[str, CellRecord], own: Sequence[PlannedCell], baseline: str
+) -> Matrix | None:
+    """Return the baseline as one row, or None where it differs from source to source."""
+    ids: dict[tuple[str, int], set[str]] = defaultdict(set)
+    for planned in own:
+        if baseline in planned.baselines:
+            ids[planned.key.target, planned.key.seed].add(planned.baselines[baseline])
+    if any(len(of_target) > 1 for of_target in ids.values()):
+        return None
+    wanted = set().union(*ids.values())
+    # A probe's TF-IDF is trained on the target, so its cells name it as their source: one row all the same.
+    found = tuple(
+        cell.model_copy(update={"key": cell.key.model_copy(update={"source": ""})})
+        for cell in plan.cells
+        if cell.id in wanted
+    )
+    if not found:
+        return None
+    return build_matrix(plan.model_copy(update={"cells": found}), cells, protocol=found[0].key.protocol)
 
 
 def summary(family: Family) -> tuple[SummaryRow, ...]:

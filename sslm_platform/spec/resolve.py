@@ -10,7 +10,7 @@ from sslm_platform.errors import PluginError, Problem, SpecError, raise_all, sug
 from sslm_platform.plugins import Host, host
 from sslm_platform.registry import Table
 from sslm_platform.spec.load import LoadedSpec, validated_options
-from sslm_platform.spec.resolved import Bound, ResolvedRun, Task, feeds_of, matches
+from sslm_platform.spec.resolved import Bound, ResolvedRun, Task, axes_of, feeds_of, matches
 from sslm_platform.spec.schema import Component, FieldSpec, Selector, StreamSpec, TaskSpec
 from sslm_platform.types import Definition, Field, FieldKind, HeadDef, MetricDef
 
@@ -37,6 +37,7 @@ class _Resolver:
         self.loaded = loaded
         self.plugins = plugins
         self.problems: list[Problem] = []
+        self.num_failed = 0
 
     def problem(self, where: str, what: str) -> None:
         self.problems.append(Problem(where, what))
@@ -52,9 +53,10 @@ class _Resolver:
         sampler = self.bind(registry.samplers, spec.schedule.sampler, where("schedule", "sampler"))
         balancer = self.bind(registry.balancers, spec.balancer, where("balancer"))
         self._selection(by_identity)
-        complete = len(tasks) == sum(len(stream.tasks) for stream in spec.streams)
-        if complete:
+        if self.num_failed == 0:
             self._selectors(by_identity)
+            if not by_identity:
+                self.problem(self.loaded.where("tasks"), "matches no task of the streams")
         if self.problems or sampler is None or balancer is None:
             return None
         return ResolvedRun(self.loaded, by_identity, tuple(feeds_of(tasks)), sampler, balancer)
@@ -79,9 +81,14 @@ class _Resolver:
         clash = sorted(set(stream.tags) & {"task", "domain", "stream", "by"})
         for tag in clash:
             self.problem(f"{where}.tags.{tag}", "is a word of its own; choose another tag")
+        selector = self.loaded.spec.tasks
         for position, spec in enumerate(stream.tasks):
+            if selector is not None and not matches(axes_of(stream, spec), selector):
+                continue
             task = self._task(stream, spec, f"{where}.tasks[{position}]")
-            if task is not None:
+            if task is None:
+                self.num_failed += 1
+            else:
                 yield task
 
     def _task(self, stream: StreamSpec, spec: TaskSpec, where: str) -> Task | None:
@@ -238,5 +245,5 @@ class _Resolver:
                     self.problem(f"{where}.{key}", f"no task has {key} {wanted!r}{suggest(wanted, values)}")
         if selector.by is not None and selector.by not in known:
             self.problem(f"{where}.by", f"unknown axis {selector.by!r}{suggest(selector.by, known)}")
-        if not self.problems and not any(matches(task, selector) for task in tasks):
+        if not self.problems and not any(matches(task.axes, selector) for task in tasks):
             self.problem(where, "matches no task")

@@ -91,12 +91,7 @@ class Task:
     @property
     def axes(self) -> dict[str, str]:
         """What selectors and matrix axes can name."""
-        return {
-            **self.stream.tags,
-            "task": self.spec.name,
-            "domain": self.stream.domain,
-            "stream": self.stream.name,
-        }
+        return axes_of(self.stream, self.spec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +124,14 @@ def column_of(field: str | FieldSpec) -> str:
     return field if isinstance(field, str) else field.column
 
 
-def matches(task: Task, selector: Selector) -> bool:
-    """Whether a task has one of the wanted values on every axis that the selector names."""
-    return all(task.axes.get(key) in values for key, values in selector.criteria.items())
+def axes_of(stream: StreamSpec, task: TaskSpec) -> dict[str, str]:
+    """Return what selectors and matrix axes can name of a task."""
+    return {**stream.tags, "task": task.name, "domain": stream.domain, "stream": stream.name}
+
+
+def matches(axes: Mapping[str, str], selector: Selector) -> bool:
+    """Whether a task's axes have one of the wanted values wherever the selector names some."""
+    return all(axes.get(key) in values for key, values in selector.criteria.items())
 
 
 def feeds_of(tasks: Iterable[Task]) -> Iterable[FeedPlan]:

@@ -261,6 +261,9 @@ class RunSpec(Section):
         default_factory=list, description="YAML files with more `streams`, relative to this file."
     )
     streams: list[StreamSpec] = Field(default_factory=list)
+    tasks: Selector | None = Field(
+        default=None, description="Only the streams' tasks that match take part, say `{task: sentiment}`."
+    )
     limit: LimitSpec = Field(
         default_factory=LimitSpec, description="For every stream; a stream's own smaller limit holds."
     )

@@ -95,7 +95,7 @@ def finish_run(folder: RunFolder, seconds: float) -> None:
 
 
 def notes(run: ResolvedRun, corpus: Corpus) -> tuple[str, ...]:
-    """Return what a reader of the figures must know: subsampling, seeds, warnings about the data."""
+    """Return what a reader of the figures must know: subsampling, and warnings about the data."""
     found = []
     limits: dict[str, list[str]] = {}
     for stream in run.spec.streams:
@@ -105,12 +105,6 @@ def notes(run: ResolvedRun, corpus: Corpus) -> tuple[str, ...]:
             limits.setdefault(text, []).append(stream.name)
     for text, streams in limits.items():
         found.append(f"Subsampled to at most ({text}) examples of each task: {', '.join(streams)}.")
-    seeds = {len(block.seeds or [run.spec.seed]) for block in run.spec.transfer}
-    if 1 in seeds:
-        found.append(
-            "One seed: intervals are over test examples only, conditional on the one model that was trained;"
-            " another initialization or order may differ by more."
-        )
     return (*found, *corpus.warnings)
 
 

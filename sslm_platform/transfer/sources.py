@@ -34,7 +34,7 @@ def expand_sources(
 
 def expand_targets(selection: Selector | str, tasks: Sequence[Task]) -> list[Task]:
     """Return the tasks that a target selector names."""
-    return [task for task in tasks if not isinstance(selection, Selector) or matches(task, selection)]
+    return [task for task in tasks if not isinstance(selection, Selector) or matches(task.axes, selection)]
 
 
 def _expand(item: Selector | str, tasks: Sequence[Task]) -> Iterable[Source]:

@@ -111,14 +111,14 @@ def caveats(families: Sequence[Family], notes: Sequence[str], *, joint: bool) ->
     found = []
     if joint or any(len(cell.seeds) == 1 for cell in cells):
         found.append(
-            "One seed (the joint model, and cells that name one): intervals are over test examples only, for the "
-            "one model that was trained; another seed may differ by more."
+            "One seed: intervals are over test examples only, for the one model that was trained; "
+            "another seed may differ by more."
         )
     if any(len(cell.seeds) > 1 for cell in cells):
         found.append("Several seeds: intervals are over test examples and seeds.")
     if cells:
         found.append(
-            "Each interval stands alone, with no correction for the number of cells: of the pairs with no true "
-            f"difference, about {1 - CONFIDENCE:.0%} seem to have one."
+            "Each interval stands alone, with no correction for the number of cells: of the pairs with no "
+            f"true difference, about {1 - CONFIDENCE:.0%} seem to have one."
         )
     return (*found, *notes)

@@ -105,7 +105,7 @@ def _floor(
     wanted = set().union(*ids.values())
     # A probe's TF-IDF is trained on the target, so its cells name it as their source: one row all the same.
     found = tuple(
-        cell.model_copy(update={"key": cell.key.model_copy(update={"source": ""})})
+        cell.model_copy(update={"key": cell.key.model_copy(update={"source": "", "source_tasks": ()})})
         for cell in plan.cells
         if cell.id in wanted
     )

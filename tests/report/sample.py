@@ -106,7 +106,7 @@ def make_plan(
                     "majority": make_key("majority/probe", "", (), target, seed),
                 }
                 if target in sentiment:
-                    others["tfidf"] = make_key("tfidf/probe", "", (), target, seed)
+                    others["tfidf"] = make_key("tfidf/probe", target, (target,), target, seed)
                 add(make_key("full/probe", source, tasks, target, seed), others, is_baseline=False)
     return TransferPlan(cells=tuple(planned.values()), tasks=make_tasks())
 

@@ -45,11 +45,14 @@ def test_nothing_measured_is_said_as_such(run: Run):
 
 
 def test_caveats_tell_one_seed_from_several(run: Run, sample: ModuleType):
-    assert "One seed" in caveats(families(run.plan, run.cells), ())[0]
+    assert "One seed" in caveats(families(run.plan, run.cells), (), joint=False)[0]
     plan = sample.make_plan(seeds=(1, 2))
     cells: dict[str, CellRecord] = {c.id: sample.make_record(c.key, 50) for c in plan.cells}
-    assert "examples and seeds" in caveats(families(plan, cells), ())[0]
-    assert caveats((), ("note",)) == ("note",)
+    several = caveats(families(plan, cells), (), joint=False)
+    assert "examples and seeds" in several[0]
+    assert not any("One seed" in note for note in several)
+    assert "One seed" in caveats(families(plan, cells), (), joint=True)[0]
+    assert caveats((), ("note",), joint=False) == ("note",)
 
 
 def test_summary_compares_the_same_cells(run: Run):
@@ -63,7 +66,10 @@ def test_summary_compares_the_same_cells(run: Run):
     assert abs(head.gain.estimate.value - difference) < 1e-12
 
 
-def test_only_baselines_without_a_source_are_rows_below_the_scores(run: Run):
+def test_baselines_that_no_source_changes_are_rows_below_the_scores(run: Run):
     by_slug = {family.slug: family for family in families(run.plan, run.cells)}
     assert list(by_slug["full-zero_shot--sentiment"].floor) == ["majority"]
     assert list(by_slug["full-probe--sentiment"].floor) == ["pretrained", "tfidf", "majority"]
+    tfidf = by_slug["full-probe--sentiment"].floor["tfidf"]
+    assert tfidf.rows == ("",)
+    assert set(tfidf.cols) == set(by_slug["full-probe--sentiment"].scores.cols)

@@ -160,7 +160,8 @@ def _client(settings: IndexSettings) -> PyPIClient:
         proxy=settings.proxy,
         follow_redirects=True,
     )
-    client.auth = MultiDomainBasicAuth(index_urls=list(settings.index_urls))
+    # Credentials come from the URL, netrc or keyring; a run never stops to ask for them.
+    client.auth = MultiDomainBasicAuth(prompting=False, index_urls=list(settings.index_urls))
     return client
 
 

@@ -76,7 +76,7 @@ def _bin(raw: Any, bins: dict[str, tuple[float, float]]) -> str | None:
     value = _value(raw)
     if value is None:
         return None
-    return next((label for label, (low, high) in bins.items() if low < value <= high), None)
+    return next((label for label, (low, high) in bins.items() if low <= value <= high), None)
 
 
 def _label(raw: Any, spec: FieldSpec, names: list[str] | None) -> str | None:

@@ -153,6 +153,7 @@ def test_a_limit_draws_train_by_seed_and_test_always_alike(feed_of):
     keys = [sorted(f.splits["train"].keys_N) for f in (first, again, other, reordered)]
     assert keys[0] == keys[1] == keys[3] != keys[2]
     assert len(keys[0]) == 20
+    assert np.all(np.diff(first.splits["train"].rows_N) > 0)  # the stream's order, whatever was drawn
     tests = {tuple(sorted(f.splits["test"].keys_N)) for f in (first, other, reordered)}
     assert len(tests) == 1
 

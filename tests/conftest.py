@@ -1,0 +1,262 @@
+"""Small texts with a signal that can be learned, in two languages, and one finished run on them."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+GOOD = ("great", "lovely", "clever", "moving", "funny")
+BAD = ("dull", "awful", "clumsy", "boring", "weak")
+NOUNS = ("film", "plot", "acting", "music", "ending", "cast")
+GOOD_ZH = ("好吃", "便宜", "干净", "满意")
+BAD_ZH = ("难吃", "太贵", "很脏", "失望")
+NOUNS_ZH = ("菜", "店", "服务", "环境", "汤")
+PEOPLE = ("Ada", "Grace", "Alan", "Edsger", "Barbara")
+PLACES = ("Zurich", "Austin", "Kyoto", "Bath", "Nantes")
+
+ENCODER = {
+    "config": {
+        "model_type": "bert",
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+    },
+    "tokenizer": {"train": {"vocabulary_size": 300}},
+    "max_length": 32,
+}
+
+
+def _films(rng: random.Random) -> list[dict[str, Any]]:
+    rows = []
+    for number in range(160):
+        good = number % 2 == 0
+        words = rng.sample(GOOD if good else BAD, 2)
+        nouns = rng.sample(NOUNS, 2)
+        text = f"the {nouns[0]} was {words[0]} and the {nouns[1]} felt {words[1]}, take {number}"
+        rating = (1 if good else -1) * (2.0 + (words[0] in ("great", "awful")))
+        rows.append({"text": text, "label": "positive" if good else "negative", "rating": rating})
+    return rows
+
+
+def _shops(rng: random.Random) -> list[dict[str, Any]]:
+    rows = []
+    for number in range(120):
+        good = number % 2 == 0
+        first, second = rng.sample(NOUNS_ZH, 2)
+        words = rng.sample(GOOD_ZH if good else BAD_ZH, 2)
+        text = f"这家的{first}{words[0]}、{second}{words[1]}、{number}号桌。"
+        rows.append({"text": text, "label": "positive" if good else "negative"})
+    return rows
+
+
+def _pairs(rng: random.Random) -> list[dict[str, Any]]:
+    rows = []
+    for number in range(100):
+        noun, other = rng.sample(NOUNS, 2)
+        same = number % 2 == 0
+        question = f"how was the {noun} of number {number}?"
+        answer = f"the {noun if same else other} was {rng.choice(GOOD + BAD)}"
+        rows.append({"question": question, "answer": answer, "fits": "yes" if same else "no"})
+    return rows
+
+
+def _names(rng: random.Random) -> str:
+    sentences = []
+    for number in range(120):
+        person, place = rng.choice(PEOPLE), rng.choice(PLACES)
+        words = ["yesterday", person, "Smith", "came", "to", place, str(number)]
+        tags = ["O", "B-PER", "I-PER", "O", "O", "B-LOC", "O"]
+        sentences.append("".join(f"{w} {t}\n" for w, t in zip(words, tags, strict=True)))
+    return "\n".join(sentences)
+
+
+def _task(name: str, fields: dict[str, Any], head: str, metrics: list[Any], **more: Any) -> dict[str, Any]:
+    objective = {"sequence_regressor": "mse", "lm": "mlm"}.get(head, "cross_entropy")
+    return {
+        "name": name,
+        "fields": fields,
+        "objective": {"name": objective},
+        "head": {"name": head, **more},
+        "metrics": metrics,
+    }
+
+
+def _stream(name: str, domain: str, file: str, tasks: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    form = {"conll": "conll"}.get(file.rpartition(".")[2], "jsonl")
+    data = {"source": "files", "path": file, "format": {"name": form}}
+    return {"name": name, "domain": domain, "data": data, "split": {"by": "hash"}, "tasks": tasks, **more}
+
+
+SENTIMENT = _task(
+    "sentiment",
+    {"text": "text", "label": "label"},
+    "sequence_classifier",
+    ["macro_f1", "accuracy"],
+    shared_as="sentiment",
+)
+RATING = _task("rating", {"text": "text", "value": "rating"}, "sequence_regressor", ["spearman"])
+MLM = _task("mlm", {"text": "text"}, "lm", ["bits_per_token"])
+NAMES = _task("names", {"tokens": "tokens", "tags": "tags"}, "token_classifier", ["entity_f1"])
+FITS = _task(
+    "fits",
+    {"text": "question", "text_pair": "answer", "label": "fits"},
+    "sequence_classifier",
+    ["accuracy"],
+)
+
+STREAMS = {
+    "films": _stream("films", "film", "films.jsonl", [SENTIMENT, RATING, MLM], tags={"language": "en"}),
+    "shops": _stream("shops", "shop", "shops.jsonl", [SENTIMENT], tags={"language": "zh"}),
+    "names": _stream("names", "news", "names.conll", [NAMES]),
+    "pairs": _stream("pairs", "quiz", "pairs.jsonl", [FITS]),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Specs:
+    """Writes specs next to the texts that they name, and opens what they describe."""
+
+    folder: Path
+    texts: Path
+
+    def content(self, *streams: str, **sections: Any) -> dict[str, Any]:
+        """Return a spec's content with these streams (default: all); ``sections`` replace top-level keys."""
+        content: dict[str, Any] = {
+            "name": "tiny",
+            "seed": 3,
+            "encoder": ENCODER,
+            "streams": [STREAMS[name] for name in streams or STREAMS],
+            "schedule": {"tokens_per_batch": 256, "max_steps": 6},
+            "optimizer": {"lr": 5.0e-3},
+            "engine": {"threads": 1},
+        }
+        content = json.loads(json.dumps(content | sections))  # unlike deepcopy, it shares nothing
+        for stream in content["streams"]:
+            path = stream["data"].get("path")
+            if isinstance(path, str):
+                stream["data"]["path"] = str(self.texts / path)
+        return content
+
+    def write(self, content: dict[str, Any], name: str = "spec.yaml") -> Path:
+        """Write a spec and return its path."""
+        path = self.folder / name
+        path.write_text(yaml.safe_dump(content, sort_keys=False, allow_unicode=True), encoding="utf-8")
+        return path
+
+    def resolve(self, content: dict[str, Any], *overrides: str) -> Any:
+        """Return the resolved run of a spec."""
+        from sslm_platform.spec.load import load_run_spec
+        from sslm_platform.spec.resolve import resolve
+
+        return resolve(load_run_spec(self.write(content), overrides))
+
+    def corpus(self, content: dict[str, Any], *overrides: str) -> Any:
+        """Return the data of a spec; all tests share one cache, which is keyed by content."""
+        from sslm_platform.corpus import Corpus
+
+        return Corpus(self.resolve(content, *overrides), self.texts / "cache")
+
+
+@pytest.fixture(scope="session")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with films.jsonl, shops.jsonl (Chinese), names.conll and pairs.jsonl."""
+    folder = tmp_path_factory.mktemp("texts")
+    rng = random.Random(7)
+    for name, rows in (("films", _films(rng)), ("shops", _shops(rng)), ("pairs", _pairs(rng))):
+        lines = (json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        (folder / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    (folder / "names.conll").write_text(_names(rng), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def specs(tmp_path: Path, texts: Path) -> Specs:
+    return Specs(tmp_path, texts)
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A run that ``sslm run`` has done from end to end; tests must not change it."""
+
+    path: Path
+    spec: Path
+    cache: Path
+    printed: str
+
+
+TRANSFER = [
+    {
+        "source_stage": "full",
+        "target_stage": "zero_shot",
+        "sources": [{"task": "sentiment"}, {"task": "sentiment", "by": "task"}],
+        "targets": {"task": "sentiment"},
+    },
+    {
+        "source_stage": "full",
+        "target_stage": "probe",
+        "sources": ["joint", {"task": "mlm"}],
+        "targets": {"task": ["names", "rating"]},
+    },
+    {
+        "source_stage": "full",
+        "target_stage": "finetune",
+        "sources": {"task": "mlm"},
+        "targets": {"task": "fits"},
+        "finetune_max_steps": 3,
+    },
+]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Finished:
+    folder = tmp_path_factory.mktemp("finished")
+    made = Specs(folder, texts)
+    content = made.content(
+        schedule={"tokens_per_batch": 256, "slots_per_step": 2, "max_steps": 40},
+        evaluation={"every": 20},
+        checkpoint={"every": 20},
+        transfer=TRANSFER,
+    )
+    spec, path, cache = made.write(content), folder / "run", texts / "cache"
+    status, out, err = run_cli("run", spec, "--out", path, "--cache", cache)
+    assert status == 0, err
+    return Finished(path, spec, cache, out)
+
+
+def run_cli(*argv: object, stdin: str = "") -> tuple[int, str, str]:
+    """Run the command line in this process; return its exit code and what it printed."""
+    import contextlib
+    import io
+    import sys
+    from unittest import mock
+
+    from sslm_platform.cli import main
+
+    out, err = io.StringIO(), io.StringIO()
+    words = ["sslm", *map(str, argv)]
+    with (
+        mock.patch.object(sys, "argv", words),
+        mock.patch.object(sys, "stdin", io.StringIO(stdin)),
+        mock.patch.dict("os.environ", {"COLUMNS": "160"}),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as stop:
+            return int(stop.code or 0), out.getvalue(), err.getvalue()
+    return 0, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture
+def cli() -> Callable[..., tuple[int, str, str]]:
+    """The command line: ``status, out, err = cli("check", spec)``."""
+    return run_cli

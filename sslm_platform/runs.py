@@ -171,7 +171,8 @@ def resolve_spec(loaded: LoadedSpec) -> ResolvedRun:
     except SpecError as error:
         problems.extend(error.problems)
     place = loaded.where("engine").removesuffix("engine")
-    problems += [Problem(place + p.where, p.what) for p in check_engine(loaded.spec.engine)]
+    found = check_engine(loaded.spec.engine)
+    problems += [loaded.blamed(Problem(place + p.where, p.what)) for p in found]
     raise_all(SpecError, problems)
     assert resolved is not None
     return resolved

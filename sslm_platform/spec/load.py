@@ -20,15 +20,24 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class LoadedSpec:
-    """A spec, the file it came from, and for each stream the file and index where it stands."""
+    """A spec, the file it came from, for each stream the file and index where it stands, and overrides."""
 
     spec: RunSpec
     path: Path
     stream_origins: tuple[tuple[Path, int], ...]
+    overridden: tuple[KeyPath, ...] = ()
 
     def where(self, *path: str | int) -> str:
         """Return ``file: key.path`` of a place in the spec."""
         return locate(self.path, self.stream_origins, path)
+
+    def blamed(self, problem: Problem) -> Problem:
+        """Return the problem; in a place that an override made, it is the override's and not the file's."""
+        for key in self.overridden:
+            place = self.where(*key)
+            if problem.where == place or problem.where.startswith((f"{place}.", f"{place}[")):
+                return Problem(f"--set {key_path(key)}{problem.where[len(place) :]}", problem.what)
+        return problem
 
 
 def load_run_spec(path: str | Path, overrides: Sequence[str] = ()) -> LoadedSpec:
@@ -42,10 +51,10 @@ def load_run_spec(path: str | Path, overrides: Sequence[str] = ()) -> LoadedSpec
     streams, origins = _collect_streams(path, content)
     content["streams"] = streams
     content["include"] = []
-    overridden = [_override(content, text) for text in overrides]
+    overridden = tuple(_override(content, text) for text in overrides)
     _make_paths_absolute(content, path, origins)
     spec = validate(RunSpec, content, lambda loc: _where(path, origins, overridden, loc))
-    return LoadedSpec(_with_limits(spec), path, tuple(origins))
+    return LoadedSpec(_with_limits(spec), path, tuple(origins), overridden)
 
 
 def _with_limits(spec: RunSpec) -> RunSpec:
@@ -92,12 +101,16 @@ class _StrictLoader(yaml.SafeLoader):
 
 
 def _mapping(loader: _StrictLoader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    for key, (key_node, _) in zip(keys, node.value, strict=True):
-        if keys.count(key) > 1:
+    keys: list[Any] = []
+    for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":  # `<<`: a key beside it may override a merged one
+            continue
+        key = loader.construct_object(key_node, deep=True)
+        if key in keys:
             raise yaml.MarkedYAMLError(
                 problem=f"key {key!r} is given twice", problem_mark=key_node.start_mark
             )
+        keys.append(key)
     return yaml.SafeLoader.construct_mapping(loader, node, deep=deep)
 
 
@@ -158,7 +171,11 @@ def _collect_streams(path: Path, content: dict[str, Any]) -> tuple[list[Any], li
 
 
 def _override(content: dict[str, Any], text: str) -> KeyPath:
-    """Set one ``key.path=value``; list items are named by index or by their ``name``."""
+    """Set one ``key.path=value``, where list items are named by index or by their ``name``.
+
+    Returns:
+        The path of what the override made: of a section, where the file has none.
+    """
     key, sep, raw = text.partition("=")
     where = f"--set {text}"
     if not sep or not key:
@@ -167,23 +184,29 @@ def _override(content: dict[str, Any], text: str) -> KeyPath:
         value = yaml.safe_load(raw)
     except yaml.YAMLError:
         raise SpecError(Problem(where, "the value is not valid YAML")) from None
+    if key in ("include", "streams"):
+        raise SpecError(Problem(where, "cannot be replaced; set keys of one stream: streams.NAME.KEY=VALUE"))
     *parents, last = key.split(".")
     node: Any = content
     loc: list[str | int] = []
+    made: KeyPath | None = None
     for part in parents:
         step = _step(node, part, where)
         loc.append(step)
         if isinstance(node, dict) and not isinstance(node.get(step), dict | list):
             node[step] = {}
+            made = made or tuple(loc)
         node = node[step]
     step = _step(node, last, where)
     node[step] = value
-    return (*loc, step)
+    return made or (*loc, step)
 
 
 def _step(node: Any, part: str, where: str) -> str | int:
     if isinstance(node, dict):
         return part
+    if not isinstance(node, list):
+        raise SpecError(Problem(where, f"{node!r} has no item {part!r}"))
     names = [item.get("name", "") if isinstance(item, dict) else "" for item in node]
     if part.isdigit() and int(part) < len(node):
         return int(part)

@@ -10,24 +10,52 @@ from pydantic import BaseModel, ValidationError
 
 from sslm_platform.errors import Problem, suggest
 
+_TYPES = {
+    "string_type": "text",
+    "list_type": "a list",
+    "tuple_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping",
+    "model_attributes_type": "a mapping",
+}
+
 
 def problems_of(
     error: ValidationError, kind: type[BaseModel], where: Callable[[tuple[str | int, ...]], str]
 ) -> list[Problem]:
     """Return one problem for each place, in order; ``where`` turns a key path into text."""
-    found: dict[tuple[str | int, ...], dict[str, bool]] = {}
+    texts: dict[tuple[str | int, ...], list[str]] = {}
+    types: dict[tuple[str | int, ...], list[str]] = {}
+    given: dict[tuple[str | int, ...], Any] = {}
     for item in error.errors(include_url=False):
         loc, models = _walk(kind, item["loc"])
-        found.setdefault(loc, {})[_message(item, models)] = item["type"].endswith("_type")
-    return [
-        Problem(where(loc), "; or ".join(texts))
-        for loc, texts in found.items()
-        if not (all(texts.values()) and _has_deeper(loc, found))
-    ]
+        wanted = _wanted_type(item)
+        known, text = (texts, _message(item, models)) if wanted is None else (types, wanted)
+        if text not in known.setdefault(loc, []):
+            known[loc].append(text)
+        given.setdefault(loc, item["input"])
+    problems = []
+    for loc, value in given.items():
+        if loc in texts:  # a branch of a union got further: that it might be of another type only distracts
+            problems.append(Problem(where(loc), "; or ".join(texts[loc])))
+        elif not _has_deeper(loc, given):
+            problems.append(Problem(where(loc), f"should be {_either(types[loc])}; got {value!r}"))
+    return problems
+
+
+def _wanted_type(item: Any) -> str | None:
+    """Return what a value of the wrong type should have been, or None for any other mistake."""
+    if item["type"] == "literal_error" and not isinstance(item["input"], str):
+        expected = str(item["ctx"]["expected"])
+        return expected if expected.startswith("'") else None
+    return _TYPES.get(item["type"])
+
+
+def _either(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def _has_deeper(loc: tuple[str | int, ...], found: Iterable[tuple[str | int, ...]]) -> bool:
-    """A union's other branch got further: "should be a string" would only distract."""
     return any(len(other) > len(loc) and other[: len(loc)] == loc for other in found)
 
 
@@ -54,8 +82,8 @@ def _message(item: Any, models: Sequence[type[BaseModel]]) -> str:
         return f"{tag} {context['tag']!r} is unknown{suggest(context['tag'], names)}"
     if kind == "value_error":
         return str(context["error"])
-    message = item["msg"][0].lower() + item["msg"][1:]
-    return f"{message}; got {item['input']!r}" if kind != "none_required" else message
+    message = item["msg"].removeprefix("Input ")
+    return f"{message[0].lower()}{message[1:]}; got {item['input']!r}"
 
 
 def _walk(kind: Any, loc: Sequence[str | int]) -> tuple[tuple[str | int, ...], list[type[BaseModel]]]:

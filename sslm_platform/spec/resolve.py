@@ -27,7 +27,7 @@ def resolve(loaded: LoadedSpec, plugins: Host | None = None) -> ResolvedRun:
     """
     resolver = _Resolver(loaded, plugins or host())
     run = resolver.run()
-    raise_all(SpecError, resolver.problems)
+    raise_all(SpecError, [loaded.blamed(problem) for problem in resolver.problems])
     assert run is not None
     return run
 
@@ -55,7 +55,7 @@ class _Resolver:
         self._selection(by_identity)
         if self.num_failed == 0:
             self._selectors(by_identity)
-            if not by_identity:
+            if spec.streams and not by_identity:
                 self.problem(self.loaded.where("tasks"), "matches no task of the streams")
         if self.problems or sampler is None or balancer is None:
             return None

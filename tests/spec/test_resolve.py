@@ -1,0 +1,236 @@
+"""Names to definitions: what does not exist, does not fit, or is asked for twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from sslm_platform.errors import SpecError
+from sslm_platform.plugins import Failure, Host, host
+from sslm_platform.runs import resolve_spec
+from sslm_platform.spec.load import load_run_spec
+from sslm_platform.spec.resolve import resolve
+from sslm_platform.types import Provenance
+
+
+@pytest.fixture
+def problems(specs):
+    """Return a function from a spec's content to its messages, with the file's path left out."""
+
+    def problems(content, *overrides):
+        with pytest.raises(SpecError) as caught:
+            specs.resolve(content, *overrides)
+        return [str(p).replace(f"{specs.folder / 'spec.yaml'}: ", "") for p in caught.value.problems]
+
+    return problems
+
+
+def task_of(content, stream=0, task=0):
+    return content["streams"][stream]["tasks"][task]
+
+
+T = "streams[0].tasks[0]"
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "message"),
+    [
+        ("objective", {"name": "cros_entropy"}, f"{T}.objective.name: unknown objective 'cros_entropy'; did"),
+        ("head", {"name": "x"}, f"{T}.head.name: unknown head 'x'; known: "),
+        ("metrics", ["acuracy"], f"{T}.metrics[0].name: unknown metric 'acuracy'; did you mean accuracy?"),
+        ("metrics", ["accuracy", "accuracy"], f"{T}.metrics[1]: accuracy is named twice"),
+        ("metrics", ["pearson"], f"{T}.metrics[0]: pearson does not read sequence_logits, which head"),
+        ("primary_metric", "macro_f", f"{T}.primary_metric: macro_f is not among the metrics; did you mean"),
+        (
+            "objective",
+            {"name": "cross_entropy", "options": {"label_smooting": 0.1}},
+            f"{T}.objective.options.label_smooting: unknown option; did you mean label_smoothing?",
+        ),
+        (
+            "objective",
+            {"name": "cross_entropy", "options": {"label_smoothing": 7}},
+            f"{T}.objective.options.label_smoothing: should be less than 1; got 7",
+        ),
+        (
+            "head",
+            {"name": "sequence_classifier", "options": {"pooling": "man"}},
+            f"{T}.head.options.pooling: 'man' is not one of 'mean', 'cls' or 'max'; did you mean mean?",
+        ),
+        ("objective", {"name": "mse"}, f"{T}.head.name: sequence_classifier emits sequence_logits, but"),
+        ("fields", {"text": "text"}, f"{T}.fields: objective cross_entropy needs the field label (label)"),
+        (
+            "fields",
+            {"text": "text", "label": "label", "lable": "x"},
+            f"{T}.fields.lable: unknown field; did you mean label?",
+        ),
+    ],
+)
+def test_one_misfit_gives_one_message_with_its_key_path(problems, specs, part, value, message):
+    content = specs.content("shops")
+    task_of(content)[part] = value
+    (found,) = problems(content)
+    assert found.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"bins": {"a": [1, 2], "b": [2, 3]}}, f"{T}.fields.label.bins: a and b overlap at 2.0"),
+        ({"bins": {"a": [2, 1]}}, f"{T}.fields.label.bins.a: 2.0 > 1.0: an interval is [low, high]"),
+        ({"bins": {"a": [1, 2]}, "map": {"x": "a"}}, f"{T}.fields.label: give bins or map, not both"),
+        ({"scheme": "io"}, f"{T}.fields.label.scheme: does not apply to a field of kind label"),
+    ],
+)
+def test_options_of_a_field(problems, specs, options, message):
+    content = specs.content("shops")
+    task_of(content)["fields"]["label"] = {"column": "label", **options}
+    assert problems(content) == [message]
+
+
+def test_bins_may_leave_gaps(specs):
+    content = specs.content("shops")
+    task_of(content)["fields"]["label"] = {"column": "x", "bins": {"b": [0.5, 4], "a": [-4, -0.5]}}
+    assert specs.resolve(content).tasks
+
+
+def test_names_that_are_taken(problems, specs):
+    content = specs.content("films", "shops")
+    content["streams"][1] |= {"domain": "film", "name": "films"}
+    found = problems(content)
+    assert len(found) == 2
+    assert found[0].startswith("streams[1].tasks[0]: sentiment@film is also the task at ")
+    assert found[1].startswith("streams[1].name: films is also the name of ")
+
+
+def test_a_shared_head_is_one_head(problems, specs):
+    content = specs.content("films", "shops")
+    task_of(content, 1)["head"]["options"] = {"pooling": "cls"}
+    (found,) = problems(content)
+    assert found.startswith("streams[1].tasks[0].head: shares the head 'sentiment' with ")
+
+
+def test_a_tag_may_not_be_called_like_an_axis(problems, specs):
+    content = specs.content("films")
+    content["streams"][0]["tags"] = {"task": "x"}
+    assert problems(content) == ["streams[0].tags.task: is a word of its own; choose another tag"]
+
+
+@pytest.mark.parametrize(
+    ("select_by", "message"),
+    [
+        ("sentiment@film/acuracy", "sentiment@film has no metric 'acuracy'; did you mean accuracy?"),
+        ("sentiment@fil/accuracy", "is neither mean_gain_over_majority nor TASK/METRIC; did you mean senti"),
+        ("mean_gain", "mean_gain is neither mean_gain_over_majority nor TASK/METRIC"),
+    ],
+)
+def test_what_selection_goes_by(problems, specs, select_by, message):
+    (found,) = problems(specs.content("films", evaluation={"select_by": select_by}))
+    assert found.startswith("evaluation.select_by: ")
+    assert message in found
+
+
+@pytest.mark.parametrize(
+    ("block", "messages"),
+    [
+        ({"sources": {"taks": "mlm"}}, ["transfer[0].sources.taks: unknown axis; did you mean task?"]),
+        ({"sources": {"task": "ml"}}, ["transfer[0].sources.task: no task has task 'ml'; did you mean mlm?"]),
+        ({"sources": {"by": "tsk"}}, ["transfer[0].sources.by: unknown axis 'tsk'; did you mean task?"]),
+        ({"targets": {"task": "mlm", "domain": "shop"}}, ["transfer[0].targets: matches no task"]),
+        (
+            {"sources": ["joint", {"language": ["en", "de"]}], "targets": {"domain": "shp"}},
+            [
+                "transfer[0].sources[1].language: no task has language 'de'; known: en, zh",
+                "transfer[0].targets.domain: no task has domain 'shp'; did you mean shop?",
+            ],
+        ),
+    ],
+)
+def test_selectors_name_what_there_is(problems, specs, block, messages):
+    block = {"source_stage": "full", "target_stage": "probe", "sources": "all"} | block
+    assert problems(specs.content("films", "shops", transfer=[block])) == messages
+
+
+def test_mistakes_of_all_kinds_come_at_once(problems, specs):
+    content = specs.content("films", "shops", balancer={"name": "equl"})
+    content["schedule"]["sampler"] = {"name": "temperature", "options": {"temperature": 0}}
+    task_of(content, 1)["metrics"] = ["spearman"]
+    found = problems(content)
+    assert [text.split(":")[0] for text in found] == [
+        "streams[1].tasks[0].metrics[0]",
+        "schedule.sampler.options.temperature",
+        "balancer.name",
+    ]
+
+
+def test_an_override_is_blamed_and_the_file_is_not(problems, specs):
+    overrides = ("schedule.sampler.name=unifrm", "streams.films.tasks.mlm.objective.options.mask_porb=0.1")
+    assert problems(specs.content("films"), *overrides) == [
+        "--set streams[0].tasks[2].objective.options.mask_porb: unknown option; did you mean mask_prob?",
+        "--set schedule.sampler.name: unknown sampler 'unifrm'; did you mean uniform?",
+    ]
+
+
+def test_a_run_needs_a_stream(problems, specs):
+    content = specs.content()
+    content["streams"] = []
+    assert problems(content) == ["streams: a run needs at least one stream"]
+
+
+def test_a_plugin_that_failed_is_named_where_its_definition_is_missing(specs):
+    path = specs.write(specs.content("shops", balancer={"name": "gradnorm"}))
+    broken = Provenance("balancers", "sslm-balancers", "2.1")
+    found = Host(host().manager, host().registry, host().loaded, [Failure(broken, "ImportError: no torchjd")])
+    with pytest.raises(SpecError) as caught:
+        resolve(load_run_spec(path), found)
+    message = str(caught.value)
+    assert "unknown balancer 'gradnorm'" in message
+    assert "plugin 'balancers' (sslm-balancers 2.1) failed to load: ImportError: no torchjd" in message
+
+
+def test_tasks_that_read_the_same_text_share_a_feed_and_masking_has_its_own(specs):
+    run = specs.resolve(specs.content("films", "pairs"))
+    assert {feed.name: [t.identity for t in feed.tasks] for feed in run.feeds} == {
+        "films": ["sentiment@film", "rating@film"],
+        "films/mlm": ["mlm@film"],
+        "pairs": ["fits@quiz"],
+    }
+
+
+def test_problems_of_engine_and_names_come_together(specs):
+    content = specs.content("shops", engine={"name": "deepspeed", "config": {"fp16": {"enabled": True}}})
+    content["balancer"] = {"name": "equl"}
+    with pytest.raises(SpecError) as caught:
+        resolve_spec(load_run_spec(specs.write(content)))
+    places = [problem.where.rpartition(": ")[2] for problem in caught.value.problems]
+    assert places[0] == "balancer.name"
+    assert any(place.startswith("engine") for place in places[1:])
+
+
+def test_checking_imports_nothing_heavy(specs):
+    path = specs.write(specs.content())
+    script = f"""
+        import sys
+        from sslm_platform.cli import main
+        sys.argv = ["sslm", "check", {str(path)!r}]
+        try:
+            main()
+        except SystemExit as stop:
+            assert not stop.code, stop.code
+        heavy = {{"torch", "transformers", "datasets", "deepspeed", "sklearn", "pandas"}} & set(sys.modules)
+        assert not heavy, heavy
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ok (4 streams, 6 tasks)" in done.stdout
+
+
+def test_a_run_may_take_some_of_its_streams_tasks(problems, specs):
+    content = specs.content("films", "shops", tasks={"task": "sentiment"})
+    assert list(specs.resolve(content).tasks) == ["sentiment@film", "sentiment@shop"]
+    content["tasks"] = {"task": "sentiment", "domain": "film", "language": "zh"}
+    assert problems(content) == ["tasks: matches no task of the streams"]

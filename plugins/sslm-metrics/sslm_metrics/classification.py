@@ -27,7 +27,9 @@ class Accuracy(DecomposableMetric):
     def statistics(self, scored: Scored) -> np.ndarray:
         """Return right and all items of each example, (N, 2)."""
         pairs = zip(scored.predictions, scored.references, strict=True)
-        return np.array([[np.sum(np.equal(p, r)), np.size(r)] for p, r in pairs], dtype=np.float64)
+        return np.array(
+            [[np.sum(np.equal(p, r) & (np.asarray(r) >= 0)), np.size(r)] for p, r in pairs], dtype=np.float64
+        )
 
     def finalize(self, totals_RK: np.ndarray) -> np.ndarray:
         """Divide right by all."""
@@ -42,9 +44,10 @@ class ClassMetric(DecomposableMetric):
         self.num_classes = num_classes
 
     def statistics(self, scored: Scored) -> np.ndarray:
-        """Return (N, 3 num_labels) counts."""
-        pairs = zip(scored.predictions, scored.references, strict=True)
-        return np.stack([class_counts(p, r, self.num_classes) for p, r in pairs])
+        """Return (N, 3 (num_labels + 1)) counts; a label that the head does not know is a class by itself."""
+        unseen = self.num_classes
+        pairs = ((p, np.asarray(r)) for p, r in zip(scored.predictions, scored.references, strict=True))
+        return np.stack([class_counts(p, np.where(r < 0, unseen, r), unseen + 1) for p, r in pairs])
 
     def finalize(self, totals_RK: np.ndarray) -> np.ndarray:
         """Score the summed counts."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def micro(score: Score) -> Score:
     return lambda counts: score(counts.merged())[:, 0]
 
 
-def class_counts(predictions: Sequence[int], references: Sequence[int], num_classes: int) -> np.ndarray:
+def class_counts(predictions: ArrayLike, references: ArrayLike, num_classes: int) -> np.ndarray:
     """Return the (3 K,) counts of one example's items; ids outside 0..K-1 belong to no class."""
     predicted, gold = np.atleast_1d(predictions), np.atleast_1d(references)
     kinds = (predicted[predicted == gold], predicted, gold)

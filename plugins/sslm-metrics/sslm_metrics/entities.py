@@ -20,6 +20,7 @@ from sslm_platform.api import (
 )
 
 OUTSIDE = "O"
+UNSEEN = "(unseen)"  # the type of gold tags that the head does not know: nothing predicted can be right
 
 
 class EntityMetric(DecomposableMetric):
@@ -30,16 +31,17 @@ class EntityMetric(DecomposableMetric):
 
         self.entities: Callable[[list[str]], list[tuple[str, int, int]]] = get_entities
         self.final = score
-        self.labels = (*labels, OUTSIDE)  # id -1, a word that truncation cut off, reads as outside
-        self.types = {name: i for i, name in enumerate(_types(labels))}
+        # id -1: a word that truncation cut off was predicted as outside
+        self.predicted, self.gold = (*labels, OUTSIDE), (*labels, f"I-{UNSEEN}")
+        self.types = {name: i for i, name in enumerate([*_types(labels), UNSEEN])}
 
     def statistics(self, scored: Scored) -> np.ndarray:
-        """Return right, predicted and gold entities of each type, (N, 3 num_types)."""
-        statistics_N3K = np.zeros((len(scored), 3, max(len(self.types), 1)))
+        """Return right, predicted and gold entities of each type, (N, 3 (num_types + 1))."""
+        statistics_N3K = np.zeros((len(scored), 3, len(self.types)))
         for row_3K, prediction, reference in zip(
             statistics_N3K, scored.predictions, scored.references, strict=True
         ):
-            predicted, gold = self._chunks(prediction), self._chunks(reference)
+            predicted, gold = self._chunks(prediction, self.predicted), self._chunks(reference, self.gold)
             for counts_K, chunks in zip(row_3K, (predicted & gold, predicted, gold), strict=True):
                 for chunk in chunks:
                     counts_K[self.types[chunk[0]]] += 1
@@ -49,8 +51,8 @@ class EntityMetric(DecomposableMetric):
         """Score the summed counts."""
         return self.final(Counts.of_totals(totals_RK))
 
-    def _chunks(self, ids: np.ndarray) -> set[tuple[str, int, int]]:
-        return set(self.entities([self.labels[i] for i in ids]))
+    def _chunks(self, ids: np.ndarray, names: Sequence[str]) -> set[tuple[str, int, int]]:
+        return set(self.entities([names[i] for i in ids]))
 
 
 class TokenTypeMetric(DecomposableMetric):
@@ -60,13 +62,14 @@ class TokenTypeMetric(DecomposableMetric):
         self.final = score
         self.types = _types(labels)
         index = {name: i for i, name in enumerate(self.types)}
-        self.type_of = np.array([index.get(_type(label), -1) for label in (*labels, OUTSIDE)])
+        type_of = [index.get(_type(label), -1) for label in labels]
+        self.predicted, self.gold = np.array([*type_of, -1]), np.array([*type_of, len(self.types)])
 
     def statistics(self, scored: Scored) -> np.ndarray:
-        """Return right, predicted and gold words of each type, (N, 3 num_types)."""
-        num_types = max(len(self.types), 1)
+        """Return right, predicted and gold words of each type, (N, 3 (num_types + 1))."""
+        num_types = len(self.types) + 1
         pairs = zip(scored.predictions, scored.references, strict=True)
-        return np.stack([class_counts(self.type_of[p], self.type_of[r], num_types) for p, r in pairs])
+        return np.stack([class_counts(self.predicted[p], self.gold[r], num_types) for p, r in pairs])
 
     def finalize(self, totals_RK: np.ndarray) -> np.ndarray:
         """Score the summed counts."""

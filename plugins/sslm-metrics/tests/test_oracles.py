@@ -173,6 +173,23 @@ def test_cut_off_words_count_as_missed():
     assert build("accuracy", OutputKind.TOKEN_LOGITS, TAGS).score(whole) == pytest.approx(2 / 3)
 
 
+def test_gold_tags_that_train_does_not_have_are_always_missed():
+    """Gold: an entity that the head knows, then one of two words whose type it does not."""
+    names = ["O", *TAGS[1:]]
+    gold, predicted = [1, 0, -1, -1, 0], [1, 0, 0, 0, 0]
+    whole = scored([np.array(predicted)], [np.array(gold)])
+    words = [[names[i] if i >= 0 else "I-new" for i in ids] for ids in (gold, predicted)]
+    for name, oracle in SEQEVAL_ORACLES.items():
+        assert build(name, OutputKind.TOKEN_LOGITS, TAGS).score(whole) == pytest.approx(
+            oracle([words[0]], [words[1]])
+        )
+    assert build("accuracy", OutputKind.TOKEN_LOGITS, TAGS).score(whole) == pytest.approx(3 / 5)
+    assert build("micro_recall", OutputKind.TOKEN_LOGITS, TAGS).score(whole) == pytest.approx(3 / 5)
+    assert build("token_macro_f1", OutputKind.TOKEN_LOGITS, TAGS).score(whole) == pytest.approx(1 / 2)
+    nowhere = scored([np.array([1, -1])], [np.array([1, -1])])
+    assert build("accuracy", OutputKind.TOKEN_LOGITS, TAGS).score(nowhere) == 0.5
+
+
 def test_entity_metrics_refuse_plain_tags():
     with pytest.raises(SpecError, match="not 'NOUN'; for plain tags use macro_f1"):
         build("entity_f1", OutputKind.TOKEN_LOGITS, ("NOUN", "VERB"))

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from sslm_objectives.options import CrossEntropyOptions
-from sslm_objectives.rows import concatenate, example_index, row_cross_entropy
+from sslm_objectives.rows import UNKNOWN, concatenate, example_index, row_cross_entropy
 from sslm_platform.api import Encoded, Targets, TaskBatch
 
 
@@ -33,7 +33,10 @@ class SequenceCrossEntropy:
 
 
 class TokenCrossEntropy:
-    """Sum of -log p(tag) over the words that truncation left; an example weighs their number."""
+    """Sum of -log p(tag) over the words that truncation left; an example weighs their number.
+
+    A tag that the training split does not have has no probability: its word is predicted, and weighs nothing.
+    """
 
     def __init__(self, options: CrossEntropyOptions) -> None:
         self.label_smoothing = options.label_smoothing
@@ -43,16 +46,16 @@ class TokenCrossEntropy:
         starts = [_word_starts(example) for example in examples]
         words = [np.flatnonzero(start_W >= 0) for start_W in starts]
         sizes = [len(word) for word in words]
+        tags = [np.asarray(e.values["tags"])[word] for e, word in zip(examples, words, strict=True)]
+        known = [np.count_nonzero(tag_W != UNKNOWN) for tag_W in tags]
         targets = {
-            "labels": concatenate(
-                [np.asarray(e.values["tags"])[word] for e, word in zip(examples, words, strict=True)]
-            ),
+            "labels": concatenate(tags),
             "example": example_index(sizes),
             "position": concatenate([start_W[word] for start_W, word in zip(starts, words, strict=True)]),
             "word": concatenate(words),
             "num_words": torch.tensor([len(start_W) for start_W in starts], dtype=torch.int64),
         }
-        return TaskBatch(targets, torch.tensor(sizes, dtype=torch.float32))
+        return TaskBatch(targets, torch.tensor(known, dtype=torch.float32))
 
     def losses(self, outputs: Tensor, targets: Targets, num_examples: int) -> Tensor:
         """Return (B,) nats from logits (N, num_labels)."""

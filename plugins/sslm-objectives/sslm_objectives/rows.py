@@ -11,6 +11,8 @@ from torch.nn.functional import cross_entropy
 
 from sslm_platform.api import Targets
 
+UNKNOWN = -1  # id of a label that the training split does not have
+
 
 def concatenate(arrays: Sequence[np.ndarray]) -> Tensor:
     """Join integer arrays, none included, into one int64 tensor."""
@@ -25,8 +27,12 @@ def example_index(sizes: Sequence[int]) -> Tensor:
 def row_cross_entropy(
     logits_NC: Tensor, targets: Targets, num_examples: int, label_smoothing: float = 0.0
 ) -> Tensor:
-    """Return each example's sum of its rows' cross entropies in nats, (B,)."""
+    """Return each example's sum of its rows' cross entropies in nats, (B,); UNKNOWN labels add nothing."""
     loss_N = cross_entropy(
-        logits_NC.float(), targets["labels"], reduction="none", label_smoothing=label_smoothing
+        logits_NC.float(),
+        targets["labels"],
+        reduction="none",
+        label_smoothing=label_smoothing,
+        ignore_index=UNKNOWN,
     )
     return loss_N.new_zeros(num_examples).index_add(0, targets["example"], loss_N)

@@ -51,6 +51,18 @@ def test_cross_entropy_of_tags_sums_over_the_words_that_were_seen():
     assert losses == pytest.approx([nats[0] + nats[1], 0, nats[2] + nats[3]], rel=1e-5)
 
 
+def test_tags_that_train_does_not_have_weigh_nothing():
+    objective = TokenCrossEntropy(CrossEntropyOptions(label_smoothing=0.1))
+    given = [encoded(5, np.array([1, 2, 3]), tags=np.array(tags)) for tags in ([0, -1, 2], [-1, -1, -1])]
+    batch = objective.collate(given, [])
+    assert batch.weight_B.tolist() == [2, 0]
+    assert batch.targets["labels"].tolist() == [0, -1, 2, -1, -1, -1]  # every word is predicted
+    logits = torch.randn(6, 3)
+    (known,) = (objective.collate([encoded(5, np.array([1, 3]), tags=np.array([0, 2]))], []),)
+    expected = objective.losses(logits[[0, 2]], known.targets, 1)
+    assert objective.losses(logits, batch.targets, 2).tolist() == pytest.approx([float(expected[0]), 0])
+
+
 def test_squared_error():
     objective = MeanSquaredError()
     batch = objective.collate([encoded(value=1.5), encoded(value=-2.0)], [])

@@ -116,7 +116,7 @@ def train_step(training: Training, engine: Engine, plan: StepPlan) -> StepRecord
     totals = _sum_over_ranks(engine, _weights(batches))
     tasks = {slot.feed: training.tasks_of(slot.feed) for slot in plan.slots}
     factors = loss_factors(plan, tasks, training.weights, totals)
-    sums: dict[str, float] = {}
+    losses_of: dict[str, list[torch.Tensor]] = {}
     engine.start_step(len(batches))
     for batch, empty in batches:
         losses = _slot_losses(training, engine, batch)
@@ -124,11 +124,12 @@ def train_step(training: Training, engine: Engine, plan: StepPlan) -> StepRecord
         loss = sum((losses[task] * (factors[task] * share) for task in losses), start=torch.zeros(()))
         engine.backward(loss)
         for task, value in losses.items():
-            sums[task] = sums.get(task, 0.0) + share * float(value.detach())
+            losses_of.setdefault(task, []).append(value.detach() * share)
     rate = rate_factor(plan.step, training.num_steps, training.optimizer)
     heads = {training.model.tasks[task].task.head_key for task in factors}
     norms = engine.step(heads, rate)
-    sums = _sum_over_ranks(engine, sums)
+    # read once the step is under way: a read waits for the device
+    sums = _sum_over_ranks(engine, {task: float(sum(values)) for task, values in losses_of.items()})
     return _record(training, engine, plan, rate, sums, totals, factors, norms, batches, began)
 
 

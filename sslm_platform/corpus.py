@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -37,7 +35,7 @@ class Corpus:
         self.task_rows: dict[str, TaskRows] = {}
         self._feeds: dict[tuple[Any, ...], Feed] = {}
         self._read()
-        self.tokenizer = load_tokenizer(run.spec.encoder, self._training_texts())
+        self.tokenizer = load_tokenizer(run.spec.encoder, self._training_texts(), cache)
         self.vocabulary = vocabulary_of(self.tokenizer)
 
     def labels(self, tasks: Iterable[Task]) -> tuple[str, ...]:
@@ -78,11 +76,6 @@ class Corpus:
             "limit": task.stream.limit.model_dump(mode="json"),
             "fields": task.spec.model_dump(mode="json", include={"fields"})["fields"],
         }
-
-    def digest(self) -> str:
-        """Return one digest over all streams' rows."""
-        content = {name: rows.fingerprint for name, rows in sorted(self.rows.items())}
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def check_unknown(self) -> None:
         """Refuse a tokenizer that turns much of a feed into unknown tokens.

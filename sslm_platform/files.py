@@ -30,6 +30,20 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
+def write_once(path: Path, text: str) -> str:
+    """Write text unless the file is there; return what it holds: the first of several processes wins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write_text(aside, text)
+        os.link(aside, path)  # unlike a rename, this fails where the file exists
+    except FileExistsError:
+        pass
+    finally:
+        aside.unlink(missing_ok=True)
+    return path.read_text(encoding="utf-8")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, with sorted keys so that equal values are equal bytes."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from sslm_platform.errors import DataError, Problem, SpecError
-from sslm_platform.model.tokenizer import train_tokenizer
+from sslm_platform.model.tokenizer import trained_tokenizer
 from sslm_platform.spec.schema import EncoderSpec
 from sslm_platform.types import Vocabulary
 
@@ -44,13 +43,13 @@ def locate(path: str) -> str:
     return str(folder)
 
 
-def load_tokenizer(spec: EncoderSpec, texts: Iterable[str] = ()) -> Any:
-    """Return the encoder's fast tokenizer; ``texts`` are read only where the spec trains one."""
+def load_tokenizer(spec: EncoderSpec, texts: Iterable[str] = (), cache: Path | None = None) -> Any:
+    """Return the encoder's fast tokenizer; ``texts`` and ``cache`` are for one that the spec trains."""
     source = spec.path or (spec.tokenizer.path if spec.tokenizer else None)
     if source is None:
         assert spec.tokenizer is not None
         assert spec.tokenizer.train is not None
-        return train_tokenizer(spec.tokenizer.train, texts, spec.max_length)
+        return trained_tokenizer(spec.tokenizer.train, texts, spec.max_length, cache)
     tokenizer = _from_pretrained(AutoTokenizer, locate(source), use_fast=True)
     if not tokenizer.is_fast:
         raise SpecError(Problem("encoder.path", f"{source}: needs a fast tokenizer (tokenizer.json)"))
@@ -159,9 +158,3 @@ def _freeze_pooler(backbone: Any) -> None:
     pooler = getattr(backbone, "pooler", None)
     if pooler is not None:
         pooler.requires_grad_(False)
-
-
-def tokenizer_fingerprint(tokenizer: Any) -> str:
-    """Return a digest of the tokenizer's whole behaviour."""
-    content = tokenizer.backend_tokenizer.to_str()
-    return hashlib.sha256(json.dumps([content, tokenizer.all_special_ids]).encode()).hexdigest()

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sslm_platform.corpus import Corpus
+from sslm_platform.data.token_cache import tokenizer_digest
 from sslm_platform.model.backbone import encoder_fingerprint
 from sslm_platform.spec.resolved import Task
 
@@ -23,7 +24,7 @@ def encoder_content(corpus: Corpus) -> dict[str, Any]:
     content = encoder_fingerprint(corpus.run.spec.encoder)
     tokenizer = corpus.run.spec.encoder.tokenizer
     if tokenizer is not None and tokenizer.train is not None:
-        content["texts"] = corpus.digest()
+        content["tokenizer"] = tokenizer_digest(corpus.tokenizer)
     return content
 
 

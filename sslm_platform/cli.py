@@ -264,11 +264,19 @@ def _inputs(texts: list[str], file: Path | None, jsonl: bool) -> list[Any]:
     if file is not None:
         if not file.is_file():
             raise SslmError(f"--file {file}: no such file")
-        texts = file.read_text(encoding="utf-8").splitlines()
+        texts = _lines(file)
     elif not texts:
-        texts = sys.stdin.read().splitlines()
-    lines = [text for text in texts if text.strip()]
-    return [_json_line(line, number) for number, line in enumerate(lines, 1)] if jsonl else lines
+        texts = sys.stdin.read().split("\n")
+    numbered = [(number, text) for number, text in enumerate(texts, 1) if text.strip()]
+    return [_json_line(text, number) if jsonl else text.rstrip("\r") for number, text in numbered]
+
+
+def _lines(file: Path) -> list[str]:
+    """Split at line feeds only: a text may hold other line separators, such as U+2028."""
+    try:
+        return file.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise SslmError(f"--file {file}: not UTF-8 text: {error}") from None
 
 
 def _json_line(line: str, number: int) -> Any:

@@ -59,7 +59,10 @@ class Predictor:
         self.encoder = SharedEncoder(load_backbone(spec, self.tokenizer, 0))
         self.encoder.load_state_dict(encoder_weights(model))
         size = self.encoder.backbone.get_input_embeddings().num_embeddings
-        info, state = read_heads(model)[self.task.head_key]
+        heads = read_heads(model)
+        if self.task.head_key not in heads:
+            raise RunError(Problem(str(model), f"has no head {self.task.head_key!r}; train this spec again"))
+        info, state = heads[self.task.head_key]
         self.labels = info.labels
         head = self.task.head.build(HeadContext(self.encoder.hidden_size, size, info.labels))
         head.load_state_dict(state)
@@ -107,9 +110,12 @@ class Predictor:
                 )
             is_words = needs[wanted[0]].kind is FieldKind.TOKENS
             given = {wanted[0]: given.split() if is_words else given}
-        missing = [name for name in wanted if not given.get(name)]
-        if missing:
-            raise SslmError(f"input {index + 1}: {', '.join(missing)} is missing or empty")
+        for name in wanted:
+            if not given.get(name):
+                raise SslmError(f"input {index + 1}: {name} is missing or empty")
+            if not _is_of(needs[name].kind, given[name]):
+                what = "a list of words" if needs[name].kind is FieldKind.TOKENS else "text"
+                raise SslmError(f"input {index + 1}: {name} should be {what}; got {given[name]!r}")
         return {name: given[name] for name in wanted}
 
     def _with_blank_targets(self, example: Encoded, row: Mapping[str, Any]) -> Encoded:
@@ -159,3 +165,9 @@ class Predictor:
             named = [self.labels[int(t)] if t >= 0 else None for t in tags]
             answers.append({"tags": named, "probability": probability})
         return answers
+
+
+def _is_of(kind: FieldKind, value: Any) -> bool:
+    if kind is FieldKind.TOKENS:
+        return isinstance(value, list) and all(isinstance(word, str) for word in value)
+    return isinstance(value, str)

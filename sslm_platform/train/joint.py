@@ -28,7 +28,7 @@ from sslm_platform.train.folder import RunFolder
 from sslm_platform.train.job import digest, metric_content, training_content
 from sslm_platform.train.loop import Training, plan_training, train_steps
 from sslm_platform.train.model import Model, build_model, encoder_weights, load_trained
-from sslm_platform.train.observers import MetricsFile, TerminalProgress, observing
+from sslm_platform.train.observers import MetricsFile, Notifier, TerminalProgress, observing
 from sslm_platform.train.selection import Evaluator, Selection, selection_value
 
 log = logging.getLogger(__name__)
@@ -80,20 +80,24 @@ class _Joint:
         spec = self.training.corpus.run.spec
         selection = Selection(spec.evaluation)
         positions: Mapping[str, Position] = self.training.planner.start()
-        state = load_checkpoint(self.folder.train / "checkpoint", self.job, self.engine)
+        checkpoint = self.folder.train / "checkpoint"
+        state = load_checkpoint(checkpoint, self.job, self.engine)
         start, spent = 0, 0.0
         if state is not None:
             start, positions, spent = state.step, state.positions, state.seconds
             selection = Selection(spec.evaluation, state.best, state.best_step, state.since_best)
             self._say(f"joint training: continuing after step {start} of {self.training.num_steps}")
+        elif checkpoint.exists():
+            self._say(f"joint training: {checkpoint} is of another spec, data or plugins; training anew")
         evaluator = Evaluator(self.training, self.engine)
         began = time.monotonic() - spent
         metrics = MetricsFile(self.folder.train / "metrics.jsonl", start) if self._first else None
         progress = TerminalProgress(self.console)
+        notifier = Notifier(host())
         with observing(host(), *([metrics, progress] if metrics else [])), progress.live():
             for record, after in train_steps(self.training, self.engine, positions, start):
                 if self._first:
-                    host().manager.hook.sslm_step_ended(record=record)
+                    notifier.step_ended(record)
                 last = record.step == self.training.num_steps
                 if last or (spec.evaluation.every and record.step % spec.evaluation.every == 0):
                     self._evaluate(evaluator, selection, record.step, metrics)

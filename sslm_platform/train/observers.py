@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,10 +14,13 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from sslm_platform.files import write_text
 from sslm_platform.hookspecs import hookimpl
 from sslm_platform.plugins import Host
 from sslm_platform.report.records import CellRecord
 from sslm_platform.types import StepRecord
+
+log = logging.getLogger(__name__)
 
 PLAIN_SECONDS = 10.0
 
@@ -55,7 +59,7 @@ class MetricsFile:
                     kept.append(line)
             except json.JSONDecodeError:
                 break  # the torn last line of a killed run
-        self.path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+        write_text(self.path, "".join(f"{line}\n" for line in kept))
 
 
 class TerminalProgress:
@@ -143,6 +147,48 @@ def _losses(losses: dict[str, float], at_most: int) -> str:
     shown = [f"{task} {value:.3f}" for task, value in sorted(losses.items())[:at_most]]
     more = len(losses) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+
+
+class Notifier:
+    """Tells observers what happened. A plugin that raises is left out from then on: it only watches.
+
+    Args:
+        plugins: the host; observers that :func:`observing` adds are the platform's own, and may stop a run.
+    """
+
+    def __init__(self, plugins: Host) -> None:
+        self.plugins = plugins
+        self._silenced: set[str] = set()
+
+    def step_ended(self, record: StepRecord) -> None:
+        """Tell that an optimizer step has ended."""
+        self._tell("sslm_step_ended", record)
+
+    def cell_finished(self, record: CellRecord) -> None:
+        """Tell that a cell is measured, or failed."""
+        self._tell("sslm_cell_finished", record)
+
+    def _tell(self, hook: str, record: StepRecord | CellRecord) -> None:
+        manager = self.plugins.manager
+        strangers = {provenance.plugin for provenance in self.plugins.loaded}
+        for name, plugin in manager.list_name_plugin():
+            if plugin is None or name in self._silenced or not hasattr(plugin, hook):
+                continue
+            others = [other for _, other in manager.list_name_plugin() if other not in (None, plugin)]
+            try:
+                manager.subset_hook_caller(hook, others)(record=record)
+            except Exception as error:
+                if name not in strangers:
+                    raise
+                self._silenced.add(name)
+                log.warning(
+                    "plugin %r: %s raised %s: %s; it hears no more of this run",
+                    name,
+                    hook,
+                    type(error).__name__,
+                    error,
+                )
+                log.debug("its traceback", exc_info=True)
 
 
 @contextmanager

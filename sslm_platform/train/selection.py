@@ -31,7 +31,7 @@ class Selection:
 
     def observe(self, value: float, step: int) -> bool:
         """Take a scoring's value (higher is better) into account; return whether it is the best."""
-        if self.best is None or value > self.best:
+        if self.best is None or value > self.best or (np.isnan(self.best) and not np.isnan(value)):
             self.best, self.best_step, self.since_best = value, step, 0
             return True
         self.since_best += 1

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,16 +23,19 @@ from sslm_platform.interfaces import Scored
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.plugins import host
 from sslm_platform.report.records import CellRecord, read_record, write_record
-from sslm_platform.spec.resolved import Task
+from sslm_platform.spec.resolved import Bound, Task
 from sslm_platform.spec.schema import EngineSpec
 from sslm_platform.train.folder import RunFolder, versions
 from sslm_platform.train.joint import joint_id, train_joint
 from sslm_platform.train.loop import plan_training, train_steps
 from sslm_platform.train.model import Model, add_heads, build_model, load_trained, task_model
-from sslm_platform.train.observers import TerminalProgress, observing
+from sslm_platform.train.observers import Notifier, TerminalProgress, observing
 from sslm_platform.transfer.cells import PROBE, CellPlan, Plan, TrainingPlan, in_order, plan_cells
 from sslm_platform.transfer.probe import Features, encode_features, fit_probe, score_features
 from sslm_platform.transfer.sources import Source, head_for
+from sslm_platform.types import HeadDef
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,7 @@ class _Runner:
         )
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.versions = versions() | {"threads": str(torch.get_num_threads())}
+        self.notifier = Notifier(host())
 
     def run(self, plan: Plan) -> None:
         open_cells = [c for c in plan.cells.values() if not is_finished(self.folder, c)]
@@ -86,52 +92,53 @@ class _Runner:
             self._group(training, cells)
 
     def _group(self, training: TrainingPlan | None, cells: list[CellPlan]) -> None:
-        """Measure all cells of one encoder."""
+        """Measure all cells of one encoder; what fails, in a plugin or in torch, does not stop the rest."""
         try:
             encoder = _Encoder(self, training)
-        except SslmError as error:
+        except Exception as error:
             for cell in cells:
-                self._fail(cell, str(error))
+                self._write(cell, _failed(cell, error))
             return
         for cell in cells:
             began = time.perf_counter()
             try:
-                measured = encoder.measure(cell)
-            except (SslmError, RuntimeError) as error:  # torch's own, such as out of memory
-                self._fail(cell, str(error))
-                continue
-            self._done(cell, measured, time.perf_counter() - began)
+                record = self._done(cell, encoder.measure(cell), began)
+            except Exception as error:
+                record = _failed(cell, error)
+            self._write(cell, record)
 
-    def _done(self, cell: CellPlan, measured: Measured, seconds: float) -> None:
+    def _done(self, cell: CellPlan, measured: Measured, began: float) -> CellRecord:
         scores, resamples = score_intervals(cell.target, measured.scored, measured.labels)
         definition = cell.target.primary.definition
-        self._write(
-            cell,
-            CellRecord(
-                id=cell.id,
-                key=cell.key,
-                status="done",
-                metric=cell.target.primary_name,
-                higher_is_better=definition.higher_is_better,
-                best=definition.best,
-                scores=scores,
-                resamples=resamples,
-                num_train=measured.num_train,
-                num_test=len(measured.scored),
-                seconds=seconds,
-                num_tokens=measured.num_tokens,
-                notes=dict(measured.notes),
-                environment=self.versions,
-            ),
+        return CellRecord(
+            id=cell.id,
+            key=cell.key,
+            status="done",
+            metric=cell.target.primary_name,
+            higher_is_better=definition.higher_is_better,
+            best=definition.best,
+            scores=scores,
+            resamples=resamples,
+            num_train=measured.num_train,
+            num_test=len(measured.scored),
+            seconds=time.perf_counter() - began,
+            num_tokens=measured.num_tokens,
+            notes=dict(measured.notes),
+            environment=self.versions,
         )
-
-    def _fail(self, cell: CellPlan, reason: str) -> None:
-        metric = cell.target.primary_name
-        self._write(cell, CellRecord(id=cell.id, key=cell.key, status="failed", error=reason, metric=metric))
 
     def _write(self, cell: CellPlan, record: CellRecord) -> None:
         write_record(record, _record_path(self.folder, cell))
-        host().manager.hook.sslm_cell_finished(record=record)
+        self.notifier.cell_finished(record)
+
+
+def _failed(cell: CellPlan, error: Exception) -> CellRecord:
+    reason = str(error)
+    if not isinstance(error, SslmError):
+        reason = f"{type(error).__name__}: {error}"
+        log.error("a cell failed", exc_info=error)
+    metric = cell.target.primary_name
+    return CellRecord(id=cell.id, key=cell.key, status="failed", error=reason, metric=metric)
 
 
 class _Encoder:
@@ -142,7 +149,7 @@ class _Encoder:
         self.corpus = runner.corpus
         self.training = training
         self._model: Model | None = None
-        self._features: dict[tuple[str, str, int], Features] = {}
+        self._features: dict[tuple[Any, ...], Features] = {}
         if training is not None:
             self._model = self._trained(training)
 
@@ -187,10 +194,11 @@ class _Encoder:
             head.to(self.runner.device)
         return model.tasks[task.identity]
 
-    def _encoded(self, model: TaskModel, split: str, seed: int) -> Features:
-        """Encode a task's split once; a head's features do not depend on its weights."""
+    def _encoded(self, model: TaskModel, head: Bound[HeadDef], split: str, seed: int) -> Features:
+        """Encode a task's split once for a head's options and labels; its weights do not matter."""
         limited = model.task.stream.limit.train is not None and split == "train"
-        key = (model.task.identity, split, seed if limited else 0)
+        options = head.options.model_dump_json()
+        key = (model.task.identity, model.labels, options, split, seed if limited else 0)
         if key not in self._features:
             feed = self.corpus.task_feed(model.task, seed)
             part = feed.splits[split]  # type: ignore[index]
@@ -230,26 +238,23 @@ class _Encoder:
         built = add_heads(self.corpus, self.encoder, members, cell.key.seed)
         models = [built.tasks[task.identity] for task in members]
         _require_labels(self.corpus, cell.target, models[0].labels)
-        train = [self._encoded(m, "train", cell.key.seed) for m in models]
-        dev = [self._encoded(m, "dev", cell.key.seed) for m in models]
+        head = members[0].head
+        train = [self._encoded(m, head, "train", cell.key.seed) for m in models]
+        dev = [self._encoded(m, head, "dev", cell.key.seed) for m in models]
         probe = fit_probe(models, train, dev, PROBE["inverse_l2"])  # type: ignore[arg-type]
         size = self.encoder.backbone.get_input_embeddings().num_embeddings
         answering = task_model(self.corpus, cell.target, probe.head, models[0].labels, size)
-        test = self._test_features(answering, cell.key.seed)
+        test = self._encoded(answering, head, "test", cell.key.seed)
         scored = score_features(answering, test, probe.head)
         num_train = sum(part.num_examples for part in train)
         return Measured(
             scored, models[0].labels, num_train, test.num_tokens, {"inverse_l2": probe.inverse_l2}
         )
 
-    def _test_features(self, model: TaskModel, seed: int) -> Features:
-        """Test features for another label set: the states are the same, the targets are not."""
-        test = self.corpus.task_feed(model.task, seed).splits["test"]
-        return encode_features(self.corpus, self.encoder, model, test, self.runner.device)
-
     def _probe(self, cell: CellPlan) -> Measured:
         model = self._new_head(cell.target, cell.key.seed)
-        parts = {s: self._encoded(model, s, cell.key.seed) for s in ("train", "dev", "test")}
+        head = cell.target.head
+        parts = {s: self._encoded(model, head, s, cell.key.seed) for s in ("train", "dev", "test")}
         probe = fit_probe([model], [parts["train"]], [parts["dev"]], PROBE["inverse_l2"])  # type: ignore[arg-type]
         scored = score_features(model, parts["test"], probe.head)
         tokens = sum(part.num_tokens for part in parts.values())
@@ -348,7 +353,7 @@ def _train(
     )
     tokens = 0
     for record, _ in train_steps(training, engine, training.planner.start()):
-        host().manager.hook.sslm_step_ended(record=record)
+        runner.notifier.step_ended(record)
         tokens += record.num_tokens
     engine.close()
     return tokens

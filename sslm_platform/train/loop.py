@@ -16,15 +16,16 @@ from sslm_platform.data.feeds import Feed
 from sslm_platform.engine.base import Engine
 from sslm_platform.engine.optimizer import rate_factor
 from sslm_platform.evaluate import Batch, make_batch, outputs_of
+from sslm_platform.interfaces import Observation
 from sslm_platform.schedule.plan import (
     Planner,
-    Position,
     Slot,
     StepPlan,
     loss_factors,
     rank_rows,
     steps_of_epochs,
 )
+from sslm_platform.schedule.progress import Progress
 from sslm_platform.spec.schema import OptimizerSpec, ScheduleSpec
 from sslm_platform.train.model import Model
 from sslm_platform.types import StepRecord
@@ -42,6 +43,10 @@ class Training:
     weights: Mapping[str, float]
     seed: int
     phase: str
+
+    def start(self) -> Progress:
+        """Return where the schedule stands before the first step."""
+        return Progress(self.planner.start())
 
     @property
     def num_steps(self) -> int:
@@ -87,24 +92,27 @@ def plan_training(
         seed=seed,
         slots_per_step=schedule.slots_per_step,
         num_steps=max_steps,
+        tasks={name: feed.tasks for name, feed in feeds.items()},
     )
     weights = corpus.run.balancer.build().weights(sorted(model.tasks))
     return Training(corpus, model, feeds, planner, optimizer, weights, seed, phase)
 
 
 def train_steps(
-    training: Training, engine: Engine, positions: Mapping[str, Position], start: int = 0
-) -> Iterator[tuple[StepRecord, Mapping[str, Position]]]:
-    """Run the steps from ``start``; yield each step's record and where the feeds then stand."""
+    training: Training, engine: Engine, progress: Progress, start: int = 0
+) -> Iterator[StepRecord]:
+    """Run the steps from ``start``; ``progress`` stands after each step when its record is yielded."""
     planner = training.planner
     training.model.encoder.train()
     for head in training.model.heads.values():
         head.train()
     for step in range(start, planner.num_steps):
-        plan = planner.plan(step, positions)
+        plan = planner.plan(step, progress.positions, progress.sampler)
         record = train_step(training, engine, plan)
-        positions = plan.positions
-        yield record, positions
+        progress.advance(plan)
+        seen = Observation(slots=record.slots, losses=record.losses)
+        progress.sampler = planner.observe(step, progress.sampler, seen)
+        yield record
 
 
 def train_step(training: Training, engine: Engine, plan: StepPlan) -> StepRecord:
@@ -201,6 +209,7 @@ def _record(
         weights={task: training.weights[task] for task in sorted(factors)},
         gradient_norms=dict(norms),
         slots=plan.counts,
+        probabilities=dict(plan.probabilities),
         num_tokens=int(sum(int(L.sum()) for L in lengths)),
         num_padded_tokens=int(sum(len(L) * int(L.max()) for L in lengths)),
         seconds=time.perf_counter() - began,

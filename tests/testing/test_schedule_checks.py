@@ -27,6 +27,53 @@ class Counting:
         return shares / shares.sum()
 
 
+class LearnsAside:
+    """Keeps in itself what belongs into the memory."""
+
+    seen = 0
+
+    def probabilities(self, state):
+        shares = np.arange(1, len(state.feeds) + 1) ** float(self.seen)
+        return shares / shares.sum()
+
+    def observe(self, state, observation):
+        self.seen += 1
+        return {}
+
+
+class NotJson:
+    """Counts under keys that JSON turns into text."""
+
+    def probabilities(self, state):
+        shares = np.arange(1, len(state.feeds) + 1) ** float(state.memory.get(0, 0))
+        return shares / shares.sum()
+
+    def observe(self, state, observation):
+        return {0: state.memory.get(0, 0) + 1}
+
+
+class GoesNegative:
+    """Is right only until it learns."""
+
+    def probabilities(self, state):
+        shares = np.full(len(state.feeds), 1.0 / len(state.feeds))
+        shares[0] -= state.memory.get("seen", 0)
+        shares[-1] += state.memory.get("seen", 0)
+        return shares
+
+    def observe(self, state, observation):
+        return {"seen": state.memory.get("seen", 0) + 1}
+
+
+class InPlace:
+    def probabilities(self, state):
+        return np.full(len(state.feeds), 1.0 / len(state.feeds))
+
+    def observe(self, state, observation):
+        state.memory["seen"] = state.memory.get("seen", 0) + 1
+        return state.memory
+
+
 class ZeroWeight:
     def weights(self, tasks):
         return {**dict.fromkeys(tasks, 1.0), tasks[0]: 0.0}
@@ -49,6 +96,10 @@ TWINS = [
     (checks.check_probabilities, SamplerDef, Unnormalised, "sum to"),
     (checks.check_probabilities, SamplerDef, TooFew, "3 feeds got"),
     (checks.check_sampler_is_pure, SamplerDef, Counting, "earlier calls"),
+    (checks.check_probabilities, SamplerDef, GoesNegative, "not all are"),
+    (checks.check_sampler_is_pure, SamplerDef, LearnsAside, "earlier calls"),
+    (checks.check_memory_survives_a_checkpoint, SamplerDef, NotJson, "through a checkpoint"),
+    (checks.check_observing_changes_nothing_else, SamplerDef, InPlace, "it was given"),
     (checks.check_weights, BalancerDef, ZeroWeight, "above 0"),
     (checks.check_weights, BalancerDef, ForgetsATask, "the tasks are"),
     (checks.check_balancer_is_pure, BalancerDef, Drifting, "earlier calls"),

@@ -6,7 +6,27 @@ from collections.abc import Iterable
 
 from sslm_platform.api import BalancerDef, SamplerDef, hookimpl
 from sslm_schedule.balancers import Equal, Static, StaticOptions
-from sslm_schedule.samplers import Proportional, Temperature, TemperatureOptions, Uniform
+from sslm_schedule.samplers.dev_gap import DevGap, DevGapOptions, check_references
+from sslm_schedule.samplers.doremi import DoReMi, DoReMiOptions, check_reference_losses
+from sslm_schedule.samplers.exp3s import Exp3S, Exp3SOptions
+from sslm_schedule.samplers.order import (
+    RoundRobin,
+    Sequential,
+    SequentialOptions,
+    StaticRatio,
+    StaticRatioOptions,
+    check_ratios,
+    check_stages,
+)
+from sslm_schedule.samplers.sizes import (
+    Annealed,
+    AnnealedOptions,
+    CapOptions,
+    Proportional,
+    Temperature,
+    TemperatureOptions,
+    Uniform,
+)
 
 
 @hookimpl
@@ -14,9 +34,53 @@ def sslm_samplers() -> Iterable[SamplerDef]:
     """Register the built-in samplers."""
     return (
         SamplerDef("uniform", lambda options: Uniform(), summary="Every feed as often."),
-        SamplerDef("proportional", lambda options: Proportional(), summary="By number of examples, n."),
+        SamplerDef(
+            "proportional", Proportional, options=CapOptions, summary="By number of examples, n, up to a cap."
+        ),
         SamplerDef(
             "temperature", Temperature, options=TemperatureOptions, summary="By n to the power 1/temperature."
+        ),
+        SamplerDef(
+            "annealed",
+            Annealed,
+            options=AnnealedOptions,
+            summary="From proportional to n to the power 0.2, epoch by epoch (PALs).",
+        ),
+        SamplerDef("round_robin", lambda options: RoundRobin(), summary="One feed after the other."),
+        SamplerDef(
+            "static",
+            StaticRatio,
+            options=StaticRatioOptions,
+            summary="Ratios by feed or task, from the spec.",
+            check=check_ratios,
+        ),
+        SamplerDef(
+            "sequential",
+            Sequential,
+            options=SequentialOptions,
+            summary="Stages one after the other, with replay of earlier ones: curricula, continual learning.",
+            check=check_stages,
+        ),
+        SamplerDef(
+            "dev_gap",
+            DevGap,
+            options=DevGapOptions,
+            summary="By how far each task's dev score is behind its reference (dynamic sampling).",
+            check=check_references,
+            needs_scores=True,
+        ),
+        SamplerDef(
+            "doremi",
+            DoReMi,
+            options=DoReMiOptions,
+            summary="By excess loss over a reference model's (DoReMi).",
+            check=check_reference_losses,
+        ),
+        SamplerDef(
+            "exp3s",
+            Exp3S,
+            options=Exp3SOptions,
+            summary="By learning progress, with the bandit Exp3.S.",
         ),
     )
 

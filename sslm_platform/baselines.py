@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,10 @@ from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.evaluate import EVALUATION_SEED, Batch, TaskModel, make_batch, score_feed
 from sslm_platform.interfaces import Scored
 from sslm_platform.types import OutputKind
+
+WORD = re.compile(r"\w+")
+# Thai, Lao, Burmese, Khmer; kana and Chinese characters
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 
 def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) -> Scored:
@@ -45,14 +50,15 @@ def tfidf(
 ) -> list[int]:
     """Fit TF-IDF + logistic regression on (texts, labels) and predict label ids.
 
-    Words and word pairs; one to three characters where the text has no spaces between words, as in Chinese.
+    Words and word pairs; one to three characters where most of the writing has no spaces between words, as in
+    Chinese, or where there are no words at all.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    unit: dict[str, Any] = {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
-    if _without_spaces(train[0]):
+    unit: dict[str, Any] = {"ngram_range": (1, 2), "token_pattern": WORD.pattern}
+    if _lacks_words(train[0]):
         unit = {"analyzer": "char", "ngram_range": (1, 3)}
     if len(set(train[1])) == 1:
         return [labels.index(train[1][0])] * len(texts)
@@ -61,5 +67,7 @@ def tfidf(
     return [labels.index(str(label)) for label in pipeline.predict(texts)]
 
 
-def _without_spaces(texts: Sequence[str]) -> bool:
-    return float(np.median([len(text) / (1 + len(text.split())) for text in texts])) > 12
+def _lacks_words(texts: Sequence[str]) -> bool:
+    num_unspaced = sum(len(UNSPACED.findall(text)) for text in texts)
+    num_letters = sum(len(word) for text in texts for word in WORD.findall(text))
+    return num_unspaced >= num_letters / 2

@@ -182,6 +182,24 @@ def specs(tmp_path: Path, texts: Path) -> Specs:
     return Specs(tmp_path, texts)
 
 
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Any:
+    """All streams, read once."""
+    made = Specs(tmp_path_factory.mktemp("corpus"), texts)
+    return made.corpus(made.content())
+
+
+@pytest.fixture
+def model(corpus: Any) -> Any:
+    """An untrained model of all tasks in evaluation mode, the same in every test."""
+    from sslm_platform.train.model import build_model
+
+    built = build_model(corpus, list(corpus.run.tasks.values()), seed=1)
+    for module in (built.encoder, *built.heads.values()):
+        module.eval()
+    return built
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A run that ``sslm run`` has done from end to end; tests must not change it."""

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from sslm_platform.baselines import majority, tfidf
+from sslm_platform.baselines import TFIDF_C, majority, tfidf
 from sslm_platform.evaluate import EVALUATION_SEED, make_batch, score_metrics
 
 
@@ -79,18 +79,34 @@ ENGLISH = (["a lovely film", "a dull film", "lovely music", "dull music"], ["up"
 CHINESE = (["这家菜好吃", "这家汤难吃", "菜真好吃", "面太难吃"], ["up", "down", "up", "down"])
 
 
+def answers(train, texts, dev=None, gold=None):
+    """TF-IDF's answers with labels (down, up); C is chosen by the right answers on dev."""
+    dev, gold = (train[0], [int(label == "up") for label in train[1]]) if dev is None else (dev, gold)
+    return tfidf(
+        train, texts, ("down", "up"), dev, lambda p: sum(x == y for x, y in zip(p, gold, strict=True))
+    )
+
+
 def test_tfidf_reads_words():
-    assert tfidf(ENGLISH, ["lovely ending", "dull ending"], ("down", "up")) == [1, 0]
+    assert answers(ENGLISH, ["lovely ending", "dull ending"])[0] == [1, 0]
 
 
 def test_tfidf_reads_characters_where_words_are_not_spaced():
     """Read as words, every sentence would be one unknown word."""
-    assert tfidf(CHINESE, ["他们的饭好吃", "他们的饭难吃"], ("down", "up")) == [1, 0]
+    assert answers(CHINESE, ["他们的饭好吃", "他们的饭难吃"])[0] == [1, 0]
 
 
 def test_tfidf_of_one_label_predicts_it():
-    assert tfidf((["a b", "c d"], ["up", "up"]), ["e"], ("down", "up")) == [1]
+    assert answers((["a b", "c d"], ["up", "up"]), ["e"])[0] == [1]
 
 
 def test_tfidf_of_texts_without_any_word_does_not_stop_a_run():
-    assert len(tfidf(([":)", ":(", "!"], ["up", "down", "up"]), [":)"], ("down", "up"))) == 1
+    assert len(answers(([":)", ":(", "!"], ["up", "down", "up"]), [":)"])[0]) == 1
+
+
+def test_tfidf_is_tuned_on_dev():
+    """With few of one label, a strong penalty answers the frequent label whatever the text says."""
+    train = (["good"] * 9 + ["bad"], ["up"] * 9 + ["down"])
+    predictions, chosen = answers(train, ["bad", "good"], ["bad", "good"], [0, 1])
+    assert predictions == [0, 1]
+    assert chosen > TFIDF_C[0]

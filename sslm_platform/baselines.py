@@ -56,8 +56,8 @@ def tfidf(
 ) -> tuple[list[int], float]:
     """Fit TF-IDF + logistic regression on (texts, labels); return predicted label ids and the chosen C.
 
-    C is the one of ``TFIDF_C`` whose predictions for the ``dev`` texts have the largest ``goodness``: a
-    baseline that is not tuned flatters what is compared with it. Features are words and word pairs; one to three
+    C is the one of ``TFIDF_C`` whose predictions for ``dev`` have the largest ``goodness``: a baseline that
+    is not tuned flatters what is compared with it. Features are words and word pairs; one to three
     characters where most of the writing has no spaces between words, as in Chinese, or no words at all.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer

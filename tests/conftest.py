@@ -183,6 +183,12 @@ def specs(tmp_path: Path, texts: Path) -> Specs:
 
 
 @pytest.fixture(scope="session")
+def make_specs(texts: Path) -> Callable[[Path], Specs]:
+    """For fixtures that outlive a test: specs in a folder of theirs."""
+    return lambda folder: Specs(folder, texts)
+
+
+@pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Any:
     """All streams, read once."""
     made = Specs(tmp_path_factory.mktemp("corpus"), texts)

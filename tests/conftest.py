@@ -195,6 +195,19 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Any:
     return made.corpus(made.content())
 
 
+@pytest.fixture(scope="session")
+def encoder_folder(corpus: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The section `encoder` of a saved encoder, whose tokenizer does not depend on a spec's streams."""
+    from sslm_platform.model.backbone import load_backbone
+    from sslm_platform.model.encoder import SharedEncoder
+    from sslm_platform.model.store import save_model
+
+    folder = tmp_path_factory.mktemp("encoder") / "model"
+    backbone = load_backbone(corpus.run.spec.encoder, corpus.tokenizer, seed=11)
+    save_model(folder, backbone, corpus.tokenizer, SharedEncoder(backbone).state_dict(), {})
+    return {"path": str(folder / "encoder"), "max_length": 32}
+
+
 @pytest.fixture
 def model(corpus: Any) -> Any:
     """An untrained model of all tasks in evaluation mode, the same in every test."""

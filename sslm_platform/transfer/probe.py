@@ -1,9 +1,10 @@
 """Probes: a new head on a frozen encoder, fitted to the optimum on features that are encoded once.
 
 The head's own parameters minimise ``sum loss / sum weight + |W|^2 / (2 C n)`` over its matrices W (biases are
-free) and n examples: for a linear head and cross entropy this is scikit-learn's ``LogisticRegression(C=C)``.
-C is chosen on the dev split. Protocol: Alain & Bengio, *Understanding intermediate layers using linear
-classifier probes*, 2016.
+free) and n examples. For a linear head and cross entropy of one label an example this is scikit-learn's
+``LogisticRegression(C=C)``; of two labels it is ``LogisticRegression(C=2 * C)``, whose one weight vector is
+the difference of our two. C is chosen on the dev split. Protocol: Alain & Bengio, *Understanding intermediate
+layers using linear classifier probes*, 2016.
 """
 
 from __future__ import annotations

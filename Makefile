@@ -19,6 +19,8 @@ DEV_INSTALLED := .venv/.installed-dev
 
 # DeepSpeed compiles an operation when it first needs it, so that installing it takes no compiler.
 export DS_BUILD_OPS := 0
+# Threads that spin while they wait are slow when tests start processes of their own.
+export OMP_WAIT_POLICY := PASSIVE
 
 .DELETE_ON_ERROR:
 .PHONY: help quickstart test check lint format docs clean

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,12 @@ from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.evaluate import EVALUATION_SEED, Batch, TaskModel, make_batch, score_feed
 from sslm_platform.interfaces import Scored
 from sslm_platform.types import OutputKind
+
+TFIDF_C = (1.0, 10.0, 100.0)  # inverse L2 strengths to choose from
+
+WORD = re.compile(r"\w+")
+# Thai, Lao, Burmese, Khmer; kana and Chinese characters
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
 
 
 def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) -> Scored:
@@ -41,25 +48,38 @@ def _constant(model: TaskModel, batch: Batch) -> Tensor:
 
 
 def tfidf(
-    train: tuple[Sequence[str], Sequence[str]], texts: Sequence[str], labels: tuple[str, ...]
-) -> list[int]:
-    """Fit TF-IDF + logistic regression on (texts, labels) and predict label ids.
+    train: tuple[Sequence[str], Sequence[str]],
+    texts: Sequence[str],
+    labels: tuple[str, ...],
+    dev: Sequence[str],
+    goodness: Callable[[list[int]], float],
+) -> tuple[list[int], float]:
+    """Fit TF-IDF + logistic regression on (texts, labels); return predicted label ids and the chosen C.
 
-    Words and word pairs; one to three characters where the text has no spaces between words, as in Chinese.
+    C is the one of ``TFIDF_C`` whose predictions for ``dev`` have the largest ``goodness``: a baseline that
+    is not tuned flatters what is compared with it. Features are words and word pairs; one to three
+    characters where most of the writing has no spaces between words, as in Chinese, or no words at all.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
 
-    unit: dict[str, Any] = {"ngram_range": (1, 2), "token_pattern": r"(?u)\b\w+\b"}
-    if _without_spaces(train[0]):
-        unit = {"analyzer": "char", "ngram_range": (1, 3)}
     if len(set(train[1])) == 1:
-        return [labels.index(train[1][0])] * len(texts)
-    pipeline = make_pipeline(TfidfVectorizer(sublinear_tf=True, **unit), LogisticRegression(max_iter=1000))
-    pipeline.fit(train[0], train[1])
-    return [labels.index(str(label)) for label in pipeline.predict(texts)]
+        return [labels.index(train[1][0])] * len(texts), TFIDF_C[0]
+    unit: dict[str, Any] = {"ngram_range": (1, 2), "token_pattern": WORD.pattern}
+    if _lacks_words(train[0]):
+        unit = {"analyzer": "char", "ngram_range": (1, 3)}
+    vectorizer = TfidfVectorizer(sublinear_tf=True, **unit)
+    features = vectorizer.fit_transform(train[0])
+
+    def predict(model: Any, of: Sequence[str]) -> list[int]:
+        return [labels.index(str(label)) for label in model.predict(vectorizer.transform(of))]
+
+    models = {c: LogisticRegression(C=c, max_iter=1000).fit(features, train[1]) for c in TFIDF_C}
+    best = max(TFIDF_C, key=lambda c: goodness(predict(models[c], dev)))
+    return predict(models[best], texts), best
 
 
-def _without_spaces(texts: Sequence[str]) -> bool:
-    return float(np.median([len(text) / (1 + len(text.split())) for text in texts])) > 12
+def _lacks_words(texts: Sequence[str]) -> bool:
+    num_unspaced = sum(len(UNSPACED.findall(text)) for text in texts)
+    num_letters = sum(len(word) for text in texts for word in WORD.findall(text))
+    return num_unspaced >= num_letters / 2

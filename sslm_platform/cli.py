@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -227,6 +228,9 @@ def schema(
 
 def main() -> None:
     """Run the command line; an error that input caused is one message and exit code 2."""
+    # Threads that spin while they wait make a step up to ten times slower when another process takes a core.
+    # OpenMP reads this when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except SslmError as error:

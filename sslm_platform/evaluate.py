@@ -224,6 +224,12 @@ def score_metrics(task: Task, scored: Scored, labels: tuple[str, ...]) -> dict[s
     return {name: float(m.score(scored)) for name, m in build_metrics(task, labels).items()}
 
 
+def goodness(task: Task, scored: Scored, labels: tuple[str, ...]) -> float:
+    """Return the primary metric with the sign that makes higher better: what choices on dev go by."""
+    value = score_metrics(task, scored, labels)[task.primary_name]
+    return value if task.primary.definition.higher_is_better else -value
+
+
 def score_intervals(
     task: Task, scored: Scored, labels: tuple[str, ...]
 ) -> tuple[dict[str, MetricValue], tuple[float, ...]]:

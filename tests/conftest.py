@@ -182,6 +182,43 @@ def specs(tmp_path: Path, texts: Path) -> Specs:
     return Specs(tmp_path, texts)
 
 
+@pytest.fixture(scope="session")
+def make_specs(texts: Path) -> Callable[[Path], Specs]:
+    """For fixtures that outlive a test: specs in a folder of theirs."""
+    return lambda folder: Specs(folder, texts)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory, texts: Path) -> Any:
+    """All streams, read once."""
+    made = Specs(tmp_path_factory.mktemp("corpus"), texts)
+    return made.corpus(made.content())
+
+
+@pytest.fixture(scope="session")
+def encoder_folder(corpus: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The section `encoder` of a saved encoder, whose tokenizer does not depend on a spec's streams."""
+    from sslm_platform.model.backbone import load_backbone
+    from sslm_platform.model.encoder import SharedEncoder
+    from sslm_platform.model.store import save_model
+
+    folder = tmp_path_factory.mktemp("encoder") / "model"
+    backbone = load_backbone(corpus.run.spec.encoder, corpus.tokenizer, seed=11)
+    save_model(folder, backbone, corpus.tokenizer, SharedEncoder(backbone).state_dict(), {})
+    return {"path": str(folder / "encoder"), "max_length": 32}
+
+
+@pytest.fixture
+def model(corpus: Any) -> Any:
+    """An untrained model of all tasks in evaluation mode, the same in every test."""
+    from sslm_platform.train.model import build_model
+
+    built = build_model(corpus, list(corpus.run.tasks.values()), seed=1)
+    for module in (built.encoder, *built.heads.values()):
+        module.eval()
+    return built
+
+
 @dataclass(frozen=True, slots=True)
 class Finished:
     """A run that ``sslm run`` has done from end to end; tests must not change it."""

@@ -156,7 +156,7 @@ def _initialize(part: Part, config: dict[str, Any]) -> Any:
     except ValidationError as error:
         raise SpecError(
             *(
-                Problem(".".join(["engine.config.*", *map(str, e["loc"])]), e["msg"])
+                Problem("engine.config", f"{'.'.join(map(str, e['loc']))} (of {error.title}): {e['msg']}")
                 for e in error.errors(include_url=False)
             )
         ) from error

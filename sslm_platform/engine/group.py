@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import time
 from typing import Any
 
 import torch
@@ -57,6 +58,10 @@ def _device() -> torch.device:
 def _leave_group() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+        # gloo's threads drop the last collective's tensors after it has returned, for which they take the
+        # interpreter's lock; one that asks for it while the interpreter ends aborts the process. Groups
+        # that DeepSpeed still refers to keep their threads, so give them the moment that they need.
+        time.sleep(0.2)
 
 
 def broadcast_module(module: nn.Module) -> None:

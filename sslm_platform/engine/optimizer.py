@@ -50,7 +50,7 @@ def rate_factor(step: int, num_steps: int, spec: OptimizerSpec) -> float:
         return step / num_warmup
     if spec.decay == "constant":
         return 1.0
-    progress = min((step - num_warmup) / max(1, num_steps - num_warmup), 1.0)
+    left = max(0, num_steps - step) / max(1, num_steps - num_warmup)
     if spec.decay == "linear":
-        return 1.0 - progress
-    return 0.5 * (1.0 + math.cos(math.pi * progress))
+        return left
+    return 0.5 * (1.0 + math.cos(math.pi * (1.0 - left)))

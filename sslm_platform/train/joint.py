@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,10 +92,15 @@ class _Joint:
             self._say(f"joint training: {checkpoint} is of another spec, data or plugins; training anew")
         evaluator = Evaluator(self.training, self.engine)
         began = time.monotonic() - spent
-        metrics = MetricsFile(self.folder.train / "metrics.jsonl", start) if self._first else None
         terminal = TerminalProgress(self.console)
         notifier = Notifier(host())
-        with observing(host(), *([metrics, terminal] if metrics else [])), terminal.live():
+        with ExitStack() as stack:
+            metrics = None
+            if self._first:
+                metrics = MetricsFile(self.folder.train / "metrics.jsonl", start)
+                stack.enter_context(closing(metrics))
+                stack.enter_context(observing(host(), metrics, terminal))
+            stack.enter_context(terminal.live())
             for record in train_steps(self.training, self.engine, progress, start):
                 if self._first:
                     notifier.step_ended(record)
@@ -106,8 +112,6 @@ class _Joint:
                     self._checkpoint(record.step, progress, selection, time.monotonic() - began)
                 if stop:
                     break
-        if metrics:
-            metrics.close()
         self._finish(evaluator, selection, progress, time.monotonic() - began)
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sslm_platform.baselines import TFIDF_C
 from sslm_platform.corpus import Corpus
 from sslm_platform.errors import Problem, SpecError, raise_all
 from sslm_platform.report.records import CellKey, PlannedCell, SourceStage, TargetStage, TransferPlan
@@ -214,6 +215,8 @@ class _CellPlanner:
             content["encoder"] = self.encoder
         if target_stage == "probe" or source_stage == "head":
             content["probe"] = PROBE
+        if source_stage == "tfidf":
+            content["inverse_l2"] = TFIDF_C
         if finetune is not None:
             content["finetune"] = training_content(self.corpus, [target], 0, finetune.content())
         return content

@@ -1,9 +1,10 @@
 """Probes: a new head on a frozen encoder, fitted to the optimum on features that are encoded once.
 
 The head's own parameters minimise ``sum loss / sum weight + |W|^2 / (2 C n)`` over its matrices W (biases are
-free) and n examples: for a linear head and cross entropy this is scikit-learn's ``LogisticRegression(C=C)``.
-C is chosen on the dev split. Protocol: Alain & Bengio, *Understanding intermediate layers using linear
-classifier probes*, 2016.
+free) and n examples. For a linear head and cross entropy of one label an example this is scikit-learn's
+``LogisticRegression(C=C)``; of two labels it is ``LogisticRegression(C=2 * C)``, whose one weight vector is
+the difference of our two. C is chosen on the dev split. Protocol: Alain & Bengio, *Understanding intermediate
+layers using linear classifier probes*, 2016.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from sslm_platform.evaluate import (
     Batch,
     TaskModel,
     evaluation_batches,
+    goodness,
     make_batch,
     score_batches,
-    score_metrics,
 )
 from sslm_platform.interfaces import Scored
 from sslm_platform.model.encoder import SharedEncoder
@@ -89,7 +90,14 @@ def fit_probe(
     best: tuple[float, Probe] | None = None
     for c in sorted(inverse_l2):
         _minimize(head, models, train, c)
-        value = float(np.mean([_goodness(m, d, head) for m, d in zip(models, dev, strict=True)]))
+        value = float(
+            np.mean(
+                [
+                    goodness(m.task, score_features(m, d, head), m.labels)
+                    for m, d in zip(models, dev, strict=True)
+                ]
+            )
+        )
         if best is None or value > best[0]:
             best = (value, Probe(copy.deepcopy(head), c))
     assert best is not None
@@ -125,13 +133,6 @@ def _minimize(head: nn.Module, models: Sequence[TaskModel], train: Sequence[Feat
         return total
 
     optimizer.step(closure)
-
-
-def _goodness(model: TaskModel, dev: Features, head: nn.Module) -> float:
-    scored = score_features(model, dev, head)
-    task = model.task
-    value = score_metrics(task, scored, model.labels)[task.primary_name]
-    return value if task.primary.definition.higher_is_better else -value
 
 
 def score_features(model: TaskModel, features: Features, head: nn.Module) -> Scored:

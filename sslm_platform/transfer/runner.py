@@ -18,11 +18,12 @@ from sslm_platform.corpus import Corpus, target_field
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.engine.factory import make_engine
 from sslm_platform.errors import RunError, SslmError
-from sslm_platform.evaluate import TaskModel, outputs_of, score_feed, score_intervals
+from sslm_platform.evaluate import TaskModel, goodness, outputs_of, score_feed, score_intervals
 from sslm_platform.interfaces import Scored
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.plugins import host
 from sslm_platform.report.records import CellRecord, read_record, write_record
+from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.resolved import Bound, Task
 from sslm_platform.spec.schema import EngineSpec
 from sslm_platform.train.folder import RunFolder, versions
@@ -215,21 +216,32 @@ class _Encoder:
         assert cell.source is not None
         target, labels = cell.target, self.corpus.labels([cell.target])
         teachers = [t for t in cell.source.tasks if t.spec.name == target.spec.name]
-        texts, names = [], []
-        for task in teachers:
-            split = self.corpus.task_feed(task, cell.key.seed).splits["train"]
-            texts += _texts(task, split)
-            names += split.values(task.identity, target_field(task) or "")
-        known = set(labels)
-        pairs = [(text, name) for text, name in zip(texts, names, strict=True) if name in known]
-        if not pairs:
+        train, dev = (self._labelled(teachers, part, cell.key.seed, labels) for part in ("train", "dev"))
+        if not train[0]:
             raise RunError(f"undefined: {cell.source.name} has none of {target.identity}'s labels")
         test = self._split(cell, "test")
-        predictions = tfidf(tuple(zip(*pairs, strict=True)), _texts(target, test), labels)  # type: ignore[arg-type]
+        predictions, chosen = tfidf(
+            train,
+            _texts(target, test),
+            labels,
+            dev[0],
+            lambda answers: goodness(target, _answered(answers, [labels.index(n) for n in dev[1]]), labels),
+        )
         gold = test.encoded(target.identity, range(len(test)), labels)
         references = [example.values[target_field(target) or ""] for example in gold]
-        zeros = np.zeros(len(test))
-        return Measured(Scored(predictions, references, zeros, zeros), labels, len(pairs), 0, {})
+        scored = _answered(predictions, references)
+        return Measured(scored, labels, len(train[0]), 0, {"inverse_l2": chosen})
+
+    def _labelled(
+        self, tasks: list[Task], part: SplitName, seed: int, labels: tuple[str, ...]
+    ) -> tuple[list[str], list[str]]:
+        """Return texts and label names of a split of some tasks, where the label is among ``labels``."""
+        pairs = []
+        for task in tasks:
+            split = self.corpus.task_feed(task, seed).splits[part]
+            names = split.values(task.identity, target_field(task) or "")
+            pairs += [(t, n) for t, n in zip(_texts(task, split), names, strict=True) if n in labels]
+        return [text for text, _ in pairs], [name for _, name in pairs]
 
     def _head(self, cell: CellPlan) -> Measured:
         """Fit the source's head on the frozen encoder, and let it answer for the target."""
@@ -300,6 +312,12 @@ class _Encoder:
         scored = score_feed(outputs, test, models, pad_id, device=self.runner.device)
         num_train = len(self._split(cell, "train"))
         return Measured(scored[cell.target.identity], part.labels, num_train, tokens, {})
+
+
+def _answered(predictions: list[int], references: list[int]) -> Scored:
+    """Return answers without losses."""
+    zeros = np.zeros(len(predictions))
+    return Scored(predictions, references, zeros, zeros)
 
 
 def _texts(task: Task, split: FeedSplit) -> list[str]:

@@ -234,3 +234,35 @@ def test_a_run_may_take_some_of_its_streams_tasks(problems, specs):
     assert list(specs.resolve(content).tasks) == ["sentiment@film", "sentiment@shop"]
     content["tasks"] = {"task": "sentiment", "domain": "film", "language": "zh"}
     assert problems(content) == ["tasks: matches no task of the streams"]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        (
+            {"name": "static", "options": {"ratios": {"film": 2.0}}},
+            "schedule.sampler.options.ratios: 'film' matches nothing; did you mean films?",
+        ),
+        (
+            {"name": "sequential", "options": {"stages": [{"feeds": ["films"]}, {"feeds": ["names@new"]}]}},
+            "schedule.sampler.options.stages[1].feeds: 'names@new' matches nothing; did you mean names@news?",
+        ),
+        (
+            {"name": "doremi", "options": {"reference_losses": {"*@film": 1.0}}},
+            "schedule.sampler.options.reference_losses: has no loss for names@news",
+        ),
+        ({"name": "dev_gap"}, "schedule.sampler.name: dev_gap follows dev scores: set evaluation.every"),
+        (
+            {"name": "sequential", "options": {"stages": [{"feed": ["films"]}]}},
+            "schedule.sampler.options.stages[0].feed: unknown option; did you mean feeds?",
+        ),
+    ],
+)
+def test_what_a_sampler_names_must_be_there(problems, specs, sampler, message):
+    schedule = {"sampler": sampler, "max_steps": 3}
+    assert message in "\n".join(problems(specs.content("films", "names", schedule=schedule)))
+
+
+def test_names_of_feeds_tasks_and_patterns_are_found(specs):
+    sampler = {"name": "static", "options": {"ratios": {"films": 1, "names@news": 2, "mlm@*": 3}}}
+    assert specs.resolve(specs.content("films", "names", schedule={"sampler": sampler, "max_steps": 3}))

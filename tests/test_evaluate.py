@@ -1,0 +1,165 @@
+"""Scores do not depend on how a split is cut into batches or spread over ranks."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from sslm_platform.evaluate import (
+    EVALUATION_SEED,
+    evaluation_batches,
+    make_batch,
+    normalized_gain,
+    outputs_of,
+    score_feed,
+    score_intervals,
+    score_metrics,
+    score_outputs,
+)
+from sslm_platform.interfaces import Scored
+from sslm_platform.statistics import NUM_RESAMPLES
+
+
+def feed_parts(corpus, model, name):
+    feed = corpus.feeds(list(corpus.run.tasks.values()), 3)[name]
+    models = {task: model.tasks[task] for task in feed.tasks}
+    return feed.splits["test"], models, outputs_of(model.encoder, models)
+
+
+def one_by_one(corpus, model, name):
+    """Score each example in a batch of its own, where nothing is padded."""
+    split, models, outputs = feed_parts(corpus, model, name)
+    found = {task: [] for task in models}
+    with torch.no_grad():
+        for row in range(len(split)):
+            batch = make_batch(split, np.array([row]), models, corpus.vocabulary.pad_id, EVALUATION_SEED, 0)
+            result = outputs(batch)
+            for task, part in models.items():
+                found[task].append(score_outputs(part, batch.tasks[task], batch.examples[task], result[task]))
+    return found
+
+
+@pytest.mark.parametrize("feed", ["films", "films/mlm", "names", "pairs", "shops"])
+def test_a_split_is_scored_like_its_examples_one_by_one_and_in_their_order(corpus, model, feed):
+    split, models, outputs = feed_parts(corpus, model, feed)
+    whole = score_feed(outputs, split, models, corpus.vocabulary.pad_id)
+    for task, singles in one_by_one(corpus, model, feed).items():
+        scored = whole[task]
+        assert len(scored) == len(split) == len(singles)
+        np.testing.assert_allclose(scored.losses_N, [s.losses_N[0] for s in singles], rtol=1e-4)
+        np.testing.assert_array_equal(scored.weights_N, [s.weights_N[0] for s in singles])
+        for mine, single in zip(scored.references, singles, strict=True):
+            np.testing.assert_array_equal(mine, single.references[0])
+        for mine, single in zip(scored.predictions, singles, strict=True):
+            np.testing.assert_allclose(mine, single.predictions[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 50])
+@pytest.mark.parametrize("feed", ["films", "films/mlm", "names"])
+def test_ranks_together_score_what_one_scores_with_equally_many_calls(corpus, model, feed, world_size):
+    split, models, outputs = feed_parts(corpus, model, feed)
+    pad_id = corpus.vocabulary.pad_id
+    alone = score_feed(outputs, split, models, pad_id)
+    sent: dict[int, list] = {}
+    calls: dict[int, int] = {}
+
+    def on_rank(rank, gather):
+        calls[rank] = 0
+
+        def counted(batch):
+            calls[rank] += 1
+            return outputs(batch)
+
+        return score_feed(counted, split, models, pad_id, rank=rank, world_size=world_size, gather=gather)
+
+    for rank in range(world_size):
+        parts: list = []
+
+        def keep(value, parts=parts):
+            parts.append(json.loads(json.dumps(value)))  # what travels is JSON
+            return [[]]  # this rank sees nobody
+
+        on_rank(rank, keep)
+        sent[rank] = parts
+
+    by_task = iter([[sent[rank][index] for rank in range(world_size)] for index in range(len(models))])
+    merged = on_rank(0, lambda value: next(by_task))
+    assert len(set(calls.values())) == 1
+    for task, scored in merged.items():
+        np.testing.assert_array_equal(scored.losses_N, alone[task].losses_N)
+        np.testing.assert_array_equal(scored.weights_N, alone[task].weights_N)
+        for kind in ("predictions", "references"):
+            for mine, theirs in zip(getattr(scored, kind), getattr(alone[task], kind), strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+        labels = models[task].labels
+        first, second = (score_metrics(models[task].task, s, labels) for s in (scored, alone[task]))
+        assert first == second
+
+
+def test_evaluation_batches_hold_every_row_once_within_the_budget():
+    lengths_N = np.array([5, 30, 7, 7, 2, 90, 11])
+    batches = evaluation_batches(lengths_N, tokens=40)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(7))
+    for rows in batches:
+        assert len(rows) == 1 or len(rows) * lengths_N[rows].max() <= 40
+    assert batches[0].tolist() == [5]  # the longest first: what does not fit in memory fails at once
+
+
+def test_masks_are_the_same_in_every_evaluation(corpus, model):
+    split, models, outputs = feed_parts(corpus, model, "films/mlm")
+    first, second = (
+        score_feed(outputs, split, models, corpus.vocabulary.pad_id)["mlm@film"] for _ in range(2)
+    )
+    assert [r.tolist() for r in first.references] == [r.tolist() for r in second.references]
+    np.testing.assert_array_equal(first.losses_N, second.losses_N)
+
+
+def scored_of(predictions, references):
+    return Scored(predictions, references, np.zeros(len(references)), np.ones(len(references)))
+
+
+def test_intervals_hold_the_score_and_models_of_one_task_are_resampled_alike(corpus):
+    task = corpus.run.tasks["sentiment@film"]
+    rng = np.random.default_rng(0)
+    gold = rng.integers(2, size=60).tolist()
+    good = [g if rng.random() < 0.9 else 1 - g for g in gold]
+    better = list(good)
+    better[next(i for i, (g, p) in enumerate(zip(gold, good, strict=True)) if g != p)] ^= 1
+    labels = ("negative", "positive")
+    values, resamples_R = score_intervals(task, scored_of(good, gold), labels)
+    _, better_R = score_intervals(task, scored_of(better, gold), labels)
+    assert set(values) == {"macro_f1", "accuracy"}
+    assert len(resamples_R) == NUM_RESAMPLES
+    for value in values.values():
+        assert value.low < value.value < value.high
+    gains_R = np.subtract(better_R, resamples_R)
+    assert gains_R.min() > -0.01  # one example more is right: paired, it can hardly lose
+    assert gains_R.std() < 0.5 * np.std(resamples_R)
+
+
+def test_another_task_draws_other_resamples(corpus):
+    gold = [0, 1] * 30
+    predicted = [0, 1, 1, 0, 0, 1] * 10
+    film, shop = (
+        score_intervals(corpus.run.tasks[name], scored_of(predicted, gold), ("negative", "positive"))[1]
+        for name in ("sentiment@film", "sentiment@shop")
+    )
+    assert film != shop
+
+
+@pytest.mark.parametrize(
+    ("task", "score", "baseline", "expected"),
+    [
+        ("sentiment@film", 1.0, 0.25, 1.0),
+        ("sentiment@film", 0.25, 0.25, 0.0),
+        ("sentiment@film", 0.0, 0.5, -1.0),
+        ("mlm@film", 3.0, 6.0, 0.5),  # bits: lower is better, 0 is perfect
+        ("mlm@film", 9.0, 6.0, -0.5),
+        ("sentiment@film", 1.0, 1.0, 0.0),  # a perfect baseline leaves nothing to gain
+    ],
+)
+def test_normalized_gain_is_the_share_of_the_way_to_perfect(corpus, task, score, baseline, expected):
+    assert normalized_gain(corpus.run.tasks[task], score, baseline) == pytest.approx(expected)

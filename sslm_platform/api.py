@@ -4,10 +4,12 @@ from sslm_platform.errors import DataError, PluginError, Problem, SpecError, Ssl
 from sslm_platform.hookspecs import hookimpl
 from sslm_platform.interfaces import (
     Balancer,
+    BalancingState,
     DecomposableMetric,
     DevScore,
     Encoded,
     Head,
+    LearningBalancer,
     LearningSampler,
     Memory,
     Metric,
@@ -41,6 +43,7 @@ from sslm_platform.types import (
 __all__ = [
     "Balancer",
     "BalancerDef",
+    "BalancingState",
     "DataError",
     "DecomposableMetric",
     "DevScore",
@@ -50,6 +53,7 @@ __all__ = [
     "Head",
     "HeadContext",
     "HeadDef",
+    "LearningBalancer",
     "LearningSampler",
     "Memory",
     "Metric",

@@ -221,9 +221,40 @@ class LearningSampler(Sampler, Protocol):
         ...
 
 
-class Balancer(Protocol):
-    """Made by a :class:`~sslm_platform.types.BalancerDef`."""
+@dataclass(frozen=True, slots=True)
+class BalancingState:
+    """What a balancer may look at in one step, equal on all ranks.
 
-    def weights(self, tasks: Sequence[str]) -> Mapping[str, float]:
-        """Return a weight > 0 for every task of the run (called before training starts)."""
+    Attributes:
+        tasks: all tasks of the training, sorted; most steps have but some of them.
+        shares: slots of each task of this step, sorted, divided by all slots of the step.
+        losses: this step's mean losses, before its update; for ``weights`` only where the definition
+            ``needs_losses``. A task none of whose examples has a target has no loss.
+        losses_after: the same examples' losses after the update, where it ``needs_losses_after``.
+    """
+
+    step: int
+    num_steps: int
+    seed: int
+    tasks: tuple[str, ...]
+    shares: Mapping[str, float]
+    memory: Memory = field(default_factory=dict)
+    losses: Mapping[str, float] = field(default_factory=dict)
+    losses_after: Mapping[str, float] = field(default_factory=dict)
+
+
+class Balancer(Protocol):
+    """Made by a :class:`~sslm_platform.types.BalancerDef`; a pure function of its state."""
+
+    def weights(self, state: BalancingState) -> Mapping[str, float]:
+        """Return the weight >= 0 of each task of this step, w_t in sum_t share_t · w_t · loss_t."""
+        ...
+
+
+@runtime_checkable
+class LearningBalancer(Balancer, Protocol):
+    """A balancer that follows the losses; what it has seen is in ``state.memory`` and nowhere else."""
+
+    def observe(self, state: BalancingState) -> Memory:
+        """Return the memory that the next step sees."""
         ...

@@ -178,12 +178,22 @@ class SamplerDef:
 
 @dataclass(frozen=True, slots=True)
 class BalancerDef:
-    """A balancer: the weight of each task's mean loss in the step's loss."""
+    """A balancer: the weight of each task's mean loss in the step's loss.
+
+    ``needs_losses`` says that the weights of a step depend on its own losses: the platform then runs the
+    step's slots forward once more, without gradients, before the first backward. ``needs_losses_after`` asks
+    for the same after the update. ``compares_tasks`` says that it does nothing in steps of one task.
+    ``check`` is as in :class:`SamplerDef`.
+    """
 
     name: str
     build: Callable[[Any], Balancer]
     options: type[Options] = Options
     summary: str = ""
+    check: Callable[[Any, Mapping[str, Sequence[str]]], Iterable[Problem]] = _no_problems
+    needs_losses: bool = False
+    needs_losses_after: bool = False
+    compares_tasks: bool = False
 
 
 Definition = ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef

@@ -153,6 +153,17 @@ def rank_rows(rows: np.ndarray, rank: int, world_size: int) -> np.ndarray:
     return rows[rank::world_size]
 
 
+def task_shares(plan: StepPlan, tasks: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Return the slots of each task of a step, divided by all slots of the step; sorted by task.
+
+    Args:
+        plan: the step's slots.
+        tasks: the tasks of each feed.
+    """
+    slots = Counter(task for slot in plan.slots for task in tasks[slot.feed])
+    return {task: slots[task] / len(plan.slots) for task in sorted(slots)}
+
+
 def loss_factors(
     plan: StepPlan,
     tasks: Mapping[str, Sequence[str]],
@@ -167,11 +178,10 @@ def loss_factors(
     Args:
         plan: the step's slots.
         tasks: the tasks of each feed.
-        weights: the balancer's weight of each task.
+        weights: the balancer's weight of each task of the step.
         totals: each task's weight (examples, tokens) summed over all slots and ranks of the step.
     """
-    slots: Counter[str] = Counter(task for slot in plan.slots for task in tasks[slot.feed])
     return {
-        task: count / len(plan.slots) * weights[task] / totals[task] if totals[task] > 0 else 0.0
-        for task, count in slots.items()
+        task: share * weights[task] / totals[task] if totals[task] > 0 else 0.0
+        for task, share in task_shares(plan, tasks).items()
     }

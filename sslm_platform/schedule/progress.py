@@ -17,12 +17,14 @@ class Progress:
     Attributes:
         positions: where each feed stands.
         sampler: the sampler's memory.
+        balancer: the balancer's memory.
         expected: slots of each feed that the sampler's probabilities have added up to.
         drawn: slots of each feed that were drawn.
     """
 
     positions: Mapping[str, Position]
     sampler: Memory = field(default_factory=dict)
+    balancer: Memory = field(default_factory=dict)
     expected: dict[str, float] = field(default_factory=dict)
     drawn: dict[str, int] = field(default_factory=dict)
 

@@ -12,7 +12,7 @@ from sslm_platform.registry import Table
 from sslm_platform.spec.load import LoadedSpec, validated_options
 from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
 from sslm_platform.spec.schema import Component, FieldSpec, Selector, StreamSpec, TaskSpec
-from sslm_platform.types import Definition, Field, FieldKind, HeadDef, MetricDef, SamplerDef
+from sslm_platform.types import BalancerDef, Definition, Field, FieldKind, HeadDef, MetricDef, SamplerDef
 
 D = TypeVar("D", bound=Definition)
 
@@ -56,7 +56,7 @@ class _Resolver:
         feeds = tuple(feeds_of(tasks))
         if self.num_failed == 0:
             self._selectors(by_identity)
-            self._schedule(sampler, feeds)
+            self._schedule(sampler, balancer, feeds)
             if spec.streams and not by_identity:
                 self.problem(self.loaded.where("tasks"), "matches no task of the streams")
         if self.problems or sampler is None or balancer is None:
@@ -208,16 +208,31 @@ class _Resolver:
                     f"shares the head {task.head_key!r} with {other.where}, with another name or options",
                 )
 
-    def _schedule(self, sampler: Bound[SamplerDef] | None, feeds: Sequence[FeedPlan]) -> None:
-        if sampler is None:
-            return
+    def _schedule(
+        self,
+        sampler: Bound[SamplerDef] | None,
+        balancer: Bound[BalancerDef] | None,
+        feeds: Sequence[FeedPlan],
+    ) -> None:
         tasks = {feed.name: tuple(task.identity for task in feed.tasks) for feed in feeds}
-        where = self.loaded.where("schedule", "sampler")
-        for problem in sampler.definition.check(sampler.options, tasks):
-            self.problem(f"{where}.options.{problem.where}", problem.what)
-        if sampler.definition.needs_scores and self.loaded.spec.evaluation.every is None:
+        spec, loaded = self.loaded.spec, self.loaded
+        for bound, where in (
+            (sampler, loaded.where("schedule", "sampler")),
+            (balancer, loaded.where("balancer")),
+        ):
+            for problem in bound.definition.check(bound.options, tasks) if bound else ():
+                self.problem(f"{where}.options.{problem.where}", problem.what)
+        if sampler and sampler.definition.needs_scores and spec.evaluation.every is None:
             self.problem(
-                f"{where}.name", f"{sampler.definition.name} follows dev scores: set evaluation.every"
+                loaded.where("schedule", "sampler", "name"),
+                f"{sampler.definition.name} follows dev scores: set evaluation.every",
+            )
+        several = spec.schedule.slots_per_step > 1 or any(len(names) > 1 for names in tasks.values())
+        if balancer and balancer.definition.compares_tasks and not several:
+            self.problem(
+                loaded.where("balancer", "name"),
+                f"{balancer.definition.name} compares the tasks of one step, and each step has one: set"
+                " schedule.slots_per_step to 2 or more",
             )
 
     def _selection(self, tasks: Mapping[str, Task]) -> None:

@@ -254,7 +254,7 @@ def test_a_run_may_take_some_of_its_streams_tasks(problems, specs):
         ({"name": "dev_gap"}, "schedule.sampler.name: dev_gap follows dev scores: set evaluation.every"),
         (
             {"name": "sequential", "options": {"stages": [{"feed": ["films"]}]}},
-            "schedule.sampler.options.stages[0].feed: unknown option; did you mean feeds?",
+            "schedule.sampler.options.stages[0].feed: unknown key; did you mean feeds?",
         ),
     ],
 )
@@ -266,3 +266,17 @@ def test_what_a_sampler_names_must_be_there(problems, specs, sampler, message):
 def test_names_of_feeds_tasks_and_patterns_are_found(specs):
     sampler = {"name": "static", "options": {"ratios": {"films": 1, "names@news": 2, "mlm@*": 3}}}
     assert specs.resolve(specs.content("films", "names", schedule={"sampler": sampler, "max_steps": 3}))
+
+
+def test_a_balancer_that_compares_tasks_needs_steps_of_several(problems, specs):
+    one = specs.content("shops", "names", balancer={"name": "famo"})
+    message = "balancer.name: famo compares the tasks of one step, and each step has one: set"
+    assert any(message in found for found in problems(one))
+    assert specs.resolve(one, "schedule.slots_per_step=2")
+    assert specs.resolve(specs.content("films", balancer={"name": "famo"}))  # two tasks share its slots
+
+
+def test_a_balancers_patterns_match_tasks(problems, specs):
+    balancer = {"name": "static", "options": {"weights": {"sentiment@film": 2.0, "nams@*": 0.5}}}
+    (found,) = problems(specs.content("films", "names", balancer=balancer))
+    assert found.startswith("balancer.options.weights: 'nams@*' matches nothing")

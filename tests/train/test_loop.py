@@ -111,7 +111,7 @@ def test_a_steps_loss_and_gradient_are_the_formulas(make):
         }
         for module in parts.values():
             module.zero_grad()
-        record = train_step(training, engine, plan)
+        record = train_step(training, engine, plan, training.start())
         assert record.loss == pytest.approx(float(loss.detach()), rel=1e-5)
         assert record.losses == pytest.approx(means, rel=1e-5)
         assert engine.announced == engine.backwards == len(plan.slots) == 5
@@ -128,7 +128,9 @@ def test_two_tasks_of_one_input_are_encoded_once(make):
     training, engine = make()
     calls = []
     engine.encoder.register_forward_hook(lambda *_: calls.append(1))
-    record = train_step(training, engine, training.planner.plan(0, training.planner.start()))
+    record = train_step(
+        training, engine, training.planner.plan(0, training.planner.start()), training.start()
+    )
     assert len(calls) == sum(record.slots.values()) == 5
     assert "films" in record.slots
     assert {"sentiment@film", "rating@film"} <= set(record.losses)
@@ -150,7 +152,7 @@ def test_a_task_that_does_not_take_part_keeps_its_head(make):
 def test_a_record_says_what_the_step_was(make):
     training, engine = make()
     plan = training.planner.plan(0, training.planner.start())
-    record = train_step(training, engine, plan)
+    record = train_step(training, engine, plan, training.start())
     lengths = [training.feeds[slot.feed].splits["train"].lengths_N[slot.rows].tolist() for slot in plan.slots]
     assert record.num_tokens == sum(map(sum, lengths))
     assert record.num_padded_tokens == sum(len(row) * max(row) for row in lengths)

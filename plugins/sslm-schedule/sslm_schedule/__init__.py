@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sslm_platform.api import BalancerDef, SamplerDef, hookimpl
-from sslm_schedule.balancers import Equal, Static, StaticOptions
+from sslm_schedule.balancers.dwa import DWA, DWAOptions
+from sslm_schedule.balancers.famo import FAMO, FAMOOptions
+from sslm_schedule.balancers.fixed import Equal, Static, StaticOptions, check_weights
+from sslm_schedule.balancers.geometric import Geometric
+from sslm_schedule.balancers.random_weights import RandomWeights
+from sslm_schedule.balancers.uncertainty import Uncertainty, UncertaintyOptions
 from sslm_schedule.samplers.dev_gap import DevGap, DevGapOptions, check_references
 from sslm_schedule.samplers.doremi import DoReMi, DoReMiOptions, check_reference_losses
 from sslm_schedule.samplers.exp3s import Exp3S, Exp3SOptions
@@ -90,5 +95,42 @@ def sslm_balancers() -> Iterable[BalancerDef]:
     """Register the built-in balancers."""
     return (
         BalancerDef("equal", lambda options: Equal(), summary="Every task's mean loss weighs 1."),
-        BalancerDef("static", Static, options=StaticOptions, summary="Weights by task, from the spec."),
+        BalancerDef(
+            "static",
+            Static,
+            options=StaticOptions,
+            summary="Weights by task, from the spec.",
+            check=check_weights,
+        ),
+        BalancerDef(
+            "uncertainty",
+            Uncertainty,
+            options=UncertaintyOptions,
+            summary="Learned: half the inverse variance of each task (Kendall et al. 2018).",
+        ),
+        BalancerDef(
+            "dwa",
+            DWA,
+            options=DWAOptions,
+            summary="More for tasks whose loss falls slowly (Liu et al. 2019).",
+        ),
+        BalancerDef(
+            "random", lambda options: RandomWeights(), summary="Drawn anew in every step (Lin et al. 2022)."
+        ),
+        BalancerDef(
+            "geometric",
+            lambda options: Geometric(),
+            summary="Descends on the losses' geometric mean (GLS, Chennupati et al. 2019).",
+            needs_losses=True,
+            compares_tasks=True,
+        ),
+        BalancerDef(
+            "famo",
+            FAMO,
+            options=FAMOOptions,
+            summary="Even progress in the losses' logarithms (FAMO, Liu et al. 2023).",
+            needs_losses=True,
+            needs_losses_after=True,
+            compares_tasks=True,
+        ),
     )

@@ -43,3 +43,8 @@ def unmatched(patterns: Iterable[str], names: Iterable[str], where: str) -> Iter
 def all_names(tasks: Tasks) -> list[str]:
     """Return the names of all feeds and tasks."""
     return [name for feed in tasks for name in names_of(feed, tasks)]
+
+
+def task_names(tasks: Tasks) -> list[str]:
+    """Return the names of all tasks."""
+    return [task for of_feed in tasks.values() for task in of_feed]

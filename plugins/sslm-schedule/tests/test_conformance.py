@@ -62,3 +62,28 @@ def test_equal(check):
 @parametrize_with_checks("static", "balancer", options={"weights": {"*@tweets": 2.0, "mlm@*": 0.1}})
 def test_static(check):
     check()
+
+
+@parametrize_with_checks("uncertainty", options={"lr": 0.2})
+def test_uncertainty(check):
+    check()
+
+
+@parametrize_with_checks("dwa", options={"window": 4})
+def test_dwa(check):
+    check()
+
+
+@parametrize_with_checks("random")
+def test_random(check):
+    check()
+
+
+@parametrize_with_checks("geometric")
+def test_geometric(check):
+    check()
+
+
+@parametrize_with_checks("famo", options={"lr": 0.3})
+def test_famo(check):
+    check()

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from sslm_platform.api import DevScore, Memory, Observation, Options, Problem, SamplingState
-from sslm_schedule.patterns import Tasks, last_match, unmatched
+from sslm_schedule.patterns import Tasks, last_match, task_names, unmatched
 
 
 class DevGapOptions(Options):
@@ -71,4 +71,4 @@ class DevGap:
 
 def check_references(options: DevGapOptions, tasks: Tasks) -> Iterable[Problem]:
     """Yield patterns that match no task."""
-    return unmatched(options.references, [t for of_feed in tasks.values() for t in of_feed], "references")
+    return unmatched(options.references, task_names(tasks), "references")

@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import Field
 
 from sslm_platform.api import Memory, Observation, Options, Problem, SamplingState
-from sslm_schedule.patterns import Tasks, last_match, unmatched
+from sslm_schedule.patterns import Tasks, last_match, task_names, unmatched
 
 
 class DoReMiOptions(Options):
@@ -77,7 +77,7 @@ class DoReMi:
 
 def check_reference_losses(options: DoReMiOptions, tasks: Tasks) -> Iterable[Problem]:
     """Yield patterns that match no task, and tasks that match no pattern."""
-    known = [task for of_feed in tasks.values() for task in of_feed]
+    known = task_names(tasks)
     yield from unmatched(options.reference_losses, known, "reference_losses")
     for task in known:
         if last_match(options.reference_losses, [task]) is None:

@@ -1,4 +1,4 @@
-"""Checks of samplers and balancers."""
+"""Checks of samplers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from sslm_platform.interfaces import DevScore, LearningSampler, Observation, SamplingState
 from sslm_platform.testing.cases import Case
-from sslm_platform.types import BalancerDef, SamplerDef
+from sslm_platform.types import SamplerDef
 
 FEED_TASKS = {
     "tweets": ("sentiment@tweets", "topic@tweets"),
@@ -24,7 +24,6 @@ STATES = (
     SamplingState(9, 10, tuple(FEED_TASKS), (1, 1, 10_000_000), FEED_TASKS, slot=1, slots_per_step=2),
     SamplingState(5, 10, ("addresses",), (7,), {"addresses": FEED_TASKS["addresses"]}),
 )
-TASKS = ("sentiment@tweets", "tagging@addresses", "mlm@reviews")
 NUM_OBSERVED = 40
 
 
@@ -108,25 +107,9 @@ def _observations(state: SamplingState) -> Iterator[Observation]:
             yield Observation(scores={t: DevScore(score[i % 4], 0.3, 1.0) for i, t in enumerate(every)})
 
 
-def check_weights(case: Case[BalancerDef]) -> None:
-    """Every task has one weight, finite and above 0."""
-    weights = case.definition.build(case.parsed_options()).weights(TASKS)
-    assert set(weights) == set(TASKS), f"weights are for {sorted(weights)}; the tasks are {sorted(TASKS)}"
-    wrong = {task: w for task, w in weights.items() if not (math.isfinite(w) and w > 0)}
-    assert not wrong, f"weights must be finite and above 0: {wrong}"
-
-
-def check_balancer_is_pure(case: Case[BalancerDef]) -> None:
-    """The same tasks give the same weights."""
-    balancer = case.definition.build(case.parsed_options())
-    first = dict(balancer.weights(TASKS))
-    assert first == dict(balancer.weights(TASKS)), "weights depend on earlier calls or on chance"
-
-
 SAMPLER_CHECKS = (
     check_probabilities,
     check_sampler_is_pure,
     check_memory_survives_a_checkpoint,
     check_observing_changes_nothing_else,
 )
-BALANCER_CHECKS = (check_weights, check_balancer_is_pure)

@@ -1,11 +1,11 @@
-"""Every check of samplers and balancers fails on one that breaks its rule."""
+"""Every check of samplers fails on one that breaks its rule."""
 
 import numpy as np
 import pytest
 
-from sslm_platform.testing import schedule_checks as checks
+from sslm_platform.testing import sampler_checks as checks
 from sslm_platform.testing.cases import Case
-from sslm_platform.types import BalancerDef, SamplerDef
+from sslm_platform.types import SamplerDef
 
 
 class Unnormalised:
@@ -74,45 +74,22 @@ class InPlace:
         return state.memory
 
 
-class ZeroWeight:
-    def weights(self, tasks):
-        return {**dict.fromkeys(tasks, 1.0), tasks[0]: 0.0}
-
-
-class ForgetsATask:
-    def weights(self, tasks):
-        return dict.fromkeys(tasks[1:], 1.0)
-
-
-class Drifting:
-    weight = 1.0
-
-    def weights(self, tasks):
-        self.weight *= 2
-        return dict.fromkeys(tasks, self.weight)
-
-
 TWINS = [
-    (checks.check_probabilities, SamplerDef, Unnormalised, "sum to"),
-    (checks.check_probabilities, SamplerDef, TooFew, "3 feeds got"),
-    (checks.check_sampler_is_pure, SamplerDef, Counting, "earlier calls"),
-    (checks.check_probabilities, SamplerDef, GoesNegative, "not all are"),
-    (checks.check_sampler_is_pure, SamplerDef, LearnsAside, "earlier calls"),
-    (checks.check_memory_survives_a_checkpoint, SamplerDef, NotJson, "through a checkpoint"),
-    (checks.check_observing_changes_nothing_else, SamplerDef, InPlace, "it was given"),
-    (checks.check_weights, BalancerDef, ZeroWeight, "above 0"),
-    (checks.check_weights, BalancerDef, ForgetsATask, "the tasks are"),
-    (checks.check_balancer_is_pure, BalancerDef, Drifting, "earlier calls"),
+    (checks.check_probabilities, Unnormalised, "sum to"),
+    (checks.check_probabilities, TooFew, "3 feeds got"),
+    (checks.check_sampler_is_pure, Counting, "earlier calls"),
+    (checks.check_probabilities, GoesNegative, "not all are"),
+    (checks.check_sampler_is_pure, LearnsAside, "earlier calls"),
+    (checks.check_memory_survives_a_checkpoint, NotJson, "through a checkpoint"),
+    (checks.check_observing_changes_nothing_else, InPlace, "it was given"),
 ]
 
 
-@pytest.mark.parametrize(
-    ("check", "kind", "broken", "message"), TWINS, ids=lambda v: getattr(v, "__name__", None)
-)
-def test_check_fails_on_a_broken_component(check, kind, broken, message):
+@pytest.mark.parametrize(("check", "broken", "message"), TWINS, ids=lambda v: getattr(v, "__name__", None))
+def test_check_fails_on_a_broken_component(check, broken, message):
     with pytest.raises(AssertionError, match=message):
-        check(Case(kind("broken", lambda options: broken())))
+        check(Case(SamplerDef("broken", lambda options: broken())))
 
 
 def test_every_check_has_a_twin():
-    assert {check for check, *_ in TWINS} == {*checks.SAMPLER_CHECKS, *checks.BALANCER_CHECKS}
+    assert {check for check, *_ in TWINS} == set(checks.SAMPLER_CHECKS)

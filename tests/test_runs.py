@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 import sslm_platform
 from sslm_platform.errors import RunError, SpecError
 from sslm_platform.report.records import RunRecord, read_record
-from sslm_platform.runs import load_run, read_scores
+from sslm_platform.runs import load_run, open_run, read_scores
 from sslm_platform.spec.load import load_run_spec
 
 
@@ -107,3 +107,33 @@ def test_several_processes_need_an_engine_that_has_them(specs, tmp_path):
     path = specs.write(specs.content("films"))
     with pytest.raises(SpecError, match=r"engine.name: local is one process; several need engine"):
         sslm_platform.run(path, out=tmp_path / "run", cache=specs.texts / "cache", num_processes=2)
+
+
+def test_a_record_says_how_the_work_ended(specs, tmp_path, monkeypatch):
+    from sslm_platform.train import joint
+
+    path = specs.write(specs.content("names", schedule={"max_steps": 1}))
+    run = open_run(path, out=tmp_path / "run", cache=specs.texts / "cache", console=Console(quiet=True))
+
+    def status():
+        return read_record(RunRecord, tmp_path / "run" / "run.json").status
+
+    def stop(error):
+        def stop(*_):
+            raise error
+
+        monkeypatch.setattr(joint, "build_model", stop)
+
+    stop(RunError("disk full"))
+    with pytest.raises(RunError):
+        run.train()
+    assert status() == "failed"
+    stop(KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
+    assert status() == "running"
+    monkeypatch.undo()
+    run.train()
+    assert status() == "done"
+    run.transfer()
+    assert status() == "done"

@@ -16,6 +16,8 @@ from sslm_platform.errors import SslmError
 if TYPE_CHECKING:
     from sslm_platform.runs import Run
 
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
 app = typer.Typer(
     help="Train one encoder on many tasks and domains, and see what transfers to what.",
     no_args_is_help=True,
@@ -238,9 +240,10 @@ def main() -> None:
             raise
         typer.secho(f"error: {error}" if len(error.problems) == 1 else _many(error), err=True, fg="red")
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.secho("interrupted; the same command goes on from the last checkpoint", err=True)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            typer.secho("interrupted; the same command goes on from the last checkpoint", err=True)
+        raise
 
 
 def _many(error: SslmError) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from sslm_platform.corpus import Corpus
     from sslm_platform.report.records import TaskScore
+    from sslm_platform.train.folder import RunFolder
     from sslm_platform.transfer.cells import Plan
 
 
@@ -51,13 +53,11 @@ class Run:
 
     def train(self) -> None:
         """Train jointly, or go on where a killed training was saved."""
-        from sslm_platform.train.folder import RunFolder, write_run
         from sslm_platform.train.joint import train_joint
 
-        folder, spec = RunFolder(self.path), self.resolved.spec
-        if _rank() == 0:
-            write_run(folder, self.corpus)
-        train_joint(self.corpus, folder, self.console, spec.seed, spec.engine)
+        spec = self.resolved.spec
+        with self._recorded() as folder:
+            train_joint(self.corpus, folder, self.console, spec.seed, spec.engine)
 
     def plan_transfer(self) -> Plan:
         """Return the cells that the spec asks for."""
@@ -67,12 +67,27 @@ class Run:
 
     def transfer(self) -> None:
         """Measure every planned cell that has no finished record."""
-        from sslm_platform.train.folder import RunFolder, write_run
         from sslm_platform.transfer.runner import run_transfer
 
-        folder = RunFolder(self.path)
+        with self._recorded() as folder:
+            run_transfer(self.corpus, folder, self.console)
+
+    @contextmanager
+    def _recorded(self) -> Iterator[RunFolder]:
+        """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``."""
+        from sslm_platform.train.folder import RunFolder, finish_run, write_run
+
+        began, folder = time.monotonic(), RunFolder(self.path)
+        if _rank() != 0:
+            yield folder
+            return
         write_run(folder, self.corpus)
-        run_transfer(self.corpus, folder, self.console)
+        try:
+            yield folder
+        except Exception:
+            finish_run(folder, "failed", time.monotonic() - began)
+            raise
+        finish_run(folder, "done", time.monotonic() - began)
 
     def evaluate(self, split: SplitName = "test") -> list[TaskScore]:
         """Score the trained model on a split, beside the constant predictor."""
@@ -119,7 +134,6 @@ def run(
     Raises:
         SslmError: the spec or the data are not as they must be.
     """
-    began = time.monotonic()
     result = open_run(spec, out=out, cache=cache, overrides=overrides, console=console)
     if num_processes > 1:
         launch_training(result, num_processes)
@@ -127,9 +141,6 @@ def run(
         result.train()
     if result.resolved.spec.transfer:
         result.transfer()
-    from sslm_platform.train.folder import RunFolder, finish_run
-
-    finish_run(RunFolder(result.path), time.monotonic() - began)
     result.report()
     return result
 

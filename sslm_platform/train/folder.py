@@ -8,6 +8,7 @@ import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from sslm_platform.corpus import Corpus
 from sslm_platform.errors import Problem, RunError
@@ -87,11 +88,11 @@ def write_run(folder: RunFolder, corpus: Corpus) -> RunRecord:
     return record
 
 
-def finish_run(folder: RunFolder, seconds: float) -> None:
-    """Note that a run is done, and the time that this process spent on it."""
+def finish_run(folder: RunFolder, status: Literal["done", "failed"], seconds: float) -> None:
+    """Note how a run's work ended, and the time that this process spent on it."""
     record = read_record(RunRecord, folder.record)
-    done = record.model_copy(update={"status": "done", "seconds": record.seconds + seconds})
-    write_record(done, folder.record)
+    ended = record.model_copy(update={"status": status, "seconds": record.seconds + seconds})
+    write_record(ended, folder.record)
 
 
 def notes(run: ResolvedRun, corpus: Corpus) -> tuple[str, ...]:

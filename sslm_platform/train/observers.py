@@ -71,7 +71,8 @@ class TerminalProgress:
         self._progress: Progress | None = None
         self._task: TaskID | None = None
         self._said = 0.0
-        self._began = (0, time.monotonic(), 0)
+        self._began = (0, time.monotonic())
+        self._step = 0
         self._phase = ""
         self._tokens = 0
 
@@ -97,10 +98,11 @@ class TerminalProgress:
     def sslm_step_ended(self, record: StepRecord) -> None:
         """Show one step."""
         now = time.monotonic()
-        if record.phase != self._phase or record.step <= self._began[0]:
+        if record.phase != self._phase or record.step <= self._step:
             self._phase, self._tokens, self._losses = record.phase, 0, {}
-            self._began = (record.step - 1, now - record.seconds, 0)
+            self._began = (record.step - 1, now - record.seconds)
             self._start_bar(record)
+        self._step = record.step
         self._tokens += record.num_tokens
         self._losses.update(record.losses)
         seconds = max(now - self._began[1], 1e-9)

@@ -1,0 +1,28 @@
+"""What a training says of itself."""
+
+import io
+import re
+
+from rich.console import Console
+
+from sslm_platform.train.observers import TerminalProgress
+from sslm_platform.types import StepRecord
+
+
+def step(number: int, num_steps: int = 4, seconds: float = 2.0) -> StepRecord:
+    return StepRecord(
+        number, num_steps, "source a@b", 1.0, 1.0, {"a@b": 1.0}, {"a@b": 1.0}, {}, {"f": 1}, 100, 100, seconds
+    )
+
+
+def test_a_second_training_of_one_name_starts_its_own_clock(monkeypatch):
+    now = iter(range(0, 1000, 2))
+    monkeypatch.setattr("sslm_platform.train.observers.time.monotonic", lambda: float(next(now)))
+    said = io.StringIO()
+    progress = TerminalProgress(Console(file=said, width=200))
+    monkeypatch.setattr("sslm_platform.train.observers.PLAIN_SECONDS", 0.0)
+    for _ in range(2):  # say, two seeds of one source
+        for number in range(1, 5):
+            progress.sslm_step_ended(step(number))
+    lines = said.getvalue().splitlines()
+    assert [re.findall(r"(\d+) s left", line) for line in lines] == [["6"], ["4"], ["2"], ["0"]] * 2

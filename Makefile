@@ -72,5 +72,5 @@ $(INSTALLED): $(BIN)/python pyproject.toml constraints.txt Makefile $(PLUGINS:%=
 
 $(DEV_INSTALLED): $(INSTALLED)
 	@echo "installing the development tools"
-	@$(PIP) --group dev
+	@$(PIP) --group dev -e 'plugins/sslm-schedule[torchjd]'
 	@touch $@

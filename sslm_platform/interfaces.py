@@ -252,6 +252,21 @@ class Balancer(Protocol):
 
 
 @runtime_checkable
+class GradientBalancer(Protocol):
+    """A balancer of gradients, one for each task, made by a definition with ``gradients``."""
+
+    def combine(self, state: BalancingState, gramian_TT: np.ndarray) -> tuple[Sequence[float], Memory]:
+        """Return the weight of each task's gradient of the encoder, and the memory that the next step sees.
+
+        Args:
+            state: with this step's losses.
+            gramian_TT: inner products of the gradients of the tasks' parts of the step's loss,
+                share_t · loss_t, in the order of ``state.shares``; T >= 2 tasks.
+        """
+        ...
+
+
+@runtime_checkable
 class LearningBalancer(Balancer, Protocol):
     """A balancer that follows the losses; what it has seen is in ``state.memory`` and nowhere else."""
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from sslm_platform.errors import Problem
-    from sslm_platform.interfaces import Balancer, Head, Metric, Objective, Sampler
+    from sslm_platform.interfaces import Balancer, GradientBalancer, Head, Metric, Objective, Sampler
 
 
 class OutputKind(StrEnum):
@@ -183,17 +183,19 @@ class BalancerDef:
     ``needs_losses`` says that the weights of a step depend on its own losses: the platform then runs the
     step's slots forward once more, without gradients, before the first backward. ``needs_losses_after`` asks
     for the same after the update. ``compares_tasks`` says that it does nothing in steps of one task.
-    ``check`` is as in :class:`SamplerDef`.
+    ``gradients`` says that it builds a :class:`~sslm_platform.interfaces.GradientBalancer`. ``check`` is as
+    in :class:`SamplerDef`; a problem of the balancer itself has no ``where``.
     """
 
     name: str
-    build: Callable[[Any], Balancer]
+    build: Callable[[Any], Balancer | GradientBalancer]
     options: type[Options] = Options
     summary: str = ""
     check: Callable[[Any, Mapping[str, Sequence[str]]], Iterable[Problem]] = _no_problems
     needs_losses: bool = False
     needs_losses_after: bool = False
     compares_tasks: bool = False
+    gradients: bool = False
 
 
 Definition = ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef
@@ -209,6 +211,19 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class GradientStatistics:
+    """How the tasks' gradients of the encoder lie to each other in one step.
+
+    ``norms`` are of each task's mean loss. ``cosines`` maps task to later task to their cosine;
+    ``conflict_rate`` is the share of pairs whose cosine is below 0. Without a pair it is 0.
+    """
+
+    norms: Mapping[str, float]
+    cosines: Mapping[str, Mapping[str, float]]
+    conflict_rate: float
+
+
+@dataclass(frozen=True, slots=True)
 class StepRecord:
     """What one optimizer step did; read-only for observers."""
 
@@ -221,8 +236,9 @@ class StepRecord:
     weights: Mapping[str, float]
     gradient_norms: Mapping[str, float]
     slots: Mapping[str, int]
-    probabilities: Mapping[str, float]
     num_tokens: int
     num_padded_tokens: int
     seconds: float
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    gradients: GradientStatistics | None = None
     scores: Mapping[str, float] = field(default_factory=dict)

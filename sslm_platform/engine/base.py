@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from sslm_platform.engine.task_gradients import TaskGradients
 
 TensorDict = dict[str, Tensor]
 
@@ -23,6 +26,8 @@ class Engine(Protocol):
     Attributes:
         encoder: Call it to run the encoder's forward; states and logits are fp32 in any precision.
         heads: Name to module; fp32 in any precision.
+        task_gradients: The encoder's gradients by task, in :meth:`backward`'s stead; None where the engine
+            cannot keep them apart.
     """
 
     rank: int
@@ -30,6 +35,7 @@ class Engine(Protocol):
     device: torch.device
     encoder: nn.Module
     heads: Mapping[str, nn.Module]
+    task_gradients: TaskGradients | None
 
     def start_step(self, num_backwards: int) -> None:
         """Say how many times :meth:`backward` will be called before :meth:`step`; equal on all ranks."""

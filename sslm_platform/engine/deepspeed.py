@@ -25,6 +25,7 @@ from sslm_platform.engine.encoder_part import EncoderPart, ReplicatedEncoder, Sh
 from sslm_platform.engine.group import broadcast_module, gather_json, join_group, sum_in_place
 from sslm_platform.engine.part import Part, head_part
 from sslm_platform.engine.precision import Bf16
+from sslm_platform.engine.task_gradients import TaskGradients
 from sslm_platform.engine.weights import check_names, load_module, module_state
 from sslm_platform.errors import Problem, SpecError
 from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
@@ -37,6 +38,8 @@ class DeepSpeedEngine:
 
     The encoder's module is DeepSpeed's from here on: at stage 3 its parameters are slices.
     """
+
+    task_gradients: TaskGradients | None = None  # it reduces what it gets, and keeps only the sum
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.part import Part, head_part
 from sslm_platform.engine.precision import Autocast
+from sslm_platform.engine.task_gradients import TaskGradients
 from sslm_platform.engine.weights import check_names, load_module, module_state
 from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
 
@@ -35,6 +36,7 @@ class LocalEngine:
         self.heads: Mapping[str, nn.Module] = {name: head.to(device) for name, head in heads.items()}
         self.encoder = Autocast(encoder) if spec.precision == "bf16" else encoder
         self._encoder = Part("encoder", encoder, optimizer, optimizer.lr)
+        self.task_gradients: TaskGradients | None = TaskGradients(self._encoder)
         head_rate = optimizer.head_lr or optimizer.lr
         self._heads = {
             name: Part(head_part(name), head, optimizer, head_rate) for name, head in self.heads.items()

@@ -215,25 +215,42 @@ class _Resolver:
         feeds: Sequence[FeedPlan],
     ) -> None:
         tasks = {feed.name: tuple(task.identity for task in feed.tasks) for feed in feeds}
-        spec, loaded = self.loaded.spec, self.loaded
-        for bound, where in (
-            (sampler, loaded.where("schedule", "sampler")),
-            (balancer, loaded.where("balancer")),
-        ):
-            for problem in bound.definition.check(bound.options, tasks) if bound else ():
-                self.problem(f"{where}.options.{problem.where}", problem.what)
-        if sampler and sampler.definition.needs_scores and spec.evaluation.every is None:
+        if sampler is not None:
+            self._checked(sampler, tasks, self.loaded.where("schedule", "sampler"))
+            if sampler.definition.needs_scores and self.loaded.spec.evaluation.every is None:
+                self.problem(
+                    self.loaded.where("schedule", "sampler", "name"),
+                    f"{sampler.definition.name} follows dev scores: set evaluation.every",
+                )
+        if balancer is not None:
+            self._checked(balancer, tasks, self.loaded.where("balancer"))
+            self._balancer(balancer.definition, tasks)
+
+    def _checked(
+        self, bound: Bound[SamplerDef] | Bound[BalancerDef], tasks: Mapping[str, Sequence[str]], where: str
+    ) -> None:
+        for problem in bound.definition.check(bound.options, tasks):
             self.problem(
-                loaded.where("schedule", "sampler", "name"),
-                f"{sampler.definition.name} follows dev scores: set evaluation.every",
+                f"{where}.options.{problem.where}" if problem.where else f"{where}.name", problem.what
             )
+
+    def _balancer(self, definition: BalancerDef, tasks: Mapping[str, Sequence[str]]) -> None:
+        spec, where = self.loaded.spec, self.loaded.where
         several = spec.schedule.slots_per_step > 1 or any(len(names) > 1 for names in tasks.values())
-        if balancer and balancer.definition.compares_tasks and not several:
+        if definition.compares_tasks and not several:
             self.problem(
-                loaded.where("balancer", "name"),
-                f"{balancer.definition.name} compares the tasks of one step, and each step has one: set"
+                where("balancer", "name"),
+                f"{definition.name} compares the tasks of one step, and each step has one: set"
                 " schedule.slots_per_step to 2 or more",
             )
+        asks = {"name": definition.gradients, "log_gradients_every": spec.balancer.log_gradients_every}
+        for key, asked in asks.items():
+            if asked and spec.engine.name != "local":
+                self.problem(
+                    where("balancer", key),
+                    f"needs each task's gradient of the whole encoder, and engine {spec.engine.name} keeps"
+                    " only their sum: set engine.name: local",
+                )
 
     def _selection(self, tasks: Mapping[str, Task]) -> None:
         select_by = self.loaded.spec.evaluation.select_by

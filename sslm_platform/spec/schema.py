@@ -28,6 +28,17 @@ class Component(Section):
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the definition.")
 
 
+class BalancerSpec(Component):
+    """How the tasks of a step are weighed."""
+
+    log_gradients_every: int | None = Field(
+        default=None,
+        ge=1,
+        description="Steps between measurements of the tasks' gradient norms, cosines and conflicts, written"
+        " to `metrics.jsonl`; such a step takes one backward for each task. Engine `local` only.",
+    )
+
+
 class HeadSpec(Component):
     """A task's head."""
 
@@ -268,7 +279,7 @@ class RunSpec(Section):
         default_factory=LimitSpec, description="For every stream; a stream's own smaller limit holds."
     )
     schedule: ScheduleSpec
-    balancer: Component = Component(name="equal")
+    balancer: BalancerSpec = BalancerSpec(name="equal")
     optimizer: OptimizerSpec = OptimizerSpec()
     engine: EngineSpec = EngineSpec()
     evaluation: EvaluationSpec = EvaluationSpec()

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from sslm_platform.interfaces import BalancingState, LearningBalancer
 from sslm_platform.testing.cases import Case
 from sslm_platform.types import BalancerDef
@@ -19,6 +21,8 @@ PRESENT = ((0, 1, 2), (0, 1), (2,), (1, 2), (0,))  # step by step, in turn
 
 def check_weights(case: Case[BalancerDef]) -> None:
     """Every task of a step has a weight, finite and not negative, and some weight is above 0."""
+    if case.definition.gradients:
+        return
     for weights, state in _trained(case):
         missing = sorted(set(state.shares) - set(weights))
         assert not missing, f"no weight for {missing}, which the step has"
@@ -27,11 +31,21 @@ def check_weights(case: Case[BalancerDef]) -> None:
         assert any(weights[task] > 0 for task in state.shares), f"step {state.step} has no weight above 0"
 
 
+def check_gradients_combined(case: Case[BalancerDef]) -> None:
+    """A balancer of gradients gives each task of a step a finite weight."""
+    if not case.definition.gradients:
+        return
+    for weights, state in _trained(case):
+        assert len(weights) == len(state.shares), f"{len(state.shares)} tasks got {len(weights)} weights"
+        wrong = {task: w for task, w in weights.items() if not math.isfinite(w)}
+        assert not wrong, f"weights must be finite: {wrong}"
+
+
 def check_balancer_is_pure(case: Case[BalancerDef]) -> None:
     """A state gives the same weights whatever was asked before: ranks and resumed runs agree."""
     balancer = case.definition.build(case.parsed_options())
     seen = [(weights, state) for weights, state in _trained(case, balancer)]
-    same = all(dict(balancer.weights(state)) == weights for weights, state in reversed(seen))
+    same = all(_step(case, balancer, state)[0] == weights for weights, state in reversed(seen))
     assert same, "weights depend on earlier calls or on chance"
 
 
@@ -47,11 +61,9 @@ def check_balancer_survives_a_checkpoint(case: Case[BalancerDef]) -> None:
 def check_balancer_leaves_old_memory(case: Case[BalancerDef]) -> None:
     """``observe`` returns a new memory and leaves the old one as it was."""
     balancer = case.definition.build(case.parsed_options())
-    if not isinstance(balancer, LearningBalancer):
-        return
     for _, state in _trained(case, balancer):
         before = json.dumps(state.memory)
-        balancer.observe(_seen(case, state))
+        _step(case, balancer, state)
         assert json.dumps(state.memory) == before, "observe changes the memory that it was given"
 
 
@@ -65,14 +77,29 @@ def _trained(
         tasks = [TASKS[i] for i in PRESENT[step % len(PRESENT)]]
         shares = {task: (1 + i) / (2 * len(tasks)) for i, task in enumerate(tasks)}
         state = BalancingState(step, NUM_STEPS, 7, TASKS, shares, memory)
-        seen = _seen(case, state)
-        if case.definition.needs_losses:
-            state = replace(state, losses=seen.losses)
-        yield dict(balancer.weights(state)), state
-        if isinstance(balancer, LearningBalancer):
-            memory = balancer.observe(seen)
-            if through_json:
-                memory = json.loads(json.dumps(memory, sort_keys=True))
+        if case.definition.gradients and len(tasks) == 1:
+            continue  # the platform leaves the gradient of a single task as it is
+        weights, after = _step(case, balancer, state)
+        yield weights, state
+        memory = json.loads(json.dumps(after, sort_keys=True)) if through_json else after
+
+
+def _step(case: Case[BalancerDef], balancer: Any, state: BalancingState) -> tuple[dict[str, float], Any]:
+    """Return the weights of a step and the memory after it."""
+    seen = _seen(case, state)
+    if case.definition.gradients:
+        weights, memory = balancer.combine(seen, _gramian(state))
+        return dict(zip(state.shares, weights, strict=False)), memory
+    ahead = replace(state, losses=seen.losses) if case.definition.needs_losses else state
+    weights = dict(balancer.weights(ahead))
+    return weights, balancer.observe(seen) if isinstance(balancer, LearningBalancer) else state.memory
+
+
+def _gramian(state: BalancingState) -> np.ndarray:
+    """Return the Gramian of gradients in conflict, other ones in each step."""
+    generator = np.random.default_rng(state.step)
+    rows_TP = generator.normal(size=(len(state.shares), 5)) - 0.5 * np.eye(len(state.shares), 5)
+    return rows_TP @ rows_TP.T
 
 
 def _seen(case: Case[BalancerDef], state: BalancingState) -> BalancingState:
@@ -88,6 +115,7 @@ def _seen(case: Case[BalancerDef], state: BalancingState) -> BalancingState:
 
 BALANCER_CHECKS = (
     check_weights,
+    check_gradients_combined,
     check_balancer_is_pure,
     check_balancer_survives_a_checkpoint,
     check_balancer_leaves_old_memory,

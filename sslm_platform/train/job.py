@@ -56,7 +56,10 @@ def training_content(
         "tasks": [task_content(corpus, task) for task in tasks],
         "schedule": {**schedule, **budget},
         "sampler": corpus.run.sampler.fingerprint(),
-        "balancer": corpus.run.balancer.fingerprint(),
+        "balancer": {
+            **corpus.run.balancer.fingerprint(),
+            "log_gradients_every": spec.balancer.log_gradients_every,  # it changes how sums are rounded
+        },
         "optimizer": spec.optimizer.model_dump(mode="json"),
         "precision": spec.engine.precision,
         "seed": seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -16,6 +16,7 @@ from sslm_platform.data.batching import plan_batches
 from sslm_platform.data.feeds import Feed
 from sslm_platform.engine.base import Engine
 from sslm_platform.engine.optimizer import rate_factor
+from sslm_platform.engine.task_gradients import TaskGradients
 from sslm_platform.evaluate import Batch, make_batch, outputs_of
 from sslm_platform.interfaces import Observation
 from sslm_platform.schedule.plan import (
@@ -97,7 +98,8 @@ def plan_training(
         num_steps=max_steps,
         tasks={name: feed.tasks for name, feed in feeds.items()},
     )
-    balancing = Balancing(corpus.run.balancer, sorted(model.tasks), seed, max_steps)
+    every = corpus.run.spec.balancer.log_gradients_every
+    balancing = Balancing(corpus.run.balancer, sorted(model.tasks), seed, max_steps, every)
     return Training(corpus, model, feeds, planner, optimizer, balancing, seed, phase)
 
 
@@ -133,13 +135,20 @@ def train_step(training: Training, engine: Engine, plan: StepPlan, progress: Pro
         with torch.no_grad():
             return _means(_run_slots(training, engine, plan.step, batches, None), totals, engine)
 
-    state = balancing.state(plan.step, task_shares(plan, tasks), progress.balancer)
+    shares = task_shares(plan, tasks)
+    state = balancing.state(plan.step, shares, progress.balancer)
     if balancing.needs_losses:
         state = replace(state, losses=losses_only())
     weights = balancing.weights(state)
     factors = loss_factors(plan, tasks, weights, totals)
+    apart = engine.task_gradients if balancing.gradients or balancing.measures(plan.step) else None
     engine.start_step(len(batches))
-    losses_of = _run_slots(training, engine, plan.step, batches, factors)
+    losses_of = _run_slots(training, engine, plan.step, batches, _backward(engine, factors, apart))
+    settled = None
+    if apart is not None:
+        seen = replace(state, losses=_means(losses_of, totals, engine))
+        settled = balancing.settle(seen, apart, weights)
+        state = replace(state, memory=settled.memory)
     rate = rate_factor(plan.step, training.num_steps, training.optimizer)
     heads = {training.model.tasks[task].task.head_key for task in factors}
     norms = engine.step(heads, rate)
@@ -147,7 +156,39 @@ def train_step(training: Training, engine: Engine, plan: StepPlan, progress: Pro
     losses = _means(losses_of, totals, engine)
     after = losses_only() if balancing.needs_losses_after else {}
     progress.balancer = balancing.observe(replace(state, losses=losses, losses_after=after))
-    return _record(training, plan, rate, losses, weights, norms, began)
+    lengths = [training.feeds[slot.feed].splits["train"].lengths_N[slot.rows] for slot in plan.slots]
+    return StepRecord(
+        step=plan.step + 1,
+        num_steps=training.num_steps,
+        phase=training.phase,
+        learning_rate=rate * training.optimizer.lr,
+        loss=sum(shares[task] * weights[task] * loss for task, loss in losses.items()),
+        losses=losses,
+        weights=dict(settled.weights if settled else weights),
+        gradient_norms=norms,
+        slots=plan.counts,
+        probabilities=dict(plan.probabilities),
+        num_tokens=int(sum(int(L.sum()) for L in lengths)),
+        num_padded_tokens=int(sum(len(L) * int(L.max()) for L in lengths)),
+        seconds=time.perf_counter() - began,
+        gradients=settled.statistics if settled else None,
+    )
+
+
+Backward = Callable[[Mapping[str, Tensor]], None]
+
+
+def _backward(engine: Engine, factors: Mapping[str, float], apart: TaskGradients | None) -> Backward:
+    """Return what accumulates the gradients of a slot's summed losses."""
+
+    def backward(losses: Mapping[str, Tensor]) -> None:
+        parts = {task: loss * factors[task] for task, loss in losses.items()}
+        if apart is None:
+            engine.backward(sum(parts.values(), start=torch.zeros(())))
+        else:
+            apart.backward(parts)
+
+    return backward
 
 
 def _run_slots(
@@ -155,20 +196,19 @@ def _run_slots(
     engine: Engine,
     step: int,
     batches: Sequence[RankBatch],
-    factors: Mapping[str, float] | None,
+    backward: Backward | None,
 ) -> dict[str, Tensor]:
-    """Run each slot forward and, given factors, backward; return this rank's summed loss of each task."""
+    """Run each slot forward and perhaps backward; return this rank's summed loss of each task."""
     # keyed by step, so that a resumed run drops out the same units
     torch.manual_seed(_mix(training.seed, step, engine.rank))
     sums: dict[str, Tensor] = {}
     for batch, empty in batches:
-        losses = _slot_losses(training, engine, batch)
         share = 0.0 if empty else 1.0
-        if factors is not None:
-            parts = (losses[task] * (factors[task] * share) for task in losses)
-            engine.backward(sum(parts, start=torch.zeros(())))
+        losses = {task: loss * share for task, loss in _slot_losses(training, engine, batch).items()}
+        if backward is not None:
+            backward(losses)
         for task, value in losses.items():
-            sums[task] = sums.get(task, 0.0) + value.detach() * share
+            sums[task] = sums.get(task, 0.0) + value.detach()
     return sums
 
 
@@ -221,34 +261,6 @@ def _sum_over_ranks(engine: Engine, values: Mapping[str, float]) -> dict[str, fl
     local = torch.tensor([values[t] for t in tasks], dtype=torch.float64, device=engine.device)
     total = engine.all_reduce(local)
     return dict(zip(tasks, total.tolist(), strict=True))
-
-
-def _record(
-    training: Training,
-    plan: StepPlan,
-    rate: float,
-    losses: Mapping[str, float],
-    weights: Mapping[str, float],
-    norms: Mapping[str, float],
-    began: float,
-) -> StepRecord:
-    lengths = [training.feeds[slot.feed].splits["train"].lengths_N[slot.rows] for slot in plan.slots]
-    shares = task_shares(plan, {feed: training.tasks_of(feed) for feed in plan.counts})
-    return StepRecord(
-        step=plan.step + 1,
-        num_steps=training.num_steps,
-        phase=training.phase,
-        learning_rate=rate * training.optimizer.lr,
-        loss=sum(shares[task] * weights[task] * loss for task, loss in losses.items()),
-        losses=dict(losses),
-        weights=dict(weights),
-        gradient_norms=dict(norms),
-        slots=plan.counts,
-        probabilities=dict(plan.probabilities),
-        num_tokens=int(sum(int(L.sum()) for L in lengths)),
-        num_padded_tokens=int(sum(len(L) * int(L.max()) for L in lengths)),
-        seconds=time.perf_counter() - began,
-    )
 
 
 def _mix(*key: int) -> int:

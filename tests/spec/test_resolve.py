@@ -180,13 +180,13 @@ def test_a_run_needs_a_stream(problems, specs):
 
 
 def test_a_plugin_that_failed_is_named_where_its_definition_is_missing(specs):
-    path = specs.write(specs.content("shops", balancer={"name": "gradnorm"}))
+    path = specs.write(specs.content("shops", balancer={"name": "gradmorph"}))
     broken = Provenance("balancers", "sslm-balancers", "2.1")
     found = Host(host().manager, host().registry, host().loaded, [Failure(broken, "ImportError: no torchjd")])
     with pytest.raises(SpecError) as caught:
         resolve(load_run_spec(path), found)
     message = str(caught.value)
-    assert "unknown balancer 'gradnorm'" in message
+    assert "unknown balancer 'gradmorph'" in message
     assert "plugin 'balancers' (sslm-balancers 2.1) failed to load: ImportError: no torchjd" in message
 
 
@@ -280,3 +280,27 @@ def test_a_balancers_patterns_match_tasks(problems, specs):
     balancer = {"name": "static", "options": {"weights": {"sentiment@film": 2.0, "nams@*": 0.5}}}
     (found,) = problems(specs.content("films", "names", balancer=balancer))
     assert found.startswith("balancer.options.weights: 'nams@*' matches nothing")
+
+
+def test_gradients_by_task_need_the_local_engine(problems, specs):
+    content = specs.content(
+        "films", balancer={"name": "gradnorm"}, engine={"name": "deepspeed", "zero_stage": 1}
+    )
+    (found,) = problems(content)
+    assert found.startswith(
+        "balancer.name: needs each task's gradient of the whole encoder, and engine deepspeed"
+    )
+    content["balancer"] = {"name": "equal", "log_gradients_every": 10}
+    (found,) = problems(content)
+    assert found.startswith("balancer.log_gradients_every: needs each task's gradient")
+
+
+def test_a_missing_solver_is_said(problems, specs, monkeypatch):
+    import importlib.util
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "ecos" else real(name, *a) or 1
+    )
+    (found,) = problems(specs.content("films", balancer={"name": "nash_mtl"}))
+    assert found == "balancer.name: needs ecos: pip install 'sslm-schedule[torchjd]'"

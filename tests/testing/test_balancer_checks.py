@@ -59,6 +59,16 @@ class InPlace:
         return state.memory
 
 
+class Combines:
+    """A balancer of gradients with too few weights, or with one that is none."""
+
+    def __init__(self, *weights):
+        self.values = weights
+
+    def combine(self, state, gramian_TT):
+        return self.values, {}
+
+
 TWINS = [
     (checks.check_weights, AllZero, "no weight above 0"),
     (checks.check_weights, Negative, "not negative"),
@@ -76,5 +86,14 @@ def test_check_fails_on_a_broken_component(check, broken, message):
         check(Case(BalancerDef("broken", lambda options: broken())))
 
 
+@pytest.mark.parametrize(
+    ("weights", "message"), [((1.0,), "got 1 weights"), ((1.0, float("nan"), 1.0), "finite")]
+)
+def test_gradients_check_fails(weights, message):
+    definition = BalancerDef("broken", lambda options: Combines(*weights), gradients=True)
+    with pytest.raises(AssertionError, match=message):
+        checks.check_gradients_combined(Case(definition))
+
+
 def test_every_check_has_a_twin():
-    assert {check for check, *_ in TWINS} == set(checks.BALANCER_CHECKS)
+    assert {checks.check_gradients_combined, *(check for check, *_ in TWINS)} == set(checks.BALANCER_CHECKS)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from dataclasses import asdict
 
+import numpy as np
 import pytest
 import torch
 
 from sslm_platform.engine.local import LocalEngine
+from sslm_platform.engine.task_gradients import TaskGradients
 from sslm_platform.schedule.progress import Progress
 from sslm_platform.spec.schema import EngineSpec
 from sslm_platform.train.balancing import Balancing
@@ -22,7 +26,10 @@ BALANCERS = {
     "random": {},
     "geometric": {},
     "famo": {"lr": 0.2},
+    "gradnorm": {"lr": 0.1},
 }
+if importlib.util.find_spec("torchjd"):
+    BALANCERS |= {"pcgrad": {}, "gradvac": {}, "nash_mtl": {}, "cagrad": {"c": 0.4}}
 
 
 class Watched(LocalEngine):
@@ -37,13 +44,13 @@ class Watched(LocalEngine):
 def start(specs):
     """Return a function that starts a training (dropout is on) with a balancer."""
 
-    def start(name, **options):
+    def start(name, *, log_gradients_every=None, **options):
         content = specs.content(
             "films",
             "names",
             schedule={"tokens_per_batch": 120, "slots_per_step": 3, "max_steps": 6,
                       "sampler": {"name": "uniform"}},
-            balancer={"name": name, "options": options},
+            balancer={"name": name, "options": options, "log_gradients_every": log_gradients_every},
         )  # fmt: skip
         corpus = specs.corpus(content)
         spec = corpus.run.spec
@@ -126,3 +133,96 @@ def test_a_weight_that_collapses_is_said_once(start, caplog):
     (warning,) = [r.getMessage() for r in caplog.records if "mlm@film" in r.getMessage()]
     assert "balancer 'static': step " in warning
     assert "mlm@film weighs 0.0001, under 0.01 of the tasks' mean weight" in warning
+
+
+def test_gradients_apart_add_up_to_the_steps(start, monkeypatch):
+    """With all weights 1, encoder and heads get the gradient that one backward gives."""
+    together, engine = start("equal")
+    plan = together.planner.plan(0, together.planner.start())
+    record = train_step(together, engine, plan, together.start())
+    apart, other = start("gradnorm")  # its weights start at 1
+    again = train_step(apart, other, plan, apart.start())
+    assert again.losses == record.losses
+    assert again.loss == record.loss
+    assert again.gradient_norms == pytest.approx(record.gradient_norms, rel=1e-5)
+    assert engine.gradients.keys() == other.gradients.keys()
+    for name, gradient in engine.gradients.items():
+        torch.testing.assert_close(other.gradients[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_the_gramian_and_the_sum_are_those_of_each_tasks_own_gradient(start, monkeypatch):
+    """Against one whole step per task, in which only that task weighs anything."""
+    seen = {}
+
+    def combine(self, state, gramian_TT):
+        seen["gramian"] = gramian_TT
+        return {task: 0.5 + i for i, task in enumerate(state.shares)}, {}
+
+    monkeypatch.setattr(Balancing, "combine", combine)
+    training, engine = start("gradnorm")
+    plan = training.planner.plan(1, training.planner.start())
+    record = train_step(training, engine, plan, training.start())
+    tasks = sorted(record.losses)
+    assert len(tasks) == 3, "films with two tasks, and one other feed"
+    alone = {}
+    for task in tasks:
+        one, one_engine = start("static", weights=dict.fromkeys(tasks, 1e-30) | {task: 1.0})
+        train_step(one, one_engine, plan, one.start())
+        alone[task] = one_engine.gradients
+    names = [name for name in engine.gradients if engine.gradients[name].abs().max() > 1e-6]
+    rows = torch.stack([torch.cat([alone[t][n].flatten() for n in names]) for t in tasks]).double()
+    assert seen["gramian"] == pytest.approx((rows @ rows.T).numpy(), rel=1e-4)
+    for name in names:
+        expected = sum((0.5 + i) * alone[task][name] for i, task in enumerate(tasks))
+        torch.testing.assert_close(engine.gradients[name], expected, rtol=1e-3, atol=1e-5)
+    assert record.weights == {task: 0.5 + i for i, task in enumerate(tasks)}
+
+
+@pytest.mark.parametrize("name", ["static", "gradnorm"])
+def test_gradient_statistics_come_every_n_steps(start, monkeypatch, name):
+    gramians = []
+    real = TaskGradients.gramian
+    monkeypatch.setattr(TaskGradients, "gramian", lambda *a: gramians.append(real(*a)) or gramians[-1])
+    options = {"weights": {"mlm@film": 2.0}} if name == "static" else {}
+    training, engine = start(name, log_gradients_every=2, **options)
+    records = list(train_steps(training, engine, training.start()))
+    assert [record.gradients is not None for record in records] == [True, False] * 3
+    assert len(gramians) == (3 if name == "static" else 6)
+    record, gramian_TT = records[0], gramians[0]
+    tasks = sorted(record.losses)
+    scale = {t: sum(n for f, n in record.slots.items() if t in training.tasks_of(f)) / 3 for t in tasks}
+    scale = {t: s * record.weights[t] if name == "static" else s for t, s in scale.items()}
+    norms = {t: np.sqrt(gramian_TT[i, i]) / scale[t] for i, t in enumerate(tasks)}
+    assert record.gradients.norms == pytest.approx(norms)
+    pairs = {(a, b): gramian_TT[i, j] / np.sqrt(gramian_TT[i, i] * gramian_TT[j, j])
+             for i, a in enumerate(tasks) for j, b in enumerate(tasks) if i < j}  # fmt: skip
+    assert {
+        (a, b): c for a, row in record.gradients.cosines.items() for b, c in row.items()
+    } == pytest.approx(pairs)
+    assert record.gradients.conflict_rate == pytest.approx(np.mean([c < 0 for c in pairs.values()]))
+    assert json.loads(json.dumps(asdict(record)))["gradients"]["norms"].keys() == norms.keys()
+
+
+def test_tasks_without_a_gradient_are_as_absent(start):
+    """Their rows would leave a Gramian without inverse; the others are weighed among themselves."""
+    training, _ = start("gradnorm")
+    balancing = training.balancing
+    state = balancing.state(0, {"a": 0.5, "b": 0.25, "c": 0.25}, {})
+    seen = []
+    balancing._balancer.combine = lambda state, gramian: (
+        seen.append((state.shares, gramian)) or ([3.0, 4.0], {"x": 1})
+    )
+    weights, memory = balancing.combine(state, np.array([[4.0, 0.0, 1.0], [0.0, 0.0, 0.0], [1.0, 0.0, 9.0]]))
+    assert weights == {"a": 3.0, "b": 1.0, "c": 4.0}
+    assert memory == {"x": 1}
+    assert seen[0][0] == {"a": 0.5, "c": 0.25}
+    assert seen[0][1].tolist() == [[4.0, 1.0], [1.0, 9.0]]
+    assert balancing.combine(state, np.diag([1.0, 0.0, 0.0])) == ({"a": 1.0, "b": 1.0, "c": 1.0}, {})
+
+
+def test_without_finite_weights_gradients_are_added_up_with_a_warning(start, caplog):
+    training, _ = start("gradnorm")
+    training.balancing._balancer.combine = lambda state, gramian: ([float("nan"), 1.0], {"lost": True})
+    state = training.balancing.state(4, {"a": 0.5, "b": 0.5}, {"kept": True})
+    assert training.balancing.combine(state, np.eye(2)) == ({"a": 1.0, "b": 1.0}, {"kept": True})
+    assert "balancer 'gradnorm': step 5: no finite weights, all weigh 1" in caplog.text

@@ -9,6 +9,22 @@ from sslm_schedule.balancers.dwa import DWA, DWAOptions
 from sslm_schedule.balancers.famo import FAMO, FAMOOptions
 from sslm_schedule.balancers.fixed import Equal, Static, StaticOptions, check_weights
 from sslm_schedule.balancers.geometric import Geometric
+from sslm_schedule.balancers.gradients import (
+    CAGradOptions,
+    GradVac,
+    GradVacOptions,
+    NashMTL,
+    NashMTLOptions,
+    Weighted,
+    aligned_mtl,
+    cagrad,
+    check_installed,
+    imtl_g,
+    mgda,
+    pcgrad,
+    upgrad,
+)
+from sslm_schedule.balancers.gradnorm import GradNorm, GradNormOptions
 from sslm_schedule.balancers.random_weights import RandomWeights
 from sslm_schedule.balancers.uncertainty import Uncertainty, UncertaintyOptions
 from sslm_schedule.samplers.dev_gap import DevGap, DevGapOptions, check_references
@@ -133,4 +149,69 @@ def sslm_balancers() -> Iterable[BalancerDef]:
             needs_losses_after=True,
             compares_tasks=True,
         ),
+        *_gradient_balancers(),
+    )
+
+
+def _gradient_balancers() -> Iterable[BalancerDef]:
+    by_gramian = (
+        ("pcgrad", lambda options: Weighted(pcgrad), (), "Conflicting gradients projected (Yu et al. 2020)."),
+        ("mgda", lambda options: Weighted(mgda), (), "Shortest convex combination (Sener & Koltun 2018)."),
+        ("imtl_g", lambda options: Weighted(imtl_g), (), "Equal projections on all (Liu et al. 2021)."),
+        (
+            "aligned_mtl",
+            lambda options: Weighted(aligned_mtl),
+            (),
+            "Made orthogonal, of one length (Senushkin et al. 2023).",
+        ),
+        (
+            "upgrad",
+            lambda options: Weighted(upgrad),
+            ("qpsolvers", "quadprog"),
+            "Projected onto the cone without conflict (Quinton & Rey 2024).",
+        ),
+    )
+    for name, build, packages, summary in by_gramian:
+        yield BalancerDef(
+            name,
+            build,
+            summary=f"Gradients: {summary[0].lower()}{summary[1:]}",
+            check=check_installed(*packages),
+            compares_tasks=True,
+            gradients=True,
+        )
+    yield BalancerDef(
+        "cagrad",
+        lambda options: Weighted(lambda: cagrad(options.c)),
+        options=CAGradOptions,
+        summary="Gradients: best worst case near the mean (Liu et al. 2021).",
+        check=check_installed("cvxpy", "clarabel"),
+        compares_tasks=True,
+        gradients=True,
+    )
+    yield BalancerDef(
+        "gradvac",
+        GradVac,
+        options=GradVacOptions,
+        summary="Gradients: cosines raised to their running means (Wang et al. 2021).",
+        check=check_installed(),
+        compares_tasks=True,
+        gradients=True,
+    )
+    yield BalancerDef(
+        "nash_mtl",
+        NashMTL,
+        options=NashMTLOptions,
+        summary="Gradients: the Nash bargaining solution (Navon et al. 2022).",
+        check=check_installed("cvxpy", "ecos"),
+        compares_tasks=True,
+        gradients=True,
+    )
+    yield BalancerDef(
+        "gradnorm",
+        GradNorm,
+        options=GradNormOptions,
+        summary="Gradients: of one length, more for slow tasks (Chen et al. 2018).",
+        compares_tasks=True,
+        gradients=True,
     )

@@ -1,3 +1,5 @@
+import pytest
+
 from sslm_platform.testing import parametrize_with_checks
 
 
@@ -86,4 +88,57 @@ def test_geometric(check):
 
 @parametrize_with_checks("famo", options={"lr": 0.3})
 def test_famo(check):
+    check()
+
+
+@parametrize_with_checks("pcgrad")
+def test_pcgrad(check):
+    pytest.importorskip("torchjd")
+    check()
+
+
+@parametrize_with_checks("mgda")
+def test_mgda(check):
+    pytest.importorskip("torchjd")
+    check()
+
+
+@parametrize_with_checks("imtl_g")
+def test_imtl_g(check):
+    pytest.importorskip("torchjd")
+    check()
+
+
+@parametrize_with_checks("aligned_mtl")
+def test_aligned_mtl(check):
+    pytest.importorskip("torchjd")
+    check()
+
+
+@parametrize_with_checks("upgrad")
+def test_upgrad(check):
+    pytest.importorskip("torchjd")
+    check()
+
+
+@parametrize_with_checks("cagrad")
+def test_cagrad(check):
+    pytest.importorskip("torchjd")
+    check()
+
+
+@parametrize_with_checks("gradvac")
+def test_gradvac(check):
+    pytest.importorskip("torchjd")
+    check()
+
+
+@parametrize_with_checks("nash_mtl")
+def test_nash_mtl(check):
+    pytest.importorskip("torchjd")
+    check()
+
+
+@parametrize_with_checks("gradnorm", options={"lr": 0.2})
+def test_gradnorm(check):
     check()

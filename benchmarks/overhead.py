@@ -82,15 +82,17 @@ def build_sides(num_steps: int, threads: int):
 def platform_steps(spec, corpus, model):
     engine = make_engine(spec.engine, spec.optimizer, model.encoder, model.heads)
     training = plan_training(corpus, model, spec.schedule, spec.optimizer, spec.seed, "benchmark")
-    state = {"step": 0, "positions": training.planner.start()}
+    state = {"step": 0, "progress": training.start()}
     model.encoder.train()
 
     def run(steps: int) -> float:
         began = time.perf_counter()
         for _ in range(steps):
-            plan = training.planner.plan(state["step"], state["positions"])
-            train_step(training, engine, plan)
-            state.update(step=state["step"] + 1, positions=plan.positions)
+            progress = state["progress"]
+            plan = training.planner.plan(state["step"], progress.positions, progress.sampler)
+            train_step(training, engine, plan, progress)
+            progress.advance(plan)
+            state["step"] += 1
         return time.perf_counter() - began
 
     return run
@@ -146,7 +148,9 @@ def ready_batches(training, corpus):
             for task, part in batch.tasks.items():
                 totals[task] = totals.get(task, 0.0) + float(part.weight_B.sum())
             made.append((batch, models))
-        factors = loss_factors(plan, {f: training.tasks_of(f) for f in plan.counts}, training.weights, totals)
+        factors = loss_factors(
+            plan, {f: training.tasks_of(f) for f in plan.counts}, dict.fromkeys(totals, 1.0), totals
+        )
         yield [
             (
                 b.inputs,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
+    from sslm_platform.errors import Problem
     from sslm_platform.interfaces import Balancer, Head, Metric, Objective, Sampler
 
 
@@ -154,24 +155,45 @@ class MetricDef:
     summary: str = ""
 
 
+def _no_problems(options: Any, tasks: Mapping[str, Sequence[str]]) -> Iterable[Problem]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class SamplerDef:
-    """A sampler: which feed each slot is drawn from."""
+    """A sampler: which feed each slot is drawn from.
+
+    ``check(options, tasks)`` yields what is wrong with the options of a run whose feeds have these tasks;
+    ``where`` is the option. A source of a transfer cell trains some of the feeds: patterns that match none of
+    *those* are no error. ``needs_scores`` says that the sampler follows dev scores.
+    """
 
     name: str
     build: Callable[[Any], Sampler]
     options: type[Options] = Options
     summary: str = ""
+    check: Callable[[Any, Mapping[str, Sequence[str]]], Iterable[Problem]] = _no_problems
+    needs_scores: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class BalancerDef:
-    """A balancer: the weight of each task's mean loss in the step's loss."""
+    """A balancer: the weight of each task's mean loss in the step's loss.
+
+    ``needs_losses`` says that the weights of a step depend on its own losses: the platform then runs the
+    step's slots forward once more, without gradients, before the first backward. ``needs_losses_after`` asks
+    for the same after the update. ``compares_tasks`` says that it does nothing in steps of one task.
+    ``check`` is as in :class:`SamplerDef`.
+    """
 
     name: str
     build: Callable[[Any], Balancer]
     options: type[Options] = Options
     summary: str = ""
+    check: Callable[[Any, Mapping[str, Sequence[str]]], Iterable[Problem]] = _no_problems
+    needs_losses: bool = False
+    needs_losses_after: bool = False
+    compares_tasks: bool = False
 
 
 Definition = ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef
@@ -199,6 +221,7 @@ class StepRecord:
     weights: Mapping[str, float]
     gradient_norms: Mapping[str, float]
     slots: Mapping[str, int]
+    probabilities: Mapping[str, float]
     num_tokens: int
     num_padded_tokens: int
     seconds: float

@@ -62,9 +62,18 @@ def test_every_hook_is_documented_with_its_signature(name):
     ids=lambda value: value.stem if isinstance(value, Path) else value.split(":")[0],
 )
 def test_yaml_blocks_are_specs(page, block, tmp_path):
-    """A block is a spec, or keys of one (streams, tasks of a stream) that go into a minimal one."""
+    """A block is a spec, or keys of one: streams, tasks of a stream, or what goes with `task_specs/streams`."""
     content = yaml.safe_load(block)
-    assert set(content) <= {"name", "encoder", "streams", "schedule", "evaluation", "transfer", "tasks"}
+    assert set(content) <= {
+        "name",
+        "encoder",
+        "streams",
+        "schedule",
+        "balancer",
+        "evaluation",
+        "transfer",
+        "tasks",
+    }
     if "encoder" not in content:
         content = {
             "name": "minimal",
@@ -82,6 +91,8 @@ def test_yaml_blocks_are_specs(page, block, tmp_path):
             "tasks": content.pop("tasks"),
         }
         content["streams"] = [stream]
+    elif "streams" not in content:
+        content["include"] = [str(path) for path in sorted((ROOT / "task_specs" / "streams").glob("*.yaml"))]
     spec = tmp_path / "spec.yaml"
     spec.write_text(yaml.safe_dump(content), encoding="utf-8")
     assert resolve_spec(load_run_spec(spec)).tasks

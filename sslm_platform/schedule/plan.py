@@ -1,7 +1,8 @@
 """The step plan: which examples of which feed make up each optimizer step.
 
-A plan is a pure function of the seed, the step and the feeds' positions; it never depends on the rank or the
-number of ranks, so that all ranks call the same modules in the same order, and a run can go on elsewhere.
+A plan is a pure function of the seed, the step, the feeds' positions and the sampler's memory; it never
+depends on the rank or the number of ranks, so that all ranks call the same modules in the same order, and a
+run can go on elsewhere.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sslm_platform.interfaces import Sampler, SamplingState
+from sslm_platform.interfaces import LearningSampler, Memory, Observation, Sampler, SamplingState
 
 EpochBatches = Callable[[str, int], Sequence[np.ndarray]]
 """(feed, epoch) -> the batches of that pass: every example once, in order."""
@@ -38,11 +39,15 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """The slots of one optimizer step, and where the feeds stand afterwards."""
+    """The slots of one optimizer step, and where the feeds stand afterwards.
+
+    ``probabilities`` are the sampler's, of each feed, averaged over the slots.
+    """
 
     step: int
     slots: tuple[Slot, ...]
     positions: Mapping[str, Position]
+    probabilities: Mapping[str, float]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -66,6 +71,7 @@ class Planner:
         seed: int,
         slots_per_step: int,
         num_steps: int,
+        tasks: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         assert sizes
         assert all(sizes.values())
@@ -75,28 +81,21 @@ class Planner:
         self.seed = seed
         self.slots_per_step = slots_per_step
         self.num_steps = num_steps
+        self.tasks = dict(tasks or {})
 
     def start(self) -> dict[str, Position]:
         """Return the positions before the first step."""
         return {feed: Position() for feed in self.sizes}
 
-    def shares(self, step: int) -> dict[str, float]:
-        """Return the sampler's probability of each feed at a step."""
-        feeds = tuple(self.sizes)
-        state = SamplingState(step, self.num_steps, feeds, tuple(self.sizes.values()))
-        probabilities = np.asarray(self.sampler.probabilities(state), dtype=np.float64)
-        return dict(zip(feeds, (probabilities / probabilities.sum()).tolist(), strict=True))
-
-    def plan(self, step: int, positions: Mapping[str, Position]) -> StepPlan:
+    def plan(self, step: int, positions: Mapping[str, Position], memory: Memory | None = None) -> StepPlan:
         """Return the plan of a step that starts with the feeds at ``positions``."""
-        shares = self.shares(step)
-        generator = np.random.Generator(np.random.Philox(key=[self.seed, step]))
-        feeds = list(shares)
-        chosen = generator.choice(len(feeds), size=self.slots_per_step, p=list(shares.values()))
+        probabilities_SF = self._probabilities(self._state(step, memory or {}))
+        uniform_S = np.random.Generator(np.random.Philox(key=[self.seed, step])).random(self.slots_per_step)
+        feeds = list(self.sizes)
         after = dict(positions)
         slots = []
-        for index in chosen:
-            feed = feeds[index]
+        for probabilities_F, uniform in zip(probabilities_SF, uniform_S, strict=True):
+            feed = feeds[_draw(probabilities_F, uniform)]
             position = after[feed]
             epoch_batches = self.batches(feed, position.epoch)
             slots.append(Slot(feed, position.epoch, epoch_batches[position.batch]))
@@ -104,7 +103,44 @@ class Planner:
             after[feed] = (
                 Position(position.epoch + 1) if last else Position(position.epoch, position.batch + 1)
             )
-        return StepPlan(step, tuple(slots), after)
+        mean_F = np.mean(probabilities_SF, axis=0).tolist()
+        return StepPlan(step, tuple(slots), after, dict(zip(feeds, mean_F, strict=True)))
+
+    def observe(self, step: int, memory: Memory, observation: Observation) -> Memory:
+        """Return the sampler's memory after it saw what a step has shown."""
+        if not isinstance(self.sampler, LearningSampler):
+            return memory
+        return self.sampler.observe(self._state(step, memory), observation)
+
+    def passes(self, positions: Mapping[str, Position]) -> dict[str, float]:
+        """Return how often each feed has been passed through."""
+        return {
+            feed: p.epoch + (p.batch / len(self.batches(feed, p.epoch)) if p.batch else 0)
+            for feed, p in positions.items()
+        }
+
+    def _state(self, step: int, memory: Memory) -> SamplingState:
+        return SamplingState(
+            step=step,
+            num_steps=self.num_steps,
+            feeds=tuple(self.sizes),
+            sizes=tuple(self.sizes.values()),
+            tasks=self.tasks,
+            slots_per_step=self.slots_per_step,
+            memory=memory,
+        )
+
+    def _probabilities(self, state: SamplingState) -> np.ndarray:
+        """Return the sampler's probabilities for each slot of a step, (slots, feeds)."""
+        slots = (replace(state, slot=slot) for slot in range(self.slots_per_step))
+        rows_SF = np.array([self.sampler.probabilities(slot) for slot in slots], dtype=np.float64)
+        return rows_SF / rows_SF.sum(axis=1, keepdims=True)
+
+
+def _draw(probabilities_F: np.ndarray, uniform: float) -> int:
+    """Return the index whose share of [0, 1) a number falls into; never one of probability 0."""
+    bounds_F = probabilities_F.cumsum()
+    return int(np.searchsorted(bounds_F / bounds_F[-1], uniform, side="right"))
 
 
 def steps_of_epochs(epochs: float, batches_per_pass: Sequence[int], slots_per_step: int) -> int:
@@ -115,6 +151,17 @@ def steps_of_epochs(epochs: float, batches_per_pass: Sequence[int], slots_per_st
 def rank_rows(rows: np.ndarray, rank: int, world_size: int) -> np.ndarray:
     """Return a rank's examples of a slot: neighbours in length go to different ranks, so work is even."""
     return rows[rank::world_size]
+
+
+def task_shares(plan: StepPlan, tasks: Mapping[str, Sequence[str]]) -> dict[str, float]:
+    """Return the slots of each task of a step, divided by all slots of the step; sorted by task.
+
+    Args:
+        plan: the step's slots.
+        tasks: the tasks of each feed.
+    """
+    slots = Counter(task for slot in plan.slots for task in tasks[slot.feed])
+    return {task: slots[task] / len(plan.slots) for task in sorted(slots)}
 
 
 def loss_factors(
@@ -131,11 +178,10 @@ def loss_factors(
     Args:
         plan: the step's slots.
         tasks: the tasks of each feed.
-        weights: the balancer's weight of each task.
+        weights: the balancer's weight of each task of the step.
         totals: each task's weight (examples, tokens) summed over all slots and ranks of the step.
     """
-    slots: Counter[str] = Counter(task for slot in plan.slots for task in tasks[slot.feed])
     return {
-        task: count / len(plan.slots) * weights[task] / totals[task] if totals[task] > 0 else 0.0
-        for task, count in slots.items()
+        task: share * weights[task] / totals[task] if totals[task] > 0 else 0.0
+        for task, share in task_shares(plan, tasks).items()
     }

@@ -10,9 +10,9 @@ from sslm_platform.errors import PluginError, Problem, SpecError, raise_all, sug
 from sslm_platform.plugins import Host, host
 from sslm_platform.registry import Table
 from sslm_platform.spec.load import LoadedSpec, validated_options
-from sslm_platform.spec.resolved import Bound, ResolvedRun, Task, axes_of, feeds_of, matches
+from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
 from sslm_platform.spec.schema import Component, FieldSpec, Selector, StreamSpec, TaskSpec
-from sslm_platform.types import Definition, Field, FieldKind, HeadDef, MetricDef
+from sslm_platform.types import BalancerDef, Definition, Field, FieldKind, HeadDef, MetricDef, SamplerDef
 
 D = TypeVar("D", bound=Definition)
 
@@ -53,13 +53,15 @@ class _Resolver:
         sampler = self.bind(registry.samplers, spec.schedule.sampler, where("schedule", "sampler"))
         balancer = self.bind(registry.balancers, spec.balancer, where("balancer"))
         self._selection(by_identity)
+        feeds = tuple(feeds_of(tasks))
         if self.num_failed == 0:
             self._selectors(by_identity)
+            self._schedule(sampler, balancer, feeds)
             if spec.streams and not by_identity:
                 self.problem(self.loaded.where("tasks"), "matches no task of the streams")
         if self.problems or sampler is None or balancer is None:
             return None
-        return ResolvedRun(self.loaded, by_identity, tuple(feeds_of(tasks)), sampler, balancer)
+        return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer)
 
     def bind(self, table: Table[D], component: Component, where: str) -> Bound[D] | None:
         """Return the named definition with its options, or record what is wrong."""
@@ -205,6 +207,33 @@ class _Resolver:
                     f"{task.where}.head",
                     f"shares the head {task.head_key!r} with {other.where}, with another name or options",
                 )
+
+    def _schedule(
+        self,
+        sampler: Bound[SamplerDef] | None,
+        balancer: Bound[BalancerDef] | None,
+        feeds: Sequence[FeedPlan],
+    ) -> None:
+        tasks = {feed.name: tuple(task.identity for task in feed.tasks) for feed in feeds}
+        spec, loaded = self.loaded.spec, self.loaded
+        for bound, where in (
+            (sampler, loaded.where("schedule", "sampler")),
+            (balancer, loaded.where("balancer")),
+        ):
+            for problem in bound.definition.check(bound.options, tasks) if bound else ():
+                self.problem(f"{where}.options.{problem.where}", problem.what)
+        if sampler and sampler.definition.needs_scores and spec.evaluation.every is None:
+            self.problem(
+                loaded.where("schedule", "sampler", "name"),
+                f"{sampler.definition.name} follows dev scores: set evaluation.every",
+            )
+        several = spec.schedule.slots_per_step > 1 or any(len(names) > 1 for names in tasks.values())
+        if balancer and balancer.definition.compares_tasks and not several:
+            self.problem(
+                loaded.where("balancer", "name"),
+                f"{balancer.definition.name} compares the tasks of one step, and each step has one: set"
+                " schedule.slots_per_step to 2 or more",
+            )
 
     def _selection(self, tasks: Mapping[str, Task]) -> None:
         select_by = self.loaded.spec.evaluation.select_by

@@ -70,7 +70,13 @@ def checks_of(definition: Definition, options: Mapping[str, Any] | None = None) 
 
 
 def _checks_of_kind(case: Any) -> tuple[Callable[[Any], None], ...]:
-    from sslm_platform.testing import head_checks, metric_checks, objective_checks, schedule_checks
+    from sslm_platform.testing import (
+        balancer_checks,
+        head_checks,
+        metric_checks,
+        objective_checks,
+        sampler_checks,
+    )
 
     if isinstance(case.definition, ObjectiveDef):
         return objective_checks.objective_checks(case)
@@ -79,8 +85,8 @@ def _checks_of_kind(case: Any) -> tuple[Callable[[Any], None], ...]:
     if isinstance(case.definition, MetricDef):
         return metric_checks.metric_checks(case)
     if isinstance(case.definition, SamplerDef):
-        return schedule_checks.SAMPLER_CHECKS
-    return schedule_checks.BALANCER_CHECKS
+        return sampler_checks.SAMPLER_CHECKS
+    return balancer_checks.BALANCER_CHECKS
 
 
 def _find(plugins: Host, name: str, kind: str | None) -> Definition:

@@ -6,8 +6,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,9 @@ from safetensors.torch import load_file, save_file
 from sslm_platform.engine.base import Engine
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.files import write_json
-from sslm_platform.schedule.plan import Position
+from sslm_platform.schedule.progress import Progress
 
-VERSION = 1
+VERSION = 2
 TENSORS = ("encoder", "heads", "optimizer")
 SEPARATOR = "|"  # between a head's name and its parameter's
 
@@ -28,7 +27,7 @@ class State:
     """What a checkpoint holds beside tensors. Randomness is keyed by step and needs no state."""
 
     step: int
-    positions: Mapping[str, Position]
+    progress: Progress
     best: float | None
     best_step: int
     since_best: int
@@ -50,9 +49,9 @@ def save_checkpoint(folder: Path, job: str, state: State, engine: Engine) -> Non
             with file.open("rb") as stream:
                 os.fsync(stream.fileno())
                 digests[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
-        write_json(
-            aside / "state.json", {"version": VERSION, "job": job, "digests": digests, **asdict(state)}
-        )
+        content = {field.name: getattr(state, field.name) for field in fields(state)}
+        content |= {"version": VERSION, "job": job, "digests": digests, "progress": state.progress.content()}
+        write_json(aside / "state.json", content)
         _replace(aside, folder)
     engine.barrier()
 
@@ -82,7 +81,7 @@ def load_checkpoint(folder: Path, job: str, engine: Engine) -> State | None:
     if not (folder / "state.json").exists():
         return None
     content = _read_state(folder)
-    if content["job"] != job:
+    if (content["job"], content["version"]) != (job, VERSION):
         return None
     tensors = {name: load_file(folder / f"{name}.safetensors") for name in TENSORS}
     heads: dict[str, dict[str, Any]] = {name: {} for name in engine.heads}
@@ -91,9 +90,8 @@ def load_checkpoint(folder: Path, job: str, engine: Engine) -> State | None:
         heads[head][key] = value
     engine.load_weights(tensors["encoder"], heads)
     engine.load_optimizer_state(tensors["optimizer"])
-    positions = {feed: Position(**p) for feed, p in content["positions"].items()}
-    fields = ("step", "best", "best_step", "since_best", "seconds")
-    return State(positions=positions, **{name: content[name] for name in fields})
+    values = {field.name: content[field.name] for field in fields(State)}
+    return State(**{**values, "progress": Progress.of(values["progress"])})
 
 
 def _read_state(folder: Path) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +17,11 @@ from sslm_platform.engine.factory import make_engine
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.evaluate import score_intervals
 from sslm_platform.files import write_json
+from sslm_platform.interfaces import Observation
 from sslm_platform.model.store import read_heads
 from sslm_platform.plugins import host
 from sslm_platform.report.records import TaskScore
-from sslm_platform.schedule.plan import Position
+from sslm_platform.schedule.progress import Progress
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.schema import EngineSpec
 from sslm_platform.train.checkpoint import State, load_checkpoint, save_checkpoint
@@ -30,7 +30,7 @@ from sslm_platform.train.job import digest, metric_content, training_content
 from sslm_platform.train.loop import Training, plan_training, train_steps
 from sslm_platform.train.model import Model, build_model, encoder_weights, load_trained
 from sslm_platform.train.observers import MetricsFile, Notifier, TerminalProgress, observing
-from sslm_platform.train.selection import Evaluator, Selection, selection_value
+from sslm_platform.train.selection import Evaluator, Selection, dev_scores, selection_value
 
 log = logging.getLogger(__name__)
 
@@ -80,39 +80,39 @@ class _Joint:
     def run(self) -> None:
         spec = self.training.corpus.run.spec
         selection = Selection(spec.evaluation)
-        positions: Mapping[str, Position] = self.training.planner.start()
+        progress = self.training.start()
         checkpoint = self.folder.train / "checkpoint"
         state = load_checkpoint(checkpoint, self.job, self.engine)
         start, spent = 0, 0.0
         if state is not None:
-            start, positions, spent = state.step, state.positions, state.seconds
+            start, progress, spent = state.step, state.progress, state.seconds
             selection = Selection(spec.evaluation, state.best, state.best_step, state.since_best)
             self._say(f"joint training: continuing after step {start} of {self.training.num_steps}")
         elif checkpoint.exists():
             self._say(f"joint training: {checkpoint} is of another spec, data or plugins; training anew")
         evaluator = Evaluator(self.training, self.engine)
         began = time.monotonic() - spent
-        progress = TerminalProgress(self.console)
+        terminal = TerminalProgress(self.console)
         notifier = Notifier(host())
         with ExitStack() as stack:
             metrics = None
             if self._first:
                 metrics = MetricsFile(self.folder.train / "metrics.jsonl", start)
                 stack.enter_context(closing(metrics))
-                stack.enter_context(observing(host(), metrics, progress))
-            stack.enter_context(progress.live())
-            for record, after in train_steps(self.training, self.engine, positions, start):
+                stack.enter_context(observing(host(), metrics, terminal))
+            stack.enter_context(terminal.live())
+            for record in train_steps(self.training, self.engine, progress, start):
                 if self._first:
                     notifier.step_ended(record)
                 last = record.step == self.training.num_steps
                 if last or (spec.evaluation.every and record.step % spec.evaluation.every == 0):
-                    self._evaluate(evaluator, selection, record.step, metrics)
+                    self._evaluate(evaluator, selection, progress, record.step, metrics)
                 stop = last or selection.exhausted
                 if stop or record.step % spec.checkpoint.every == 0:
-                    self._checkpoint(record.step, after, selection, time.monotonic() - began)
+                    self._checkpoint(record.step, progress, selection, time.monotonic() - began)
                 if stop:
                     break
-        self._finish(evaluator, selection, time.monotonic() - began)
+        self._finish(evaluator, selection, progress, time.monotonic() - began)
 
     @property
     def _first(self) -> bool:
@@ -123,9 +123,16 @@ class _Joint:
             self.console.print(text, highlight=False, soft_wrap=True)
 
     def _evaluate(
-        self, evaluator: Evaluator, selection: Selection, step: int, metrics: MetricsFile | None
+        self,
+        evaluator: Evaluator,
+        selection: Selection,
+        progress: Progress,
+        step: int,
+        metrics: MetricsFile | None,
     ) -> None:
         scores, baseline = evaluator.scores("dev"), evaluator.majority("dev")
+        seen = Observation(scores=dev_scores(self.training.model.tasks, scores, baseline))
+        progress.sampler = self.training.planner.observe(step - 1, progress.sampler, seen)
         value = selection_value(selection.spec.select_by, self.training.model.tasks, scores, baseline)
         if selection.observe(value, step):
             self._save_model()
@@ -141,23 +148,34 @@ class _Joint:
             self.training.model.save(self.folder.model, self.training.corpus.tokenizer, encoder, heads)
         self.engine.barrier()
 
-    def _checkpoint(
-        self, step: int, positions: Mapping[str, Position], selection: Selection, seconds: float
-    ) -> None:
-        state = State(step, positions, selection.best, selection.best_step, selection.since_best, seconds)
+    def _checkpoint(self, step: int, progress: Progress, selection: Selection, seconds: float) -> None:
+        state = State(step, progress, selection.best, selection.best_step, selection.since_best, seconds)
         save_checkpoint(self.folder.train / "checkpoint", self.job, state, self.engine)
 
-    def _finish(self, evaluator: Evaluator, selection: Selection, seconds: float) -> None:
+    def _finish(self, evaluator: Evaluator, selection: Selection, progress: Progress, seconds: float) -> None:
         """Score the kept model on the test splits, once, and mark the training as done."""
         heads = {name: state for name, (_, state) in read_heads(self.folder.model).items()}
         self.engine.load_weights(encoder_weights(self.folder.model), heads)
         scores = joint_scores(self.training.model, evaluator, "test")
+        shares = self._shares(progress)
         if self._first:
             content = [score.model_dump(mode="json") for score in scores]
             write_json(self.folder.scores, {"scores": content})
             done: dict[str, Any] = {"job": self.job, "best_step": selection.best_step, "seconds": seconds}
+            done["shares"] = shares
             write_json(self.folder.train / "done.json", done)
         self.engine.barrier()
+
+    def _shares(self, progress: Progress) -> dict[str, dict[str, float]]:
+        """Return, and say, how much of each feed the sampler meant to draw, and has drawn."""
+        passes = self.training.planner.passes(progress.positions)
+        shares = {feed: {**share, "passes": passes[feed]} for feed, share in progress.shares().items()}
+        drawn = (
+            f"{feed} {s['realised']:.1%} ({s['intended']:.1%}), {s['passes']:.1f} passes"
+            for feed, s in shares.items()
+        )
+        self._say(f"joint training: slots drawn (intended): {'; '.join(drawn)}")
+        return shares
 
 
 def joint_scores(model: Model, evaluator: Evaluator, split: SplitName) -> list[TaskScore]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sslm_platform.corpus import Corpus
 from sslm_platform.data.batching import plan_batches
@@ -16,16 +17,19 @@ from sslm_platform.data.feeds import Feed
 from sslm_platform.engine.base import Engine
 from sslm_platform.engine.optimizer import rate_factor
 from sslm_platform.evaluate import Batch, make_batch, outputs_of
+from sslm_platform.interfaces import Observation
 from sslm_platform.schedule.plan import (
     Planner,
-    Position,
     Slot,
     StepPlan,
     loss_factors,
     rank_rows,
     steps_of_epochs,
+    task_shares,
 )
+from sslm_platform.schedule.progress import Progress
 from sslm_platform.spec.schema import OptimizerSpec, ScheduleSpec
+from sslm_platform.train.balancing import Balancing
 from sslm_platform.train.model import Model
 from sslm_platform.types import StepRecord
 
@@ -39,9 +43,13 @@ class Training:
     feeds: Mapping[str, Feed]
     planner: Planner
     optimizer: OptimizerSpec
-    weights: Mapping[str, float]
+    balancing: Balancing
     seed: int
     phase: str
+
+    def start(self) -> Progress:
+        """Return where the schedule stands before the first step."""
+        return Progress(self.planner.start())
 
     @property
     def num_steps(self) -> int:
@@ -87,50 +95,87 @@ def plan_training(
         seed=seed,
         slots_per_step=schedule.slots_per_step,
         num_steps=max_steps,
+        tasks={name: feed.tasks for name, feed in feeds.items()},
     )
-    weights = corpus.run.balancer.build().weights(sorted(model.tasks))
-    return Training(corpus, model, feeds, planner, optimizer, weights, seed, phase)
+    balancing = Balancing(corpus.run.balancer, sorted(model.tasks), seed, max_steps)
+    return Training(corpus, model, feeds, planner, optimizer, balancing, seed, phase)
 
 
 def train_steps(
-    training: Training, engine: Engine, positions: Mapping[str, Position], start: int = 0
-) -> Iterator[tuple[StepRecord, Mapping[str, Position]]]:
-    """Run the steps from ``start``; yield each step's record and where the feeds then stand."""
+    training: Training, engine: Engine, progress: Progress, start: int = 0
+) -> Iterator[StepRecord]:
+    """Run the steps from ``start``; ``progress`` stands after each step when its record is yielded."""
     planner = training.planner
     training.model.encoder.train()
     for head in training.model.heads.values():
         head.train()
     for step in range(start, planner.num_steps):
-        plan = planner.plan(step, positions)
-        record = train_step(training, engine, plan)
-        positions = plan.positions
-        yield record, positions
+        plan = planner.plan(step, progress.positions, progress.sampler)
+        record = train_step(training, engine, plan, progress)
+        progress.advance(plan)
+        seen = Observation(slots=record.slots, losses=record.losses)
+        progress.sampler = planner.observe(step, progress.sampler, seen)
+        yield record
 
 
-def train_step(training: Training, engine: Engine, plan: StepPlan) -> StepRecord:
-    """Run one optimizer step; equal on all ranks but for the examples of each slot."""
+def train_step(training: Training, engine: Engine, plan: StepPlan, progress: Progress) -> StepRecord:
+    """Run one optimizer step; equal on all ranks but for the examples of each slot.
+
+    Of ``progress`` it reads and writes the balancer's memory.
+    """
     began = time.perf_counter()
-    # keyed by step, so that a resumed run drops out the same units
-    torch.manual_seed(_mix(training.seed, plan.step, engine.rank))
     batches = [_rank_batch(training, engine, slot) for slot in plan.slots]
     totals = _sum_over_ranks(engine, _weights(batches))
     tasks = {slot.feed: training.tasks_of(slot.feed) for slot in plan.slots}
-    factors = loss_factors(plan, tasks, training.weights, totals)
-    losses_of: dict[str, list[torch.Tensor]] = {}
+    balancing = training.balancing
+
+    def losses_only() -> dict[str, float]:
+        with torch.no_grad():
+            return _means(_run_slots(training, engine, plan.step, batches, None), totals, engine)
+
+    state = balancing.state(plan.step, task_shares(plan, tasks), progress.balancer)
+    if balancing.needs_losses:
+        state = replace(state, losses=losses_only())
+    weights = balancing.weights(state)
+    factors = loss_factors(plan, tasks, weights, totals)
     engine.start_step(len(batches))
-    for batch, empty in batches:
-        losses = _slot_losses(training, engine, batch)
-        share = 0.0 if empty else 1.0
-        loss = sum((losses[task] * (factors[task] * share) for task in losses), start=torch.zeros(()))
-        engine.backward(loss)
-        for task, value in losses.items():
-            losses_of.setdefault(task, []).append(value.detach() * share)
+    losses_of = _run_slots(training, engine, plan.step, batches, factors)
     rate = rate_factor(plan.step, training.num_steps, training.optimizer)
     heads = {training.model.tasks[task].task.head_key for task in factors}
     norms = engine.step(heads, rate)
     # read once the step is under way: a read waits for the device
-    sums = _sum_over_ranks(engine, {task: float(sum(values)) for task, values in losses_of.items()})
-    return _record(training, engine, plan, rate, sums, totals, factors, norms, batches, began)
+    losses = _means(losses_of, totals, engine)
+    after = losses_only() if balancing.needs_losses_after else {}
+    progress.balancer = balancing.observe(replace(state, losses=losses, losses_after=after))
+    return _record(training, plan, rate, losses, weights, norms, began)
+
+
+def _run_slots(
+    training: Training,
+    engine: Engine,
+    step: int,
+    batches: Sequence[RankBatch],
+    factors: Mapping[str, float] | None,
+) -> dict[str, Tensor]:
+    """Run each slot forward and, given factors, backward; return this rank's summed loss of each task."""
+    # keyed by step, so that a resumed run drops out the same units
+    torch.manual_seed(_mix(training.seed, step, engine.rank))
+    sums: dict[str, Tensor] = {}
+    for batch, empty in batches:
+        losses = _slot_losses(training, engine, batch)
+        share = 0.0 if empty else 1.0
+        if factors is not None:
+            parts = (losses[task] * (factors[task] * share) for task in losses)
+            engine.backward(sum(parts, start=torch.zeros(())))
+        for task, value in losses.items():
+            sums[task] = sums.get(task, 0.0) + value.detach() * share
+    return sums
+
+
+def _means(sums: Mapping[str, Tensor], totals: Mapping[str, float], engine: Engine) -> dict[str, float]:
+    """Return each task's mean loss over all ranks, of tasks with something to mean."""
+    summed = _sum_over_ranks(engine, {task: float(value) for task, value in sums.items()})
+    return {task: summed[task] / totals[task] for task in sorted(summed) if totals[task] > 0}
 
 
 RankBatch = tuple[Batch, bool]
@@ -160,7 +205,7 @@ def _weights(batches: Sequence[RankBatch]) -> dict[str, float]:
     return totals
 
 
-def _slot_losses(training: Training, engine: Engine, batch: Batch) -> dict[str, torch.Tensor]:
+def _slot_losses(training: Training, engine: Engine, batch: Batch) -> dict[str, Tensor]:
     models = {task: training.model.tasks[task] for task in batch.tasks}
     outputs = outputs_of(engine.encoder, models)(batch)
     return {
@@ -180,27 +225,26 @@ def _sum_over_ranks(engine: Engine, values: Mapping[str, float]) -> dict[str, fl
 
 def _record(
     training: Training,
-    engine: Engine,
     plan: StepPlan,
     rate: float,
-    sums: Mapping[str, float],
-    totals: Mapping[str, float],
-    factors: Mapping[str, float],
+    losses: Mapping[str, float],
+    weights: Mapping[str, float],
     norms: Mapping[str, float],
-    batches: Sequence[RankBatch],
     began: float,
 ) -> StepRecord:
     lengths = [training.feeds[slot.feed].splits["train"].lengths_N[slot.rows] for slot in plan.slots]
+    shares = task_shares(plan, {feed: training.tasks_of(feed) for feed in plan.counts})
     return StepRecord(
         step=plan.step + 1,
         num_steps=training.num_steps,
         phase=training.phase,
         learning_rate=rate * training.optimizer.lr,
-        loss=sum(sums[task] * factors[task] for task in factors),
-        losses={task: sums[task] / totals[task] for task in sorted(factors) if totals[task] > 0},
-        weights={task: training.weights[task] for task in sorted(factors)},
+        loss=sum(shares[task] * weights[task] * loss for task, loss in losses.items()),
+        losses=dict(losses),
+        weights=dict(weights),
         gradient_norms=dict(norms),
         slots=plan.counts,
+        probabilities=dict(plan.probabilities),
         num_tokens=int(sum(int(L.sum()) for L in lengths)),
         num_padded_tokens=int(sum(len(L) * int(L.max()) for L in lengths)),
         seconds=time.perf_counter() - began,

@@ -10,7 +10,7 @@ import numpy as np
 from sslm_platform.baselines import majority
 from sslm_platform.engine.base import Engine
 from sslm_platform.evaluate import TaskModel, normalized_gain, outputs_of, score_feed, score_metrics
-from sslm_platform.interfaces import Scored
+from sslm_platform.interfaces import DevScore, Scored
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.resolve import MEAN_GAIN
 from sslm_platform.spec.schema import EvaluationSpec
@@ -119,3 +119,15 @@ def selection_value(
     task, _, metric = select_by.rpartition("/")
     sign = 1.0 if models[task].task.metrics[metric].definition.higher_is_better else -1.0
     return sign * scores[task][metric]
+
+
+def dev_scores(models: Mapping[str, TaskModel], scores: Scores, baseline: Scores) -> dict[str, DevScore]:
+    """Return each task's primary metric as samplers see it."""
+    return {
+        task: DevScore(
+            scores[task][m.task.primary_name],
+            baseline[task][m.task.primary_name],
+            m.task.primary.definition.best,
+        )
+        for task, m in models.items()
+    }

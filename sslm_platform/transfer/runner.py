@@ -370,7 +370,7 @@ def _train(
         **budget,  # type: ignore[arg-type]
     )
     tokens = 0
-    for record, _ in train_steps(training, engine, training.planner.start()):
+    for record in train_steps(training, engine, training.start()):
         runner.notifier.step_ended(record)
         tokens += record.num_tokens
     engine.close()

@@ -88,7 +88,7 @@ def test_realised_shares_follow_the_sampler():
     p = planner(sizes, [0.8, 0.2], seed=11, slots=4)
     counts = Counter(s.feed for step in range(500) for s in p.plan(step, p.start()).slots)
     assert counts["a"] / 2000 == pytest.approx(0.8, abs=0.03)
-    assert p.shares(0) == {"a": pytest.approx(0.8), "b": pytest.approx(0.2)}
+    assert p.plan(0, p.start()).probabilities == {"a": pytest.approx(0.8), "b": pytest.approx(0.2)}
 
 
 def test_another_seed_draws_other_feeds():
@@ -117,7 +117,9 @@ def test_steps_of_epochs():
 
 def test_loss_factors_are_the_formula():
     rows = np.arange(2)
-    plan = StepPlan(0, (Slot("x", 0, rows), Slot("x", 0, rows), Slot("y", 0, rows), Slot("z", 0, rows)), {})
+    plan = StepPlan(
+        0, (Slot("x", 0, rows), Slot("x", 0, rows), Slot("y", 0, rows), Slot("z", 0, rows)), {}, {}
+    )
     factors = loss_factors(
         plan,
         {"x": ["a", "b"], "y": ["a"], "z": ["c"], "unused": ["d"]},

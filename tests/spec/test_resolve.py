@@ -234,3 +234,49 @@ def test_a_run_may_take_some_of_its_streams_tasks(problems, specs):
     assert list(specs.resolve(content).tasks) == ["sentiment@film", "sentiment@shop"]
     content["tasks"] = {"task": "sentiment", "domain": "film", "language": "zh"}
     assert problems(content) == ["tasks: matches no task of the streams"]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "message"),
+    [
+        (
+            {"name": "static", "options": {"ratios": {"film": 2.0}}},
+            "schedule.sampler.options.ratios: 'film' matches nothing; did you mean films?",
+        ),
+        (
+            {"name": "sequential", "options": {"stages": [{"feeds": ["films"]}, {"feeds": ["names@new"]}]}},
+            "schedule.sampler.options.stages[1].feeds: 'names@new' matches nothing; did you mean names@news?",
+        ),
+        (
+            {"name": "doremi", "options": {"reference_losses": {"*@film": 1.0}}},
+            "schedule.sampler.options.reference_losses: has no loss for names@news",
+        ),
+        ({"name": "dev_gap"}, "schedule.sampler.name: dev_gap follows dev scores: set evaluation.every"),
+        (
+            {"name": "sequential", "options": {"stages": [{"feed": ["films"]}]}},
+            "schedule.sampler.options.stages[0].feed: unknown key; did you mean feeds?",
+        ),
+    ],
+)
+def test_what_a_sampler_names_must_be_there(problems, specs, sampler, message):
+    schedule = {"sampler": sampler, "max_steps": 3}
+    assert message in "\n".join(problems(specs.content("films", "names", schedule=schedule)))
+
+
+def test_names_of_feeds_tasks_and_patterns_are_found(specs):
+    sampler = {"name": "static", "options": {"ratios": {"films": 1, "names@news": 2, "mlm@*": 3}}}
+    assert specs.resolve(specs.content("films", "names", schedule={"sampler": sampler, "max_steps": 3}))
+
+
+def test_a_balancer_that_compares_tasks_needs_steps_of_several(problems, specs):
+    one = specs.content("shops", "names", balancer={"name": "famo"})
+    message = "balancer.name: famo compares the tasks of one step, and each step has one: set"
+    assert any(message in found for found in problems(one))
+    assert specs.resolve(one, "schedule.slots_per_step=2")
+    assert specs.resolve(specs.content("films", balancer={"name": "famo"}))  # two tasks share its slots
+
+
+def test_a_balancers_patterns_match_tasks(problems, specs):
+    balancer = {"name": "static", "options": {"weights": {"sentiment@film": 2.0, "nams@*": 0.5}}}
+    (found,) = problems(specs.content("films", "names", balancer=balancer))
+    assert found.startswith("balancer.options.weights: 'nams@*' matches nothing")

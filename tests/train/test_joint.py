@@ -100,6 +100,38 @@ def test_killed_at_any_step_it_ends_with_the_same_bits(whole, tmp_path, step):
     assert not list(tmp_path.rglob("*.part"))
 
 
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        {"name": "doremi", "options": {"reference_losses": {"*": 0.3}}},
+        {"name": "dev_gap"},
+        {"name": "exp3s", "options": {"rate": 0.5}},
+    ],
+    ids=lambda sampler: sampler["name"],
+)
+def test_a_sampler_that_learns_goes_on_with_what_it_knew(specs, tmp_path, sampler):
+    sections = SECTIONS | {"schedule": {**SECTIONS["schedule"], "sampler": sampler}}
+    corpus = specs.corpus(specs.content("films", "names", **sections))
+    expected, killed = tmp_path / "expected", tmp_path / "killed"
+    said = train(corpus, expected)
+    with observing(host(), Killer(8)), pytest.raises(Killed):
+        train(corpus, killed)
+    assert "continuing after step 6 of 9" in train(corpus, killed)
+    assert_same_bits(tensors(killed), tensors(expected))
+    assert timeless(lines(killed)) == timeless(lines(expected))
+    steps = [record for record in lines(expected) if record["kind"] == "step"]
+    assert steps[0]["probabilities"] != steps[-1]["probabilities"]
+    shares = [
+        json.loads((folder / "train" / "done.json").read_text())["shares"] for folder in (expected, killed)
+    ]
+    assert shares[0] == shares[1]
+    for feed, share in shares[0].items():
+        assert share["realised"] == pytest.approx(sum(s["slots"].get(feed, 0) for s in steps) / 18)
+        assert share["intended"] == pytest.approx(sum(s["probabilities"][feed] for s in steps) / 9)
+    assert f"{next(iter(shares[0]))} " in said
+    assert "slots drawn (intended)" in said
+
+
 def test_metrics_hold_every_step_and_scoring_once(whole):
     _, folder = whole
     records = lines(folder)

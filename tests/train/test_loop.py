@@ -10,6 +10,7 @@ import torch
 
 from sslm_platform.engine.local import LocalEngine
 from sslm_platform.evaluate import make_batch, outputs_of
+from sslm_platform.schedule.progress import Progress
 from sslm_platform.spec.schema import EngineSpec
 from sslm_platform.train.loop import plan_training, train_step, train_steps
 from sslm_platform.train.model import build_model
@@ -110,7 +111,7 @@ def test_a_steps_loss_and_gradient_are_the_formulas(make):
         }
         for module in parts.values():
             module.zero_grad()
-        record = train_step(training, engine, plan)
+        record = train_step(training, engine, plan, training.start())
         assert record.loss == pytest.approx(float(loss.detach()), rel=1e-5)
         assert record.losses == pytest.approx(means, rel=1e-5)
         assert engine.announced == engine.backwards == len(plan.slots) == 5
@@ -127,7 +128,9 @@ def test_two_tasks_of_one_input_are_encoded_once(make):
     training, engine = make()
     calls = []
     engine.encoder.register_forward_hook(lambda *_: calls.append(1))
-    record = train_step(training, engine, training.planner.plan(0, training.planner.start()))
+    record = train_step(
+        training, engine, training.planner.plan(0, training.planner.start()), training.start()
+    )
     assert len(calls) == sum(record.slots.values()) == 5
     assert "films" in record.slots
     assert {"sentiment@film", "rating@film"} <= set(record.losses)
@@ -137,7 +140,7 @@ def test_a_task_that_does_not_take_part_keeps_its_head(make):
     training, engine = make(schedule={"tokens_per_batch": 60, "max_steps": 6, "sampler": {"name": "uniform"}})
     before = {n: {k: v.clone() for k, v in h.state_dict().items()} for n, h in engine.heads.items()}
     idle = set()
-    for record, _ in train_steps(training, engine, training.planner.start()):
+    for record in train_steps(training, engine, training.start()):
         for name, head in engine.heads.items():
             same = all(torch.equal(v, before[name][k]) for k, v in head.state_dict().items())
             assert same == (name not in engine.active), (record.step, name)
@@ -149,7 +152,7 @@ def test_a_task_that_does_not_take_part_keeps_its_head(make):
 def test_a_record_says_what_the_step_was(make):
     training, engine = make()
     plan = training.planner.plan(0, training.planner.start())
-    record = train_step(training, engine, plan)
+    record = train_step(training, engine, plan, training.start())
     lengths = [training.feeds[slot.feed].splits["train"].lengths_N[slot.rows].tolist() for slot in plan.slots]
     assert record.num_tokens == sum(map(sum, lengths))
     assert record.num_padded_tokens == sum(len(row) * max(row) for row in lengths)
@@ -179,14 +182,16 @@ def test_resuming_in_the_middle_repeats_dropout_and_order(specs):
 
     training, engine = start()
     whole, states = [], []
-    for record, positions in train_steps(training, engine, training.planner.start()):
+    progress = training.start()
+    for record in train_steps(training, engine, progress):
         whole.append(record)
-        states.append((positions, engine.encoder_state(), engine.head_states(), engine.optimizer_state()))
-    positions, encoder, heads, optimizer = states[1]
+        schedule = Progress.of(progress.content())
+        states.append((schedule, engine.encoder_state(), engine.head_states(), engine.optimizer_state()))
+    schedule, encoder, heads, optimizer = states[1]
     training, engine = start()
     torch.manual_seed(999)
     engine.load_weights(encoder, heads)
     engine.load_optimizer_state(optimizer)
-    resumed = [record for record, _ in train_steps(training, engine, positions, start=2)]
+    resumed = list(train_steps(training, engine, schedule, start=2))
     assert [r.loss for r in resumed] == [r.loss for r in whole[2:]]
     assert [r.losses for r in resumed] == [r.losses for r in whole[2:]]

@@ -1,0 +1,1 @@
+"""Balancers, one idea a file."""

@@ -32,7 +32,6 @@ from sslm_platform.interfaces import Scored
 from sslm_platform.model.encoder import SharedEncoder
 
 MAX_ITERATIONS = 200
-HISTORY = 10  # as in scipy's L-BFGS-B; a longer one costs more than the gradient of a linear head
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,6 @@ def _minimize(head: nn.Module, models: Sequence[TaskModel], train: Sequence[Feat
     optimizer = torch.optim.LBFGS(
         parameters,
         max_iter=MAX_ITERATIONS,
-        history_size=HISTORY,
         tolerance_grad=1e-6,
         tolerance_change=1e-9,
         line_search_fn="strong_wolfe",

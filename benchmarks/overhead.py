@@ -1,7 +1,7 @@
 """What the platform costs: joint training steps against a bare PyTorch loop on the same batches.
 
-The bare loop gets its batches as ready tensors and does nothing but forward, backward, clip and step, with the same
-modules, fused AdamW and schedule. Both sides take turns, pair by pair, in one process.
+The bare loop gets its batches as ready tensors and does nothing but forward, backward, clip and step, with
+the same modules, fused AdamW and schedule. Both sides take turns, pair by pair, in one process.
 
     python benchmarks/overhead.py [--pairs 12] [--steps 4] [--threads 2]
 """
@@ -101,7 +101,9 @@ def platform_steps(spec, corpus, model):
 def bare_steps(spec, corpus, model):
     training = plan_training(corpus, model, spec.schedule, spec.optimizer, spec.seed, "benchmark")
     steps = list(ready_batches(training, corpus))
-    optimizers = {name: make_adamw(head, spec.optimizer, spec.optimizer.lr) for name, head in model.heads.items()}
+    optimizers = {
+        name: make_adamw(head, spec.optimizer, spec.optimizer.lr) for name, head in model.heads.items()
+    }
     encoder_optimizer = make_adamw(model.encoder, spec.optimizer, spec.optimizer.lr)
     model.encoder.train()
     state = {"step": 0}
@@ -113,7 +115,8 @@ def bare_steps(spec, corpus, model):
             for inputs, targets, heads, factors, models in steps[state["step"]]:
                 outputs = task_outputs(model.encoder, heads, inputs, targets)
                 loss = sum(
-                    models[t].objective.losses(outputs[t], targets[t], len(inputs["mask_BL"])).sum() * factors[t]
+                    models[t].objective.losses(outputs[t], targets[t], len(inputs["mask_BL"])).sum()
+                    * factors[t]
                     for t in outputs
                 )
                 loss.backward()
@@ -149,7 +152,13 @@ def ready_batches(training, corpus):
             plan, {f: training.tasks_of(f) for f in plan.counts}, dict.fromkeys(totals, 1.0), totals
         )
         yield [
-            (b.inputs, {t: p.targets for t, p in b.tasks.items()}, {t: m.head for t, m in ms.items()}, factors, ms)
+            (
+                b.inputs,
+                {t: p.targets for t, p in b.tasks.items()},
+                {t: m.head for t, m in ms.items()},
+                factors,
+                ms,
+            )
             for b, ms in made
         ]
 

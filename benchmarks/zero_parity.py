@@ -1,7 +1,7 @@
 """ZeRO against plain torch on the quickstart's first steps: the same losses, dropout off.
 
-Trains the quickstart once with the local engine and once with DeepSpeed at each ZeRO stage on two ranks, and compares
-the losses of every step.
+Trains the quickstart once with the local engine and once with DeepSpeed at each ZeRO stage on two ranks, and
+compares the losses of every step.
 
     python benchmarks/zero_parity.py [--steps 20] [--stages 0 1 2 3]
 """

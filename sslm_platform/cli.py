@@ -44,6 +44,7 @@ Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes of the
 @app.callback()
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks and debug messages.")] = False,
+    _local_rank: Annotated[int, typer.Option("--local_rank", hidden=True)] = 0,  # DeepSpeed's launcher adds it
 ) -> None:
     logging.basicConfig(
         level=logging.DEBUG if debug else logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
@@ -80,10 +81,11 @@ def train(
 
     result = open_run(spec, out=out, cache=cache, overrides=overrides)
     if nproc > 1:
-        launch_training(result, nproc)
-    else:
-        result.train()
-    result.console.print(f"model: {result.path / 'train' / 'model'}", highlight=False, soft_wrap=True)
+        launch_training(result, nproc)  # rank 0 says where the model is
+        return
+    result.train()
+    if os.environ.get("RANK", "0") == "0":
+        result.console.print(f"model: {result.path / 'train' / 'model'}", highlight=False, soft_wrap=True)
 
 
 @app.command("eval")

@@ -220,3 +220,8 @@ def test_an_interrupted_command_says_how_to_go_on(cli, specs, monkeypatch):
     status, _, err = cli("train", specs.write(specs.content("films")))
     assert status == 130
     assert "the same command goes on from the last checkpoint" in err
+
+
+def test_the_rank_that_deepspeeds_launcher_adds_is_taken(cli):
+    """It stands before the command: ``python -m sslm_platform --local_rank=1 train ...``."""
+    assert cli("--local_rank=1", "schema")[0] == 0

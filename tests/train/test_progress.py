@@ -11,7 +11,19 @@ from sslm_platform.types import StepRecord
 
 def step(number: int, num_steps: int = 4, seconds: float = 2.0) -> StepRecord:
     return StepRecord(
-        number, num_steps, "source a@b", 1.0, 1.0, {"a@b": 1.0}, {"a@b": 1.0}, {}, {"f": 1}, 100, 100, seconds
+        step=number,
+        num_steps=num_steps,
+        phase="source a@b",
+        learning_rate=1.0,
+        loss=1.0,
+        losses={"a@b": 1.0},
+        weights={"a@b": 1.0},
+        gradient_norms={},
+        slots={"f": 1},
+        probabilities={"f": 1.0},
+        num_tokens=100,
+        num_padded_tokens=100,
+        seconds=seconds,
     )
 
 

@@ -122,7 +122,12 @@ def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for index, column in enumerate(columns):
         numeric = column in {"cells", "done", "open", "n", "test", "dev", "train", "majority", "seed"}
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=not index)
+        table.add_column(
+            column,
+            justify="right" if numeric else "left",
+            overflow="fold",
+            no_wrap=not index or column == "name",
+        )
     return table
 
 

@@ -95,7 +95,7 @@ def _docstrings(path: Path) -> Iterator[tuple[str, str]]:
             warnings.simplefilter("ignore")  # a stranger's invalid escape sequences
             tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError) as error:  # templates and test fixtures of other Python versions
-        logger.info("left out %s: %s", path, error)
+        logger.debug("left out %s: %s", path, error)
         return
     yield from _walk(tree, "")
 

@@ -93,7 +93,7 @@ def _open(path: Path, num_rows: int) -> pa.Table | None:
 
 
 def _tokenize(rows: datasets.Dataset, inputs: Mapping[str, str], tokenizer: Any, max_length: int) -> pa.Table:
-    logger.info("tokenizing %d rows", len(rows))
+    logger.debug("tokenizing %d rows", len(rows))
     parts: dict[str, list[pa.Array]] = {"input_ids": [], "special": []}
     for start in range(0, max(len(rows), 1), _ROWS_AT_ONCE):
         batch = rows[start : start + _ROWS_AT_ONCE]

@@ -51,13 +51,15 @@ def _print_table(console: Console, title: str, table: Table) -> None:
 
 
 def _matrix_tables(matrix: Matrix, family: Family, width: int) -> Iterator[tuple[str, Table]]:
-    rows, cols = short_names(matrix.rows), short_names(matrix.cols)
+    rows, cols = short_names(matrix.rows, matrix.cols), short_names(matrix.cols)
     scale, is_gain = scale_of(matrix.all_cells), matrix.value == "gain"
     label_width = min(max(len(name) for name in (*rows.values(), "source")) + 3, 24)
     per_table = max(1, (width - label_width - 2) // (CELL_WIDTH + 2))
     for start in range(0, len(matrix.cols), per_table):
         part = matrix.cols[start : start + per_table]
-        more = f" (targets {start + 1}-{start + len(part)} of {len(matrix.cols)})"
+        last = start + len(part)
+        span = f"targets {start + 1}-{last}" if len(part) > 1 else f"target {last}"
+        more = f" ({span} of {len(matrix.cols)})"
         title = f"{family.task}: {caption(matrix)}" + (more if len(part) < len(matrix.cols) else "")
         table = _table("source", [cols[col] for col in part])
         for row in matrix.rows:

@@ -37,7 +37,7 @@ def write_figures(matrix: Matrix, title: str, stem: Path) -> None:
 def _draw(matrix: Matrix, title: str) -> Figure:
     from matplotlib.figure import Figure
 
-    rows, cols = short_names(matrix.rows), short_names(matrix.cols)
+    rows, cols = short_names(matrix.rows, matrix.cols), short_names(matrix.cols)
     label = 0.3 + CHARACTER * max(len(name) for name in rows.values())
     upright = max(len(name) for name in cols.values()) * CHARACTER <= CELL_WIDTH
     head = 1.0 if upright else 0.8 + CHARACTER * max(len(name) for name in cols.values())

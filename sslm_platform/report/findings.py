@@ -89,7 +89,7 @@ def _strongest(
         if cell.estimate and cell.estimate.excludes_zero and sign * cell.estimate.value > 0
     ]
     decided.sort(key=lambda item: (-sign * item[0].value, item[1]))
-    rows, cols = short_names(matrix.rows), short_names(matrix.cols)
+    rows, cols = short_names(matrix.rows, matrix.cols), short_names(matrix.cols)
     scale = scale_of(matrix.all_cells)
     return tuple(
         f"{rows[row]} → {cols[col]} {_amount(scale, estimate)}"

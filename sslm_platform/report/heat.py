@@ -47,7 +47,7 @@ class Heat:
 
 def heat(matrix: Matrix, family: Family) -> Heat:
     """Lay a matrix out; a matrix of scores ends with the baselines that do not depend on the source."""
-    names, cols = short_names(matrix.rows), short_names(matrix.cols)
+    names, cols = short_names(matrix.rows, matrix.cols), short_names(matrix.cols)
     scale, is_gain = scale_of(matrix.all_cells), matrix.value == "gain"
     shares = iter(strengths(matrix.all_cells, is_gain=is_gain))
     rows = [

@@ -66,10 +66,14 @@ def metric_name(matrix: Matrix) -> str:
     return ", ".join(names) or "no value yet"
 
 
-def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Map ``task@domain`` to ``domain`` where all have one task; other names stay; empty is ``no source``."""
+def short_names(names: Sequence[str], beside: Sequence[str] = ()) -> dict[str, str]:
+    """Map ``task@domain`` to ``domain`` where all, also those ``beside`` them, have one task.
+
+    Other names stay; empty is ``no source``.
+    """
     parts = [name.partition("@") for name in names]
-    one_task = all(at for _, at, _ in parts) and len({task for task, _, _ in parts}) == 1
+    tasks = {name.partition("@")[0] for name in (*names, *beside)}
+    one_task = all(at for _, at, _ in parts) and len(tasks) == 1
     short = {name: part[2] if one_task else name for name, part in zip(names, parts, strict=True)}
     return {name: text or NO_SOURCE for name, text in short.items()}
 

@@ -82,7 +82,7 @@ def _raw(cell: Cell) -> str:
 
 def matrix_markdown(matrix: Matrix) -> str:
     """Write a matrix as a Markdown table; gains whose interval excludes 0 are bold."""
-    rows, cols = short_names(matrix.rows), short_names(matrix.cols)
+    rows, cols = short_names(matrix.rows, matrix.cols), short_names(matrix.cols)
     scale = scale_of(matrix.all_cells)
     header = ["source \\ target", *(cols[col] for col in matrix.cols)]
     body = [

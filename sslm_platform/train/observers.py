@@ -116,7 +116,7 @@ class TerminalProgress:
             left = seconds / (record.step - self._began[0]) * (record.num_steps - record.step)
             self.console.print(
                 f"{record.phase}: step {record.step}/{record.num_steps}, {rate:.0f} tokens/s,"
-                f" {left:.0f} s left; loss {_losses(self._losses, 12)}",
+                f" {left:.0f} s left; loss {_losses(self._losses, 5)}",
                 highlight=False,
                 soft_wrap=True,
             )

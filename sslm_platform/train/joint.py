@@ -164,9 +164,6 @@ class _Joint:
             done: dict[str, Any] = {"job": self.job, "best_step": selection.best_step, "seconds": seconds}
             done["shares"] = shares
             write_json(self.folder.train / "done.json", done)
-            shutil.rmtree(
-                self.folder.train / "checkpoint", ignore_errors=True
-            )  # three times the model's size
         self.engine.barrier()
 
     def _shares(self, progress: Progress) -> dict[str, dict[str, float]]:

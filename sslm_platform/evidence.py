@@ -69,7 +69,7 @@ class TaskGradient:
 
     Attributes:
         mean_P: float32, gradient of the mean training loss.
-        fisher_P: float32, mean of the squared gradients of single examples (the empirical Fisher information).
+        fisher_P: float32, mean of single examples' squared gradients (the empirical Fisher information).
     """
 
     mean_P: np.ndarray

@@ -274,4 +274,5 @@ class StepRecord:
     seconds: float
     probabilities: Mapping[str, float] = field(default_factory=dict)
     gradients: GradientStatistics | None = None
+    affinities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # of a task on others (TAG)
     scores: Mapping[str, float] = field(default_factory=dict)

@@ -22,7 +22,7 @@ class HScore:
 
 
 class ShrunkHScore:
-    """H-score with cov(F) shrunk by Ledoit and Wolf's γ, and cov(E[F | y]) scaled by 1 - γ.
+    """H-score with cov(F) shrunk by Ledoit and Wolf's share, and cov(E[F | y]) scaled by what it leaves.
 
     Ibrahim, Ponomareva & Mazumder 2021, "Newer is not always better: rethinking transferability metrics,
     their peculiarities, stability and performance", equation 5.

@@ -14,11 +14,11 @@ FLOOR = 1e-5  # keeps precisions finite where a target is fitted without error
 
 
 class LogME:
-    """LogME = max over (α, β) of log p(y | F) / N, averaged over the target's columns.
+    """LogME = max over a, b of log p(y | F, a, b) / N, averaged over the target's columns.
 
     You, Liu, Wang & Long 2021, "LogME: practical assessment of pre-trained models for transfer learning",
     algorithm 1 with the fixed point of its journal version (JMLR 23, 2022). F is (N, D) and is not centred;
-    y is a label's 0/1 column (one for each label that occurs) or the values, ~ N(F w, 1/β), w ~ N(0, 1/α).
+    y is a label's 0/1 column (one for each label that occurs) or the values, ~ N(F w, 1/b), w ~ N(0, 1/a).
     """
 
     def score(self, evidence: Evidence) -> float:
@@ -54,7 +54,7 @@ def _evidence(left_NK: np.ndarray, s2_K: np.ndarray, num_columns: int, y_N: np.n
 def _moments(
     s2_K: np.ndarray, along_K: np.ndarray, across: float, ratio: float
 ) -> tuple[float, float, float]:
-    """Return effective parameters, |w|² and |y - F w|² of the posterior mean at α / β = ratio."""
+    """Return effective parameters, |w|² and |y - F w|² of the posterior mean at alpha / beta = ratio."""
     effective = float((s2_K / (s2_K + ratio)).sum())
     weight2 = float((s2_K * along_K / (s2_K + ratio) ** 2).sum())
     residual2 = float((along_K * (ratio / (s2_K + ratio)) ** 2).sum()) + across

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,13 +15,15 @@ from sslm_platform.evaluate import TaskModel, goodness, outputs_of, score_feed
 from sslm_platform.interfaces import Scored
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.spec.data import SplitName
-from sslm_platform.spec.resolved import Bound, Task
+from sslm_platform.spec.resolved import Task
+from sslm_platform.train.job import digest, encoder_content
 from sslm_platform.train.model import Model, add_heads, build_model, load_trained, task_model
-from sslm_platform.transfer.cells import PROBE, CellPlan, TrainingPlan
-from sslm_platform.transfer.probe import Features, encode_features, fit_probe, score_features
+from sslm_platform.transfer.cells import CellPlan, TrainingPlan
+from sslm_platform.transfer.features import FeatureStore
+from sslm_platform.transfer.heads import FittedHeads
+from sslm_platform.transfer.probe import score_features
 from sslm_platform.transfer.sources import Source, head_for
 from sslm_platform.transfer.training import Lab, train, train_source
-from sslm_platform.types import HeadDef
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +45,18 @@ class EncoderCells:
         self.corpus = lab.corpus
         self.training = training
         self._model: Model | None = None
-        self._features: dict[tuple[Any, ...], Features] = {}
+        self._heads: FittedHeads | None = None
         if training is not None:
             self._model = self._trained(training)
 
     def measure(self, cell: CellPlan) -> Measured:
-        """Measure one cell."""
+        """Measure one cell; its tokens are those that no cell before it had encoded."""
+        before = self._heads.features.num_tokens if self._heads else 0
+        measured = self._measured(cell)
+        encoded = self._heads.features.num_tokens - before if self._heads else 0
+        return replace(measured, num_tokens=measured.num_tokens + encoded)
+
+    def _measured(self, cell: CellPlan) -> Measured:
         stage = cell.key.source_stage
         if stage == "majority":
             return self._majority(cell)
@@ -72,6 +79,20 @@ class EncoderCells:
             self._model.encoder.to(self.lab.device)
         return self._model.encoder
 
+    @property
+    def heads(self) -> FittedHeads:
+        """Heads fitted to the frozen encoder."""
+        if self._heads is None:
+            features = FeatureStore(self.corpus, self.encoder, self.lab.device)
+            encoder = self.training.id if self.training else digest(encoder_content(self.corpus))
+            self._heads = FittedHeads(features, encoder, self.lab.folder.transfer / "heads")
+        return self._heads
+
+    @property
+    def features(self) -> FeatureStore:
+        """What heads read of the frozen encoder."""
+        return self.heads.features
+
     def _trained(self, plan: TrainingPlan) -> Model:
         folder = train_source(self.lab, plan)
         model = load_trained(self.corpus, plan.source.tasks, folder)
@@ -83,22 +104,14 @@ class EncoderCells:
     def _split(self, cell: CellPlan, name: str) -> FeedSplit:
         return self.corpus.task_feed(cell.target, cell.key.seed).splits[name]  # type: ignore[index]
 
+    def _num_train(self, task: Task, seed: int) -> int:
+        return len(self.corpus.task_feed(task, seed).splits["train"])
+
     def _new_head(self, task: Task, seed: int) -> TaskModel:
         model = add_heads(self.corpus, self.encoder, [task], seed)
         for head in model.heads.values():
             head.to(self.lab.device)
         return model.tasks[task.identity]
-
-    def _encoded(self, model: TaskModel, head: Bound[HeadDef], split: str, seed: int) -> Features:
-        """Encode a task's split once for a head's options and labels; its weights do not matter."""
-        limited = model.task.stream.limit.train is not None and split == "train"
-        options = head.options.model_dump_json()
-        key = (model.task.identity, model.labels, options, split, seed if limited else 0)
-        if key not in self._features:
-            feed = self.corpus.task_feed(model.task, seed)
-            part = feed.splits[split]  # type: ignore[index]
-            self._features[key] = encode_features(self.corpus, self.encoder, model, part, self.lab.device)
-        return self._features[key]
 
     def _majority(self, cell: CellPlan) -> Measured:
         model = self._new_head(cell.target, cell.key.seed)
@@ -144,28 +157,20 @@ class EncoderCells:
         built = add_heads(self.corpus, self.encoder, members, cell.key.seed)
         models = [built.tasks[task.identity] for task in members]
         _require_labels(self.corpus, cell.target, models[0].labels)
-        head = members[0].head
-        train = [self._encoded(m, head, "train", cell.key.seed) for m in models]
-        dev = [self._encoded(m, head, "dev", cell.key.seed) for m in models]
-        probe = fit_probe(models, train, dev, PROBE["inverse_l2"])  # type: ignore[arg-type]
+        probe = self.heads.fit(models, cell.key.seed)
         size = self.encoder.backbone.get_input_embeddings().num_embeddings
         answering = task_model(self.corpus, cell.target, probe.head, models[0].labels, size)
-        test = self._encoded(answering, head, "test", cell.key.seed)
+        test = self.features.read(answering, "test", cell.key.seed)
         scored = score_features(answering, test, probe.head)
-        num_train = sum(part.num_examples for part in train)
-        return Measured(
-            scored, models[0].labels, num_train, test.num_tokens, {"inverse_l2": probe.inverse_l2}
-        )
+        num_train = sum(self._num_train(task, cell.key.seed) for task in members)
+        return Measured(scored, models[0].labels, num_train, 0, {"inverse_l2": probe.inverse_l2})
 
     def _probe(self, cell: CellPlan) -> Measured:
-        model = self._new_head(cell.target, cell.key.seed)
-        head = cell.target.head
-        parts = {s: self._encoded(model, head, s, cell.key.seed) for s in ("train", "dev", "test")}
-        probe = fit_probe([model], [parts["train"]], [parts["dev"]], PROBE["inverse_l2"])  # type: ignore[arg-type]
-        scored = score_features(model, parts["test"], probe.head)
-        tokens = sum(part.num_tokens for part in parts.values())
+        model, seed = self._new_head(cell.target, cell.key.seed), cell.key.seed
+        probe = self.heads.fit([model], seed)
+        scored = score_features(model, self.features.read(model, "test", seed), probe.head)
         notes = {"inverse_l2": probe.inverse_l2}
-        return Measured(scored, model.labels, parts["train"].num_examples, tokens, notes)
+        return Measured(scored, model.labels, self._num_train(cell.target, seed), 0, notes)
 
     def _zero_shot(self, cell: CellPlan) -> Measured:
         assert cell.source is not None and self._model is not None  # noqa: PT018
@@ -174,15 +179,18 @@ class EncoderCells:
         teacher = next(m for m in self._model.tasks.values() if m.task.head_key == key)
         _require_labels(self.corpus, cell.target, teacher.labels)
         model = task_model(self.corpus, cell.target, teacher.head.module, teacher.labels, teacher.width)
-        scored = self._score(model, self._split(cell, "test"))
-        num_train = sum(
-            len(self.corpus.task_feed(t, cell.key.seed).splits["train"]) for t in cell.source.tasks
-        )
-        return Measured(scored, teacher.labels, num_train, 0, {})
+        num_train = sum(self._num_train(task, cell.key.seed) for task in cell.source.tasks)
+        model.head.module.eval()
+        if not model.head.tied:
+            scored = score_features(
+                model, self.features.read(model, "test", cell.key.seed), model.head.module
+            )
+            return Measured(scored, teacher.labels, num_train, 0, {})
+        test = self._split(cell, "test")
+        return Measured(self._score(model, test), teacher.labels, num_train, int(test.lengths_N.sum()), {})
 
     def _score(self, model: TaskModel, split: FeedSplit) -> Scored:
         self.encoder.eval()
-        model.head.module.eval()
         models = {model.task.identity: model}
         outputs = outputs_of(self.encoder, models)
         pad_id = self.corpus.vocabulary.pad_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -59,6 +59,20 @@ class FeedSplit:
     def values(self, task: str, field: str) -> list[Any]:
         """Return a field's values of all examples, as parsed."""
         return list(self._values[task][field])
+
+    def take(self, rows: np.ndarray) -> FeedSplit:
+        """Return the split of some of the examples; ``rows`` are places in this split, 0 to N - 1."""
+        values = {
+            task: {field: [column[row] for row in rows] for field, column in columns.items()}
+            for task, columns in self._values.items()
+        }
+        return replace(
+            self,
+            lengths_N=self.lengths_N[rows],
+            keys_N=self.keys_N[rows],
+            rows_N=self.rows_N[rows],
+            _values=values,
+        )
 
     def count_tokens(self, token_id: int) -> tuple[int, int]:
         """Return how many tokens have this id, and how many there are; special tokens apart."""

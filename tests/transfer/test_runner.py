@@ -15,6 +15,7 @@ from sslm_platform.report.matrix import State, build_matrix
 from sslm_platform.report.records import CellRecord, TransferPlan, read_cells, read_record
 from sslm_platform.runs import load_run
 from sslm_platform.train.folder import RunFolder
+from sslm_platform.transfer import heads
 from sslm_platform.transfer import measure as measuring
 from sslm_platform.transfer.runner import run_transfer
 
@@ -162,14 +163,14 @@ def test_a_probe_does_not_depend_on_what_was_measured_before_it(corpus_of, tmp_p
 @pytest.mark.parametrize("error", [ValueError("a plugin's own"), RuntimeError("out of memory")])
 def test_a_cell_that_fails_is_recorded_and_tried_again(corpus_of, tmp_path, monkeypatch, error):
     corpus = corpus_of([PROBES], "films", "shops")
-    fit = measuring.fit_probe
+    fit = heads.fit_probe
 
     def fails_on_films(models, *given):
         if models[0].task.identity == "sentiment@film":
             raise error
         return fit(models, *given)
 
-    monkeypatch.setattr(measuring, "fit_probe", fails_on_films)
+    monkeypatch.setattr(heads, "fit_probe", fails_on_films)
     records, said = measure(corpus, tmp_path)
     failed = records["none/probe", "", "sentiment@film"]
     assert (failed.status, failed.error) == ("failed", f"{type(error).__name__}: {error}")

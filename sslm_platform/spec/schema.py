@@ -37,6 +37,13 @@ class BalancerSpec(Component):
         description="Steps between measurements of the tasks' gradient norms, cosines and conflicts, written"
         " to `metrics.jsonl`; such a step takes one backward for each task. Engine `local` only.",
     )
+    log_affinity_every: int | None = Field(
+        default=None,
+        ge=1,
+        description="Steps between measurements of what a step along one task's gradient does to the others'"
+        " losses (TAG), written to `metrics.jsonl`; such a step takes one backward and one more forward for"
+        " each of its tasks. Engine `local` only.",
+    )
 
 
 class HeadSpec(Component):

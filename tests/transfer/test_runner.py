@@ -14,7 +14,8 @@ from sslm_platform.predict import Predictor
 from sslm_platform.report.records import CellRecord, TransferPlan, read_cells, read_record
 from sslm_platform.runs import load_run
 from sslm_platform.train.folder import RunFolder
-from sslm_platform.transfer import runner
+from sslm_platform.transfer import heads
+from sslm_platform.transfer import measure as measuring
 from sslm_platform.transfer.runner import run_transfer
 
 
@@ -154,14 +155,14 @@ def test_a_probe_does_not_depend_on_what_was_measured_before_it(corpus_of, tmp_p
 @pytest.mark.parametrize("error", [ValueError("a plugin's own"), RuntimeError("out of memory")])
 def test_a_cell_that_fails_is_recorded_and_tried_again(corpus_of, tmp_path, monkeypatch, error):
     corpus = corpus_of([PROBES], "films", "shops")
-    fit = runner.fit_probe
+    fit = heads.fit_probe
 
     def fails_on_films(models, *given):
         if models[0].task.identity == "sentiment@film":
             raise error
         return fit(models, *given)
 
-    monkeypatch.setattr(runner, "fit_probe", fails_on_films)
+    monkeypatch.setattr(heads, "fit_probe", fails_on_films)
     records, said = measure(corpus, tmp_path)
     failed = records["none/probe", "", "sentiment@film"]
     assert (failed.status, failed.error) == ("failed", f"{type(error).__name__}: {error}")
@@ -181,14 +182,14 @@ def test_a_source_that_cannot_be_trained_fails_its_cells_only(corpus_of, tmp_pat
         "targets": SHOP,
         "max_steps": 2,
     }
-    train = runner._train_source
+    train = measuring.train_source
 
     def fails_on_masking(made, plan):
         if plan.source.name == "mlm@film":
             raise RuntimeError("out of memory")
         return train(made, plan)
 
-    monkeypatch.setattr(runner, "_train_source", fails_on_masking)
+    monkeypatch.setattr(measuring, "train_source", fails_on_masking)
     records, _ = measure(corpus_of([block], "films", "shops"), tmp_path)
     failed = [key for key, record in records.items() if record.status == "failed"]
     assert failed == [("full/probe", "mlm@film", "sentiment@shop")]

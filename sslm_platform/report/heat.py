@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from sslm_platform.report.colors import strengths
@@ -137,7 +136,7 @@ def _test(cell: Cell, scale: Scale) -> list[tuple[str, str]]:
             ("p over examples alone", p_text(inference.p_examples)),
             ("p over seeds alone", p_text(inference.p_seeds)),
         ]
-    if cell.detectable is not None and math.isfinite(cell.detectable):
+    if cell.detectable is not None:
         lines.append(("detectable", scale.text(cell.detectable)))
     return lines
 

@@ -74,9 +74,6 @@ def detectable_text(matrix: Matrix) -> str:
         return ""
     scale = scale_of(matrix.all_cells)
     low, high = matrix.detectable
-    if math.isinf(high):
-        some = f"; in the cell measured best it is {scale.text(low)}" if math.isfinite(low) else ""
-        return f"There are too few seeds to say what effect would be found in every cell{some}."
     least = "" if scale.text(low) == scale.text(high) else f"; in the cell measured best, {scale.text(low)}"
     return f"A true effect of {scale.text(high)} is found in any cell with power {POWER:.0%}{least}."
 

@@ -37,36 +37,31 @@ def adjusted(p_M: Sequence[float], groups_M: Sequence[Hashable]) -> list[float]:
     return [float(q) for q in q_M]
 
 
-def detectable(
-    errors: Errors, num_tests: int, *, alpha: float = FALSE_DISCOVERY_RATE, power: float = POWER
-) -> float:
-    """Return the true mean that is a discovery among ``num_tests`` tests with probability ``power``.
+def detectable(errors: Errors, num_tests: int) -> float:
+    """Return the true mean that is a discovery among ``num_tests`` tests with probability :data:`POWER`.
 
     The least favourable case of Benjamini-Hochberg is a single effect among M tests, which must have
     ``p <= alpha / M``; with more effects the bar is lower. Let q be the error of that p-value in an
     experiment like this one, and q' its estimate from the errors at hand. A true mean of ``c q'`` is found
-    where ``c q' + e > q`` with e the experiment's own error. As q and q' are independent estimates with a
-    relative variance v, taken as normal, c solves
+    where ``c q' + e > q`` with e the experiment's own error. q and q' are independent estimates with a
+    relative variance v; taken as normal, they give c by
 
-        (c - 1)^2 (1 - v) = z^2 (1 / t^2 + (1 + c^2) v),    z the normal quantile of ``power``,
+        (c - 1)^2 (1 - v) = z^2 (1 / t^2 + (1 + c^2) v),    z the normal quantile of the power,
 
-    where t is q in standard errors; ``c q'`` is the textbook's ``t + z`` standard errors where v is 0. What v
-    is follows from that of a standard error with df degrees of freedom, ``1 - E[sqrt(chi2 / df)]^2``, and
-    from the share that either standard error has in q. Infinite where there are too few seeds for any c.
+    where t is q in standard errors. Without v, ``c q'`` is the textbook's ``t + z`` standard errors. v is that
+    of a standard error with df degrees of freedom, ``1 - E[sqrt(chi2 / df)]^2``, averaged over seeds and
+    examples by their share in q.
     """
     from scipy.special import ndtri
 
     if not errors.standard_error:
         return 0.0
-    q = errors.quantile(alpha / num_tests)
-    share = errors.share_of_seeds(alpha / num_tests)
-    v = share * _relative_variance(errors.df_seeds) + (1 - share) * _relative_variance(
-        errors.df_examples
-    )
-    z2 = float(ndtri(power)) ** 2
-    leading = 1 - v - z2 * v
-    if leading <= 0:
-        return math.inf
+    level = FALSE_DISCOVERY_RATE / num_tests
+    q, share = errors.quantile(level), errors.share_of_seeds(level)
+    of_seeds, of_examples = _relative_variance(errors.df_seeds), _relative_variance(errors.df_examples)
+    v = share * of_seeds + (1 - share) * of_examples
+    z2 = float(ndtri(POWER)) ** 2
+    leading = 1 - v - z2 * v  # positive from one degree of freedom on
     constant = 1 - v - z2 * ((errors.standard_error / q) ** 2 + v)
     return q * (1 - v + math.sqrt((1 - v) ** 2 - leading * constant)) / leading
 

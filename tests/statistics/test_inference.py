@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 import pytest
@@ -11,10 +12,15 @@ from sslm_platform.statistics import Sample, infer, resample_counts
 NUM_RESAMPLES = 4000
 
 
+@cache
+def drawn(num_examples: int) -> np.ndarray:
+    return resample_counts(num_examples, NUM_RESAMPLES, 0)
+
+
 def measured(differences_SN: np.ndarray, counts_RN: np.ndarray | None = None) -> Sample:
     num_seeds, num_examples = differences_SN.shape
     if counts_RN is None:
-        counts_RN = resample_counts(num_examples, NUM_RESAMPLES, 0)
+        counts_RN = drawn(num_examples)
     resamples_SR = differences_SN @ counts_RN.T / num_examples
     return Sample(tuple(range(num_seeds)), differences_SN.mean(axis=1), resamples_SR, num_examples, num_seeds)
 

@@ -20,6 +20,10 @@ FEW_SEEDS = (
     "intervals and tests are over test examples alone, conditional on the trained models; "
     "so few seeds do not tell how much another one would change."
 )
+DRAWS = (
+    "intervals and tests are over draws of the training examples and over test examples, for the one source "
+    "model that was trained; another seed may differ by more."
+)
 MANY_SEEDS = "intervals and tests are over seeds and test examples."
 DISCOVERIES = (
     "Gains and harms count where they are significant among all cells of their matrix, at a false discovery "
@@ -121,19 +125,21 @@ def caveats(families: Sequence[Family], notes: Sequence[str], *, joint: bool) ->
     ``joint`` says that the joint model, which has one seed always, has scores.
     """
     samples = [
-        (f"{family.task} {family.protocol}", cell.sample.num_seeds)
+        (f"{family.task} {family.protocol}", len(cell.seeds), cell.sample.num_seeds)
         for family in families
         for cell in family.scores.all_cells
         if cell.sample
     ]
-    one = [name for name, num_seeds in samples if num_seeds == 1] + ["joint model"] * joint
-    few = [name for name, num_seeds in samples if 1 < num_seeds < MIN_SEEDS]
-    many = [name for name, num_seeds in samples if num_seeds >= MIN_SEEDS]
+    one = [name for name, _, repeated in samples if repeated == 1] + ["joint model"] * joint
+    few = [name for name, _, repeated in samples if 1 < repeated < MIN_SEEDS]
+    drawn = [name for name, seeds, repeated in samples if repeated >= MIN_SEEDS and seeds == 1]
+    many = [name for name, seeds, repeated in samples if repeated >= MIN_SEEDS and seeds > 1]
     found = [
         f"{title} ({', '.join(dict.fromkeys(names))}): {text}"
         for title, names, text in (
             ("One seed", one, ONE_SEED),
-            (f"Two to {MIN_SEEDS - 1} seeds", few, FEW_SEEDS),
+            (f"Two to {MIN_SEEDS - 1} seeds or draws", few, FEW_SEEDS),
+            (f"One seed, {MIN_SEEDS} draws or more", drawn, DRAWS),
             (f"{MIN_SEEDS} seeds or more", many, MANY_SEEDS),
         )
         if names

@@ -83,8 +83,9 @@ def build_matrix(
 def _row(axis: str, key: CellKey, tasks: Mapping[str, TaskInfo]) -> str:
     if axis == "source" or not key.source_tasks:
         return key.source
-    names = {_label(axis, tasks[task], "source") for task in key.source_tasks}
-    return " + ".join(sorted(names))
+    stages = ({_label(axis, tasks[task], "source") for task in stage} for stage in key.row_stages)
+    label = " → ".join(" + ".join(sorted(names)) for names in stages)
+    return f"all but {label}" if key.source_stage == "leave_one_out" else label
 
 
 def _col(axis: str, key: CellKey, tasks: Mapping[str, TaskInfo]) -> str:
@@ -117,7 +118,9 @@ def _cell(group: Sequence[PlannedCell], reader: Reader, where: str) -> Cell:
     records = [reader.cells[planned.id] for planned in group if planned.id in reader.cells]
     order = (State.FAILED, State.MISSING, State.NO_BASELINE, State.UNDEFINED)
     worst = next(state for state in order if state in left_out)
-    error = next((r.error for r in records if r.status == "failed"), "")
+    failures = (r.error for r in records if r.status == "failed")
+    reasons = (planned.undefined for planned in group if planned.undefined)
+    error = next(failures if worst is State.FAILED else reasons, "")
     return Cell(worst, left_out=left_out, relation=relation, error=error)
 
 
@@ -154,7 +157,7 @@ def _averaged(
         best=first.best,
         relative=relative,
         baselines=_mean_baselines(pairs) if comparable else {},
-        seeds=sample.seeds,
+        seeds=tuple(sorted({record.key.seed for record in records})),
         num_pairs=len(pairs),
         left_out=left_out,
         num_train=(min(sizes), max(sizes)),

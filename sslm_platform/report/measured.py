@@ -41,17 +41,17 @@ class Reader:
         self.value = value
         self.baseline = baseline
         self._in_domain = {
-            (planned.key.protocol, planned.key.target, planned.key.seed): planned.id
+            (planned.key.protocol, planned.key.target, planned.key.seed, planned.key.draw): planned.id
             for planned in plan.cells
             if planned.key.source_tasks == (planned.key.target,)
         }
         self._resamples: dict[str, np.ndarray] = {}
 
     def pair(self, planned: Sequence[PlannedCell]) -> tuple[Pair | None, Counter[State]]:
-        """Read one pair's cells, one a seed; also count those left out, by their state."""
+        """Read one pair's cells, one for each seed and draw; also count those left out, by their state."""
         left_out: Counter[State] = Counter()
         found: list[tuple[PlannedCell, tuple[CellRecord, ...]]] = []
-        for cell in sorted(planned, key=lambda cell: cell.key.seed):
+        for cell in sorted(planned, key=lambda cell: (cell.key.seed, cell.key.draw)):
             parts = self._parts(cell)
             if isinstance(parts, State):
                 left_out[parts] += 1
@@ -69,6 +69,8 @@ class Reader:
 
     def _parts(self, planned: PlannedCell) -> tuple[CellRecord, ...] | State:
         """Return the records that the value is made of: the cell's, the in-domain cell's, the baseline's."""
+        if planned.undefined:
+            return State.UNDEFINED
         record = self.cells.get(planned.id)
         if record is None:
             return State.MISSING
@@ -80,7 +82,7 @@ class Reader:
             "gain": (planned.baselines.get(self.baseline),),
             "normalised": (planned.baselines.get(self.baseline),),
             "gap": (
-                self._in_domain.get((key.protocol, key.target, key.seed)),
+                self._in_domain.get((key.protocol, key.target, key.seed, key.draw)),
                 planned.baselines.get(self.baseline),
             ),
         }[self.value]
@@ -95,7 +97,7 @@ class Reader:
         """Return the value of each seed; None where the unit that it is measured in is not positive."""
         first = parts[0][0]
         sign = 1.0 if first.higher_is_better else -1.0
-        seeds = tuple(records[0].key.seed for records in parts)
+        seeds = _repetitions([records[0] for records in parts])
         samples = [self._sample(seeds, column) for column in zip(*parts, strict=True)]
         if self.value == "score":
             return samples[0]
@@ -110,12 +112,17 @@ class Reader:
         resamples = [self._resampled(record) for record in records]
         if len({len(resamples_R) for resamples_R in resamples}) > 1:
             resamples = [np.empty(0) for _ in records]
+        values = np.array([primary(record) for record in records])
+        num_examples = min(record.num_test for record in records)
+        if len(set(seeds)) == len(seeds):
+            return Sample(seeds, values, np.stack(resamples), num_examples, len(seeds))
+        rows = [[i for i, other in enumerate(seeds) if other == seed] for seed in dict.fromkeys(seeds)]
         return Sample(
-            seeds=seeds,
-            values_S=np.array([primary(record) for record in records]),
-            resamples_SR=np.stack(resamples),
-            num_examples=min(record.num_test for record in records),
-            num_seeds=len(records),
+            seeds=tuple(dict.fromkeys(seeds)),
+            values_S=np.array([values[of_seed].mean() for of_seed in rows]),
+            resamples_SR=np.stack([np.stack(resamples)[of_seed].mean(axis=0) for of_seed in rows]),
+            num_examples=num_examples,
+            num_seeds=len(rows),
         )
 
     def _resampled(self, record: CellRecord) -> np.ndarray:
@@ -131,6 +138,16 @@ class Reader:
                 if record:
                     scores.setdefault(name, []).append(primary(record))
         return {name: float(np.mean(values)) for name, values in scores.items() if len(values) == len(found)}
+
+
+def _repetitions(records: Sequence[CellRecord]) -> tuple[int, ...]:
+    """Return for each record which independent repetition it belongs to.
+
+    That is its seed: the draws of a seed have the source's training in common. With one seed it is the draw,
+    and what is said of the mean holds for the one training.
+    """
+    seeds = tuple(record.key.seed for record in records)
+    return seeds if len(set(seeds)) > 1 else tuple(record.key.draw for record in records)
 
 
 def primary(record: CellRecord) -> float:

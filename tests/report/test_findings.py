@@ -48,7 +48,7 @@ def test_nothing_measured_is_said_as_such(run: Run):
 
 
 @pytest.mark.parametrize(
-    ("num_seeds", "title"), [(1, "One seed"), (2, "Two to 4 seeds"), (5, "5 seeds or more")]
+    ("num_seeds", "title"), [(1, "One seed"), (2, "Two to 4 seeds or draws"), (5, "5 seeds or more")]
 )
 def test_caveats_say_what_the_seeds_allow(sample: ModuleType, num_seeds: int, title: str):
     plan = sample.make_plan(("tweets", "movies"), (), seeds=tuple(range(num_seeds)))

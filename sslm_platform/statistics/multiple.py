@@ -48,9 +48,9 @@ def detectable(errors: Errors, num_tests: int) -> float:
 
         (c - 1)^2 (1 - v) = z^2 (1 / t^2 + (1 + c^2) v),    z the normal quantile of the power,
 
-    where t is q in standard errors. Without v, ``c q'`` is the textbook's ``t + z`` standard errors. v is that
-    of a standard error with df degrees of freedom, ``1 - E[sqrt(chi2 / df)]^2``, averaged over seeds and
-    examples by their share in q.
+    where t is q in standard errors. Without v, ``c q'`` is the textbook's ``t + z`` standard errors. v is
+    that of a standard error with df degrees of freedom, ``1 - E[sqrt(chi2 / df)]^2``, averaged over seeds
+    and examples by their share in q.
     """
     from scipy.special import ndtri
 

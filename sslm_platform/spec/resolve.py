@@ -243,14 +243,6 @@ class _Resolver:
                 f"{definition.name} compares the tasks of one step, and each step has one: set"
                 " schedule.slots_per_step to 2 or more",
             )
-        asks = {"name": definition.gradients, "log_gradients_every": spec.balancer.log_gradients_every}
-        for key, asked in asks.items():
-            if asked and spec.engine.name != "local":
-                self.problem(
-                    where("balancer", key),
-                    f"needs each task's gradient of the whole encoder, and engine {spec.engine.name} keeps"
-                    " only their sum: set engine.name: local",
-                )
 
     def _selection(self, tasks: Mapping[str, Task]) -> None:
         select_by = self.loaded.spec.evaluation.select_by

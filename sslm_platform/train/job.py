@@ -58,7 +58,9 @@ def training_content(
         "sampler": corpus.run.sampler.fingerprint(),
         "balancer": {
             **corpus.run.balancer.fingerprint(),
-            "log_gradients_every": spec.balancer.log_gradients_every,  # it changes how sums are rounded
+            # both change how sums are rounded, if nothing else
+            "log_gradients_every": spec.balancer.log_gradients_every,
+            "gradients_of": corpus.run.gradients_of,
         },
         "optimizer": spec.optimizer.model_dump(mode="json"),
         "precision": spec.engine.precision,

@@ -108,7 +108,7 @@ def train_steps(
 ) -> Iterator[StepRecord]:
     """Run the steps from ``start``; ``progress`` stands after each step when its record is yielded."""
     planner = training.planner
-    training.model.encoder.train()
+    engine.encoder.train()
     for head in training.model.heads.values():
         head.train()
     for step in range(start, planner.num_steps):
@@ -142,6 +142,8 @@ def train_step(training: Training, engine: Engine, plan: StepPlan, progress: Pro
     weights = balancing.weights(state)
     factors = loss_factors(plan, tasks, weights, totals)
     apart = engine.task_gradients if balancing.gradients or balancing.measures(plan.step) else None
+    if apart is not None:
+        apart.start()
     engine.start_step(len(batches))
     losses_of = _run_slots(training, engine, plan.step, batches, _backward(engine, factors, apart))
     settled = None

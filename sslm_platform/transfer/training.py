@@ -53,7 +53,8 @@ def train_source(lab: Lab, plan: TrainingPlan) -> Path:
 def train(lab: Lab, model: Model, seed: int, phase: str, budget: Mapping[str, float | int | None]) -> int:
     """Train a model's tasks to the end of the budget, without selection; return the tokens seen."""
     spec = lab.corpus.run.spec
-    engine = make_engine(lab.engine, spec.optimizer, model.encoder, model.heads)
+    gradients_of = lab.corpus.run.gradients_of
+    engine = make_engine(lab.engine, spec.optimizer, model.encoder, model.heads, gradients_of)
     training = plan_training(
         lab.corpus,
         model,

@@ -36,7 +36,7 @@ class Watched(LocalEngine):
     """Keeps the gradients that ``step`` was called with."""
 
     def step(self, active_heads, learning_rate):
-        self.gradients = {n: p.grad.clone() for n, p in self.encoder.named_parameters() if p.grad is not None}
+        self.gradients = {n: p.grad.clone() for n, p in self._encoder.parameters.items() if p.grad is not None}
         return super().step(active_heads, learning_rate)
 
 
@@ -44,19 +44,22 @@ class Watched(LocalEngine):
 def start(specs):
     """Return a function that starts a training (dropout is on) with a balancer."""
 
-    def start(name, *, log_gradients_every=None, **options):
+    def start(name, *, log_gradients_every=None, scope="last_layer", **options):
         content = specs.content(
             "films",
             "names",
             schedule={"tokens_per_batch": 120, "slots_per_step": 3, "max_steps": 6,
                       "sampler": {"name": "uniform"}},
-            balancer={"name": name, "options": options, "log_gradients_every": log_gradients_every},
+            balancer={"name": name, "options": options, "scope": scope,
+                      "log_gradients_every": log_gradients_every},
         )  # fmt: skip
         corpus = specs.corpus(content)
         spec = corpus.run.spec
         model = build_model(corpus, list(corpus.run.tasks.values()), 1)
         training = plan_training(corpus, model, spec.schedule, spec.optimizer, 1, "test")
-        engine = Watched(EngineSpec(), spec.optimizer, model.encoder, model.heads, torch.device("cpu"))
+        engine = Watched(
+            EngineSpec(), spec.optimizer, model.encoder, model.heads, torch.device("cpu"), corpus.run.gradients_of
+        )
         return training, engine
 
     return start

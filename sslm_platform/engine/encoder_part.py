@@ -181,7 +181,8 @@ class ShardedEncoder:
         device = next(self._part.module.buffers(), next(iter(self._parameters.values()))).device
         one_token_BL = torch.zeros(1, 1, dtype=torch.long, device=device)
         with torch.random.fork_rng(), torch.enable_grad():
-            hidden_BLD, _ = self._engine(one_token_BL, torch.ones_like(one_token_BL), None, None)
+            given = self._engine(one_token_BL, torch.ones_like(one_token_BL), None, None)
+            hidden_BLD = next(iter(given.values())) if isinstance(given, dict) else given[0]
             self._engine.backward(hidden_BLD.float().sum() * 0.0)
         self.step(0.0)
 

@@ -125,16 +125,13 @@ class SliceGradients(TaskGradients):
         super().combine(weights)
         self._reduced = True
         self._encoder.cut = False
-        while self._slots:
-            cut, gradients = self._slots.pop(0)  # its activations go with it
-            for (task, _), gradient in gradients.items():
-                gradient.mul_(weights[task])
-            self._backward(
-                sum(
-                    ((cut.given[i] * gradient).sum() for (_, i), gradient in gradients.items()),
-                    start=cut.given[0].sum() * 0.0,
-                )
-            )
+        terms = [cut.given[0].sum() * 0.0 for cut, _ in self._slots]  # one without a gradient takes part too
+        for cut, gradients in self._slots:
+            for (task, i), gradient in gradients.items():
+                terms.append((cut.given[i] * gradient).sum() * weights[task])
+        self._slots = []
+        # once for all slots: ZeRO-3 adds up backwards only where a forward comes between them
+        self._backward(torch.stack(terms).sum())
 
     def take_reduced(self) -> bool:
         """Whether the slice's gradient is the same on all ranks already; once for each step."""

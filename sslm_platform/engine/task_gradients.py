@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -54,6 +55,21 @@ class TaskGradients:
                 rows_TP = torch.stack([self._rows[tasks[i]][name].flatten() for i in present])
                 gramian_TT[np.ix_(present, present)] += (rows_TP @ rows_TP.T).double().cpu().numpy()
         return gramian_TT
+
+    @contextmanager
+    def ahead(self, task: str, rate: float) -> Iterator[None]:
+        """Hold the parameters a plain step along one task's gradient further; then as it was, to the bit."""
+        row = self._rows.get(task, {})
+        kept = {name: self._parameters[name].detach().clone() for name in row}
+        with torch.no_grad():
+            for name, gradient in row.items():
+                self._parameters[name].sub_(gradient, alpha=rate)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in kept.items():
+                    self._parameters[name].copy_(value)
 
     def combine(self, weights: Mapping[str, float]) -> None:
         """Make the weighted sum the encoder's gradient, and forget the tasks'."""

@@ -122,8 +122,9 @@ class ResolvedRun:
     def gradients_of(self) -> GradientScope | None:
         """What each task's gradients are wanted of; None where nothing asks for them."""
         spec = self.spec.balancer
-        asked = self.balancer.definition.gradients or spec.log_gradients_every is not None
-        return spec.scope if asked else None
+        if self.balancer.definition.gradients or spec.log_gradients_every:
+            return spec.scope
+        return "all" if spec.log_affinity_every else None
 
 
 def column_of(field: str | FieldSpec) -> str:

@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.deepspeed_config import deepspeed_config
-from sslm_platform.engine.encoder_part import EncoderPart, ReplicatedEncoder, ShardedEncoder
+from sslm_platform.engine.encoder_part import EncoderPart, ReplicatedEncoder, ShardedEncoder, TrunkPart
 from sslm_platform.engine.group import broadcast_module, gather_json, join_group, sum_in_place
 from sslm_platform.engine.part import Part, finite_norm, head_part
 from sslm_platform.engine.precision import Bf16
 from sslm_platform.engine.sliced import slice_of
 from sslm_platform.engine.sliced_part import SlicedPart
-from sslm_platform.engine.task_gradients import SliceGradients
+from sslm_platform.engine.task_gradients import SliceGradients, TaskGradients
 from sslm_platform.engine.weights import check_names, load_module, module_state
 from sslm_platform.errors import Problem, SpecError
 from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
@@ -59,20 +59,22 @@ class DeepSpeedEngine:
         if not part.parameters:
             raise SpecError(Problem("engine.name", "deepspeed needs an encoder to train; this one is frozen"))
         self._deepspeed = _initialize(part, deepspeed_config(spec, optimizer, self.world_size))
-        self._encoder: EncoderPart = (
+        trunk: TrunkPart = (
             ShardedEncoder(self._deepspeed, part, self.rank, self.world_size)
             if spec.zero_stage
             else ReplicatedEncoder(self._deepspeed, part)
         )
         self.encoder: nn.Module = Bf16(self._deepspeed) if bf16 else self._deepspeed
-        self.task_gradients: SliceGradients | None = None
+        self._encoder: EncoderPart = trunk
         self._top: Part | None = None
+        self.task_gradients: TaskGradients | None = None
         if sliced:
             sliced.trunk, self.encoder = self._deepspeed, sliced
             broadcast_module(sliced.top)
             self._top = Part("encoder", sliced.top, optimizer, optimizer.lr)
-            self._encoder = SlicedPart(self._encoder, self._top)
-            self.task_gradients = SliceGradients(sliced, self.world_size, self._deepspeed.backward, self._mean)
+            self._encoder = SlicedPart(trunk, self._top)
+            backward = self._deepspeed.backward
+            self.task_gradients = SliceGradients(sliced, self.world_size, backward, self._mean)
         self.heads: Mapping[str, nn.Module] = {name: head.to(self.device) for name, head in heads.items()}
         for head in self.heads.values():
             broadcast_module(head)
@@ -106,7 +108,7 @@ class DeepSpeedEngine:
 
     def _unreduced(self, active: Iterable[Part]) -> Iterator[Part]:
         """Yield the parts outside DeepSpeed whose gradients are this rank's own, filled."""
-        apart = self.task_gradients is not None and self.task_gradients.take_reduced()
+        apart = self.task_gradients is not None and self.task_gradients.take_combined()
         for part in (*active, *([self._top] if self._top and not apart else [])):
             part.fill_gradients()
             yield part

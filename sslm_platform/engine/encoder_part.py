@@ -31,10 +31,6 @@ class EncoderPart(Protocol):
         """Reduce, clip, step and clear; return the gradient's norm before clipping."""
         ...
 
-    def count_in(self, norm: Callable[[], Tensor]) -> None:
-        """Clip by one norm with parameters elsewhere, which have the norm that this returns before a step."""
-        ...
-
     def weights(self) -> TensorDict:
         """Return full fp32 weights on the CPU."""
         ...
@@ -49,6 +45,14 @@ class EncoderPart(Protocol):
 
     def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
         """Write full moments and the step count."""
+        ...
+
+
+class TrunkPart(EncoderPart, Protocol):
+    """An encoder, or the trunk of one whose slice is elsewhere."""
+
+    def count_in(self, norm: Callable[[], Tensor]) -> None:
+        """Clip by one norm with parameters elsewhere, which have the norm that this returns before a step."""
         ...
 
 

@@ -39,9 +39,7 @@ class Autocast(nn.Module):
         """Return fp32 hidden_BLD and logits_NV."""
         kind = input_ids_BL.device.type
         with torch.autocast(kind, dtype=torch.bfloat16):
-            hidden_BLD, logits_NV = self.encoder(
-                input_ids_BL, mask_BL, segment_BL, in_fp32(transform, kind)
-            )
+            hidden_BLD, logits_NV = self.encoder(input_ids_BL, mask_BL, segment_BL, in_fp32(transform, kind))
         return hidden_BLD.float(), None if logits_NV is None else logits_NV.float()
 
 

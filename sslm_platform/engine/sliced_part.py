@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslm_platform.engine.base import TensorDict
-from sslm_platform.engine.encoder_part import EncoderPart
+from sslm_platform.engine.encoder_part import TrunkPart
 from sslm_platform.engine.part import Part
 from sslm_platform.engine.weights import load_module, module_state
 
@@ -21,7 +21,7 @@ class SlicedPart:
         top: the slice; its gradients are reduced before :meth:`step`.
     """
 
-    def __init__(self, trunk: EncoderPart, top: Part) -> None:
+    def __init__(self, trunk: TrunkPart, top: Part) -> None:
         self._trunk = trunk
         self._top = top
         trunk.count_in(top.norm)

@@ -27,6 +27,7 @@ class TaskGradients:
     def __init__(self, parameters: Mapping[str, nn.Parameter]) -> None:
         self._parameters = parameters
         self._rows: dict[str, Row] = {}
+        self._combined = False
 
     def start(self) -> None:
         """Begin a step: call before its first forward pass."""
@@ -79,22 +80,27 @@ class TaskGradients:
                     term = row[name].mul_(weights[task])
                     parameter.grad = term if parameter.grad is None else parameter.grad.add_(term)
         self._rows = {}
+        self._combined = True
+
+    def take_combined(self) -> bool:
+        """Whether this step's gradient is from :meth:`combine`, the same on all ranks; once for each step."""
+        combined, self._combined = self._combined, False
+        return combined
 
 
 class SliceGradients(TaskGradients):
     """Gradients of the slice alone by task; the weights found for them apply to the trunk's too.
 
-    The tasks' backwards end where the encoder is cut, so that the trunk is back-propagated once for each slot,
-    with the weighted sum of the tasks' gradients there, however many tasks there are. (Sener & Koltun 2018,
-    section 3.3, and Chen et al. 2018, section 3.1, take gradients at the end of the shared layers in the
-    same way.) Its activations stay in memory for all slots of the step, until the weights are known.
+    The tasks' backwards end where the encoder is cut. The trunk is back-propagated once, however many tasks
+    there are, with the weighted sum of their gradients there; until then its activations stay in memory, for
+    all slots of the step. (Chen et al. 2018, section 3.1, take gradients of the last shared layer alone;
+    Sener & Koltun 2018, section 3.3, of the shared representation.)
 
     Args:
         encoder: runs forward in between.
         scale: of losses, so that gradients here and of heads are as after :meth:`Engine.backward`.
         backward: back-propagates a loss that is scaled already into the trunk.
         reduce: averages tensors over ranks in place.
-
     """
 
     def __init__(
@@ -110,7 +116,6 @@ class SliceGradients(TaskGradients):
         self._backward = backward
         self._reduce = reduce
         self._slots: list[tuple[Cut, dict[tuple[str, int], Tensor]]] = []
-        self._reduced = False
 
     def start(self) -> None:
         """Begin a step: from here on the encoder is cut."""
@@ -139,7 +144,6 @@ class SliceGradients(TaskGradients):
     def combine(self, weights: Mapping[str, float]) -> None:
         """Make the weighted sum the slice's gradient, and back-propagate it into the trunk."""
         super().combine(weights)
-        self._reduced = True
         self._encoder.cut = False
         terms = [cut.given[0].sum() * 0.0 for cut, _ in self._slots]  # one without a gradient takes part too
         for cut, gradients in self._slots:
@@ -148,8 +152,3 @@ class SliceGradients(TaskGradients):
         self._slots = []
         # once for all slots: ZeRO-3 adds up backwards only where a forward comes between them
         self._backward(torch.stack(terms).sum())
-
-    def take_reduced(self) -> bool:
-        """Whether the slice's gradient is the same on all ranks already; once for each step."""
-        reduced, self._reduced = self._reduced, False
-        return reduced

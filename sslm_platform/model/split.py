@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from sslm_platform.errors import Problem, SpecError
-from sslm_platform.model.tap import Tap, TraceOfLast, last_layer, trace_last
+from sslm_platform.model.tap import Tap, TraceOfLast, evaluating, last_layer, trace_last
 
 EMBEDDING = "embedding_VD"
 
@@ -99,21 +99,17 @@ def _check(backbone: Any, trunk: Trunk, top: Slice, traced: TraceOfLast) -> None
     if {id(p) for p in trunk.parameters()} & {id(p) for p in top.parameters()}:
         what = "shares its last layer's parameters with other layers"
     else:
-        training = backbone.training
-        for module in (trunk, top):
-            module.eval()
-        try:
+        with evaluating(trunk, top):
             found_BLD, _ = top(trunk(traced.input_ids_BL, traced.mask_BL))
-        finally:
-            for module in (trunk, top, backbone):
-                module.train(training)
         if found_BLD.shape != traced.hidden_BLD.shape or not torch.allclose(
             found_BLD, traced.hidden_BLD, rtol=1e-5, atol=1e-5
         ):
             what = "is not its last layer after the others"
     if what is not None:
         raise SpecError(
-            Problem("balancer.scope", f"last_layer: {type(backbone).__name__} {what}; set balancer.scope: all")
+            Problem(
+                "balancer.scope", f"last_layer: {type(backbone).__name__} {what}; set balancer.scope: all"
+            )
         )
 
 

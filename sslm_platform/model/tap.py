@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,12 +110,10 @@ def trace_last(backbone: Any, path: str) -> TraceOfLast:
         # what is frozen (a pooler that no head reads) has no say in the states
         if any(p.requires_grad for p in module.parameters()) and not name.startswith(path):
             handles.append(module.register_forward_pre_hook(follows(name)))
-    training = backbone.training
-    backbone.eval()
     try:
-        hidden_BLD = backbone(input_ids=input_ids_BL, attention_mask=mask_BL).last_hidden_state
+        with evaluating(backbone):
+            hidden_BLD = backbone(input_ids=input_ids_BL, attention_mask=mask_BL).last_hidden_state
     finally:
-        backbone.train(training)
         for handle in handles:
             handle.remove()
     if len(calls) != 1 or not all(isinstance(next(iter(c.values()), None), Tensor) for c in calls):
@@ -123,6 +122,19 @@ def trace_last(backbone: Any, path: str) -> TraceOfLast:
         raise _refused(backbone, f"hands its last layer {path} tensors to train inside other values")
     num_outputs = len(outputs[0]) if isinstance(outputs[0], tuple) else None
     return TraceOfLast(tuple(after), num_outputs, input_ids_BL, mask_BL, hidden_BLD)
+
+
+@contextmanager
+def evaluating(*roots: nn.Module) -> Iterator[None]:
+    """Run without dropout; each module's own mode comes back."""
+    modes = [(module, module.training) for root in roots for module in root.modules()]
+    for root in roots:
+        root.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def _needs_gradient(value: Any) -> bool:

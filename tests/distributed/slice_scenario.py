@@ -70,7 +70,9 @@ def save(engine, progress, path):
     encoder, heads, moments = engine.encoder_state(), engine.head_states(), engine.optimizer_state()
     if engine.rank == 0:
         save_file(encoder, f"{path}.encoder")
-        save_file({f"{h}|{name}": t for h, state in heads.items() for name, t in state.items()}, f"{path}.heads")
+        save_file(
+            {f"{h}|{name}": t for h, state in heads.items() for name, t in state.items()}, f"{path}.heads"
+        )
         save_file(moments, f"{path}.moments")
         path.write_text(json.dumps(progress.content()))
     engine.barrier()

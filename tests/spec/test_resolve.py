@@ -289,7 +289,9 @@ def test_affinities_need_gradients_of_the_whole_encoder(problems, specs):
         engine={"name": "deepspeed", "zero_stage": 1},
     )
     (found,) = problems(content)
-    assert found.startswith("balancer.log_affinity_every: needs each task's gradient of the whole encoder, and")
+    assert found.startswith(
+        "balancer.log_affinity_every: needs each task's gradient of the whole encoder, and"
+    )
     del content["engine"]
     assert specs.resolve(content).gradients_of == "all"
     content["balancer"]["log_gradients_every"] = 10

@@ -74,8 +74,10 @@ class FieldSpec(Section):
     map: dict[str, str] | None = Field(
         default=None, description="Label for each raw value; rows with another value are left out."
     )
-    scheme: Literal["bio", "iob1", "iobes", "io"] = Field(
-        default="bio", description="How tags mark chunks; all are turned into BIO."
+    scheme: Literal["bio", "iob1", "iobes", "io", "word"] = Field(
+        default="bio",
+        description="How tags mark chunks; all are turned into BIO. Without prefixes: `io`, each run of equal"
+        " tags is a chunk; `word`, each tag is (parts of speech).",
     )
 
 

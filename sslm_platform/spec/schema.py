@@ -28,14 +28,23 @@ class Component(Section):
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the definition.")
 
 
+GradientScope = Literal["all", "last_layer"]
+
+
 class BalancerSpec(Component):
     """How the tasks of a step are weighed."""
 
+    scope: GradientScope = Field(
+        default="last_layer",
+        description="Whose gradients are compared between tasks (by balancers of gradients, and for"
+        " `log_gradients_every`): the encoder's last layer and what follows it, or `all` of the encoder"
+        " (engine `local` only). The weights found apply to the whole encoder.",
+    )
     log_gradients_every: int | None = Field(
         default=None,
         ge=1,
         description="Steps between measurements of the tasks' gradient norms, cosines and conflicts, written"
-        " to `metrics.jsonl`; such a step takes one backward for each task. Engine `local` only.",
+        " to `metrics.jsonl`; such a step takes one backward for each task.",
     )
     log_affinity_every: int | None = Field(
         default=None,

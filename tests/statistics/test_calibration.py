@@ -62,7 +62,7 @@ def test_a_percentile_bootstrap_of_three_seeds_covers_three_of_four_times():
 
 
 def test_identical_sources_help_nobody(benchmark, specs):
-    """Real trainings from scratch of one task, handed out as three sources and what they are compared with."""
+    """Real trainings of one task from scratch, handed out as two sources and as their baseline."""
     corpus = specs.corpus(specs.content("films", "shops"))
     matrix = benchmark["identical_sources"](corpus, "sentiment", num_sources=2, num_seeds=5, max_steps=8)
     assert (matrix.rows, len(matrix.cols)) == (("s0", "s1"), 2)

@@ -242,7 +242,7 @@ def test_a_run_may_take_some_of_its_streams_tasks(problems, specs):
         ({"tsak": "sentiment"}, "tasks.tsak: unknown axis; did you mean task?"),
         ({"task": "sentimet"}, "tasks.task: no task has task 'sentimet'; did you mean sentiment?"),
         ({"languag": "en"}, "tasks.languag: unknown axis; did you mean language?"),
-        ({"task": "sentiment", "by": "domain"}, "tasks.by: groups the sources of a transfer block; it selects no"),
+        ({"task": "sentiment", "by": "domain"}, "tasks.by: groups the sources of a transfer block"),
     ],
 )
 def test_a_misspelt_selector_of_the_runs_tasks_gets_a_suggestion(problems, specs, selector, expected):

@@ -179,8 +179,8 @@ def anchor(heading: str) -> str:
 def _definitions() -> Iterator[str]:
     """Yield what the repository's own plugins define; a stranger's plugin must not change the page."""
     yield "## What the plugins of this repository define\n"
-    yield "The names that `objective`, `head`, `metrics`, `sampler`, `balancer` and `estimators` take, with"
-    yield "their options; of an estimator, the outputs of the targets that it scores."
+    yield "The names that `objective`, `head`, `metrics`, `sampler`, `balancer`, `estimators` and `executor`"
+    yield "take, with their options; of an estimator, the outputs of the targets that it scores."
     yield "`sslm plugins` lists what is installed.\n"
     for table in host().registry.tables:
         entries = [entry for name in table if (entry := table.get(name)).provenance.distribution in PLUGINS]

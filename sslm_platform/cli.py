@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,7 +39,7 @@ Cache = Annotated[
     Path | None,
     typer.Option(help="Downloads and tokens.", show_default="$SSLM_CACHE, or the user's cache folder"),
 ]
-Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes of the joint training.")]
+Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes of each training.")]
 
 
 @app.callback()
@@ -144,7 +145,7 @@ def transfer_plan(
     from sslm_platform.runs import open_run
     from sslm_platform.tables import plan_table
     from sslm_platform.train.folder import RunFolder
-    from sslm_platform.transfer.runner import is_finished
+    from sslm_platform.transfer.worker import is_finished
 
     result = open_run(spec, out=out, cache=cache, overrides=overrides)
     plan = result.plan_transfer()
@@ -158,11 +159,45 @@ def transfer_run(
     overrides: Overrides = [],  # noqa: B006
     out: Out = None,
     cache: Cache = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(
+            metavar="I/N", help="Be one of several workers on one folder; begin with the I-th N-th."
+        ),
+    ] = None,
+    nproc: Processes = 1,
+    stale_after: Annotated[
+        float, typer.Option(min=1.0, help="Seconds of silence after which a worker counts as dead.")
+    ] = 120.0,
 ) -> None:
-    """Measure the transfer cells that are not done yet."""
+    """Measure the transfer cells that are not done yet, beside other workers if there are any."""
+    from sslm_platform.runs import open_run
+    from sslm_platform.transfer.runner import Work
+    from sslm_platform.transfer.units import parse_shard
+
+    work = Work(parse_shard(shard) if shard else None, nproc, stale_after)
+    _exit_on_sigterm()
+    open_run(spec, out=out, cache=cache, overrides=overrides).transfer(work)
+
+
+@transfer_app.command("train")
+def transfer_train(
+    spec: SpecPath,
+    training: Annotated[str, typer.Argument(metavar="TRAINING", help="Its id in RUN/transfer/plan.json.")],
+    overrides: Overrides = [],  # noqa: B006
+    out: Out = None,
+    cache: Cache = None,
+) -> None:
+    """Train one source of the plan with the spec's engine; a launcher may run this in several ranks."""
+    from sslm_platform.engine.rank import end_with_parent, rank
     from sslm_platform.runs import open_run
 
-    open_run(spec, out=out, cache=cache, overrides=overrides).transfer()
+    if "RANK" in os.environ:
+        end_with_parent()
+    result = open_run(spec, out=out, cache=cache, overrides=overrides)
+    model = result.train_source(training)
+    if rank() == 0:
+        result.console.print(f"model: {model}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -247,6 +282,11 @@ def main() -> None:
         if stop.code == INTERRUPTED:
             typer.secho("interrupted; the same command goes on from the last checkpoint", err=True)
         raise
+
+
+def _exit_on_sigterm() -> None:
+    """Let what a scheduler ends give its claims up, so that nobody waits for their silence."""
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def _many(error: SslmError) -> str:

@@ -52,6 +52,7 @@ class _Resolver:
         where = self.loaded.where
         sampler = self.bind(registry.samplers, spec.schedule.sampler, where("schedule", "sampler"))
         balancer = self.bind(registry.balancers, spec.balancer, where("balancer"))
+        executor = self.bind(registry.executors, spec.executor, where("executor"))
         self._selection(by_identity)
         feeds = tuple(feeds_of(tasks))
         if self.num_failed == 0:
@@ -59,9 +60,9 @@ class _Resolver:
             self._schedule(sampler, balancer, feeds)
             if spec.streams and not by_identity:
                 self.problem(self.loaded.where("tasks"), "matches no task of the streams")
-        if self.problems or sampler is None or balancer is None:
+        if self.problems or sampler is None or balancer is None or executor is None:
             return None
-        return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer)
+        return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer, executor)
 
     def bind(self, table: Table[D], component: Component, where: str) -> Bound[D] | None:
         """Return the named definition with its options, or record what is wrong."""

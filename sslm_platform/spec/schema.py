@@ -344,3 +344,6 @@ class RunSpec(Section):
     evaluation: EvaluationSpec = EvaluationSpec()
     checkpoint: CheckpointSpec = CheckpointSpec()
     transfer: list[TransferSpec] = Field(default_factory=list)
+    executor: Component = Field(
+        default=Component(name="serial"), description="What measures the transfer cells, and where."
+    )

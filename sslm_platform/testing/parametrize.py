@@ -41,8 +41,8 @@ def parametrize_with_checks(
 
     Args:
         name: Name of a definition of an installed plugin.
-        kind: ``objective``, ``head``, ``metric``, ``sampler``, ``balancer`` or ``estimator``; needed where
-            several share the name.
+        kind: ``objective``, ``head``, ``metric``, ``sampler``, ``balancer``, ``estimator`` or ``executor``;
+            needed where several share the name.
         options: Options to test with, as a spec would give them.
 
     Raises:
@@ -90,6 +90,8 @@ def _checks_of_kind(case: Any) -> tuple[Callable[[Any], None], ...]:
         return sampler_checks.SAMPLER_CHECKS
     if isinstance(case.definition, BalancerDef):
         return balancer_checks.BALANCER_CHECKS
+    if isinstance(case.definition, ExecutorDef):
+        return executor_checks.EXECUTOR_CHECKS
     return estimator_checks.ESTIMATOR_CHECKS
 
 

@@ -71,16 +71,8 @@ class FeedSplit:
 
     def take(self, rows: np.ndarray) -> FeedSplit:
         """Return the split of some of the examples; ``rows`` are places in this split, 0 to N - 1."""
-        values = {
-            task: {field: [column[row] for row in rows] for field, column in columns.items()}
-            for task, columns in self._values.items()
-        }
         return replace(
-            self,
-            lengths_N=self.lengths_N[rows],
-            keys_N=self.keys_N[rows],
-            rows_N=self.rows_N[rows],
-            _values=values,
+            self, lengths_N=self.lengths_N[rows], keys_N=self.keys_N[rows], rows_N=self.rows_N[rows]
         )
 
     def count_tokens(self, token_id: int) -> tuple[int, int]:

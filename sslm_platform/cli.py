@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sslm_platform.errors import SslmError
+from sslm_platform.transfer.claims import STALE_AFTER
 
 if TYPE_CHECKING:
     from sslm_platform.runs import Run
@@ -161,14 +162,12 @@ def transfer_run(
     cache: Cache = None,
     shard: Annotated[
         str | None,
-        typer.Option(
-            metavar="I/N", help="Be one of several workers on one folder; begin with the I-th N-th."
-        ),
+        typer.Option(metavar="I/N", help="Be one of N workers on one folder."),
     ] = None,
     nproc: Processes = 1,
     stale_after: Annotated[
         float, typer.Option(min=1.0, help="Seconds of silence after which a worker counts as dead.")
-    ] = 120.0,
+    ] = STALE_AFTER,
 ) -> None:
     """Measure the transfer cells that are not done yet, beside other workers if there are any."""
     from sslm_platform.runs import open_run

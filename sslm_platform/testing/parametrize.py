@@ -14,6 +14,7 @@ from sslm_platform.registry import Table
 from sslm_platform.types import (
     BalancerDef,
     Definition,
+    ExecutorDef,
     HeadDef,
     MetricDef,
     ObjectiveDef,
@@ -74,6 +75,7 @@ def _checks_of_kind(case: Any) -> tuple[Callable[[Any], None], ...]:
     from sslm_platform.testing import (
         balancer_checks,
         estimator_checks,
+        executor_checks,
         head_checks,
         metric_checks,
         objective_checks,

@@ -1,8 +1,8 @@
 """Claims on units of work in a folder that workers share: no server, no lock, nothing to clean up.
 
-The claims on a unit are files numbered 0, 1, 2, ...; whoever made the last one holds the unit. A claim is made
-by ``link(2)``, which is atomic on a local disk and on NFS of any version, fails where the name is taken, and
-gives the file its content together with its name (``O_EXCL`` would show an empty file first, and is no
+The claims on a unit are files numbered 0, 1, 2, ...; whoever made the last one holds the unit. A claim is
+made by ``link(2)``, which is atomic on a local disk and on NFS of any version, fails where the name is taken,
+and gives the file its content together with its name (``O_EXCL`` would show an empty file first, and is no
 exclusion on old NFS). If the reply of a server is lost, the file's content says who made it.
 
 A claim is alive while its file's modification time moves. That time is the file server's, and so is the

@@ -36,17 +36,15 @@ class Unit:
 def units_of(plan: Plan) -> tuple[Unit, ...]:
     """Return the plan's work in an order in which each training comes after the one that it begins with.
 
-    Cells that read the pretrained encoder are one unit, so that it encodes each example once; those that train
-    it further are one each. Cells that are undefined are none.
+    Cells that read the pretrained encoder are one unit, so that it encodes each example once; those that
+    train it further are one each. Cells that are undefined are none.
     """
     cells: dict[str, list[CellPlan]] = {PRETRAINED: []}
     for cell in plan.cells.values():
         if cell.undefined:
             continue
-        if cell.training is not None:
-            key = cell.training.id
-        else:
-            key = PRETRAINED if cell.finetune is None else cell.id
+        own = cell.id if is_finetuned(cell) else PRETRAINED
+        key = cell.training.id if cell.training is not None else own
         cells.setdefault(key, []).append(cell)
     trainings = plan.trainings
     frozen = [Unit(key, None, tuple(found)) for key, found in cells.items() if key not in trainings and found]
@@ -55,6 +53,11 @@ def units_of(plan: Plan) -> tuple[Unit, ...]:
         for key, training in trainings.items()
     ]
     return (*frozen, *trained)
+
+
+def is_finetuned(cell: CellPlan) -> bool:
+    """Whether measuring a cell trains an encoder further; a baseline without one has the budget, no more."""
+    return cell.finetune is not None and cell.key.source_stage not in ("majority", "tfidf")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,8 @@ class Shard:
 
     def order(self, units: Sequence[Unit]) -> list[Unit]:
         """Return all units, this worker's share first: every ``count``-th one; then the next worker's."""
-        return [
-            unit
-            for step in range(self.count)
-            for unit in units[(self.index - 1 + step) % self.count :: self.count]
-        ]
+        firsts = ((self.index - 1 + step) % self.count for step in range(self.count))
+        return [unit for first in firsts for unit in units[first :: self.count]]
 
 
 def parse_shard(text: str) -> Shard:

@@ -61,7 +61,7 @@ class Worker:
         waiting: set[str] = set()
         try:
             while self.open:
-                if not any([self._try(unit) for unit in list(self.open)]) and self.open:
+                if not any(self._try(unit) for unit in list(self.open)) and self.open:
                     waiting = self._say_who_is_waited_for(waiting)
                     time.sleep(wait)
         finally:
@@ -75,9 +75,8 @@ class Worker:
         path = record_path(self.folder, cell)
         if not path.exists():
             return True
-        return path.stat().st_mtime_ns == self._failed_before.get(cell.id) and not is_finished(
-            self.folder, cell
-        )
+        unchanged = path.stat().st_mtime_ns == self._failed_before.get(cell.id)
+        return unchanged and not is_finished(self.folder, cell)
 
     def _is_open(self, unit: Unit) -> bool:
         if self.open_cells(unit):
@@ -104,7 +103,7 @@ class Worker:
         return True
 
     def _do(self, unit: Unit, claim: Claim) -> None:
-        """Measure all open cells of one encoder; what fails, in a plugin or in torch, does not stop the rest."""
+        """Measure the open cells of one encoder; one that fails does not stop the rest."""
         cells = self.open_cells(unit)
         try:
             if not cells and unit.training is not None:

@@ -30,10 +30,7 @@ class Processes:
         try:
             for index in range(count):
                 workers.append(self._start(job, index, count))
-                listeners.append(
-                    Thread(target=_pass_on, args=(workers[-1].stderr, job, index + 1), daemon=True)
-                )
-                listeners[-1].start()
+                listeners.append(_listen(workers[-1].stderr, job, index + 1))
             codes = [worker.wait() for worker in workers]
         finally:
             for worker in workers:
@@ -59,7 +56,14 @@ class Processes:
         )
 
 
+def _listen(stream: IO[str] | None, job: Job, worker: int) -> Thread:
+    thread = Thread(target=_pass_on, args=(stream, job, worker), daemon=True)
+    thread.start()
+    return thread
+
+
 def _pass_on(stream: IO[str] | None, job: Job, worker: int) -> None:
     assert stream is not None
-    for line in stream:
-        job.say(f"[{worker}] {line.rstrip()}")
+    with stream:
+        for line in stream:
+            job.say(f"[{worker}] {line.rstrip()}")

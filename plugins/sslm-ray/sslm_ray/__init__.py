@@ -15,7 +15,7 @@ class RayOptions(Options):
 
     address: str | None = Field(
         default=None,
-        description="Of the cluster, or `auto` for the one that this machine is in; without it Ray runs here.",
+        description="Of the cluster, or `auto` for this machine's; without one Ray runs here alone.",
     )
     workers: int = Field(default=2, ge=1, description="Workers; each is one task of Ray.")
     cpus: int = Field(default=1, ge=1, description="CPUs, and so threads, of each worker.")

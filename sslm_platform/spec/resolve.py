@@ -12,7 +12,16 @@ from sslm_platform.registry import Table
 from sslm_platform.spec.load import LoadedSpec, validated_options
 from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
 from sslm_platform.spec.schema import Component, FieldSpec, Selector, StreamSpec, TaskSpec
-from sslm_platform.types import BalancerDef, Definition, Field, FieldKind, HeadDef, MetricDef, SamplerDef
+from sslm_platform.types import (
+    BalancerDef,
+    Definition,
+    EstimatorDef,
+    Field,
+    FieldKind,
+    HeadDef,
+    MetricDef,
+    SamplerDef,
+)
 
 D = TypeVar("D", bound=Definition)
 
@@ -52,6 +61,7 @@ class _Resolver:
         where = self.loaded.where
         sampler = self.bind(registry.samplers, spec.schedule.sampler, where("schedule", "sampler"))
         balancer = self.bind(registry.balancers, spec.balancer, where("balancer"))
+        estimators = self._estimators()
         self._selection(by_identity)
         feeds = tuple(feeds_of(tasks))
         if self.num_failed == 0:
@@ -61,7 +71,7 @@ class _Resolver:
                 self.problem(self.loaded.where("tasks"), "matches no task of the streams")
         if self.problems or sampler is None or balancer is None:
             return None
-        return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer)
+        return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer, estimators)
 
     def bind(self, table: Table[D], component: Component, where: str) -> Bound[D] | None:
         """Return the named definition with its options, or record what is wrong."""
@@ -261,6 +271,18 @@ class _Resolver:
                     f"needs each task's gradient of the whole encoder, and engine {spec.engine.name} keeps"
                     " only their sum: set engine.name: local",
                 )
+
+    def _estimators(self) -> tuple[Bound[EstimatorDef], ...]:
+        table, named = self.plugins.registry.estimators, self.loaded.spec.prediction.estimators
+        chosen: dict[str, Bound[EstimatorDef]] = {}
+        for index, item in enumerate(named or table):
+            component = Component(name=item) if isinstance(item, str) else item
+            where = self.loaded.where("prediction", "estimators", index)
+            if component.name in chosen:
+                self.problem(where, f"{component.name} is named twice")
+            elif (bound := self.bind(table, component, where)) is not None:
+                chosen[component.name] = bound
+        return tuple(chosen.values())
 
     def _selection(self, tasks: Mapping[str, Task]) -> None:
         select_by = self.loaded.spec.evaluation.select_by

@@ -11,6 +11,7 @@ from sslm_platform.spec.schema import FieldSpec, RunSpec, Selector, StreamSpec, 
 from sslm_platform.types import (
     BalancerDef,
     Definition,
+    EstimatorDef,
     Field,
     HeadDef,
     MetricDef,
@@ -112,6 +113,7 @@ class ResolvedRun:
     feeds: tuple[FeedPlan, ...]
     sampler: Bound[SamplerDef]
     balancer: Bound[BalancerDef]
+    estimators: tuple[Bound[EstimatorDef], ...]
 
     @property
     def spec(self) -> RunSpec:

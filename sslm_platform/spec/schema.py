@@ -321,6 +321,20 @@ class TransferSpec(Section):
         return self.sources if isinstance(self.sources, list) else [self.sources]
 
 
+class PredictionSpec(Section):
+    """What `sslm transfer predict` asks, and of how many examples."""
+
+    estimators: list[str | Component] = Field(
+        default_factory=list, description="Default: all that are installed, without options."
+    )
+    examples: int = Field(
+        default=1000, ge=2, description="Most training examples of a task that estimators look at."
+    )
+    gradient_examples: int = Field(
+        default=64, ge=1, description="Most of them whose gradients are taken, one by one."
+    )
+
+
 class RunSpec(Section):
     """A whole run."""
 
@@ -344,3 +358,4 @@ class RunSpec(Section):
     evaluation: EvaluationSpec = EvaluationSpec()
     checkpoint: CheckpointSpec = CheckpointSpec()
     transfer: list[TransferSpec] = Field(default_factory=list)
+    prediction: PredictionSpec = PredictionSpec()

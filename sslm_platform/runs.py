@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sslm_platform.corpus import Corpus
+    from sslm_platform.report.grouping import GroupPlan
+    from sslm_platform.report.predictions import Prediction
     from sslm_platform.report.records import TaskScore
     from sslm_platform.train.folder import RunFolder
     from sslm_platform.transfer.plan import Plan
@@ -71,6 +73,19 @@ class Run:
 
         with self._recorded() as folder:
             run_transfer(self.corpus, folder, self.console)
+
+    def predict_transfer(self, *, may_train: bool = False) -> list[Prediction]:
+        """Predict the transfer matrix with the spec's estimators; what is done before is not done again.
+
+        Args:
+            may_train: train the sources whose models some estimators read; else those are undefined.
+        """
+        from sslm_platform.transfer.predict import plan_predictions, predict_transfer
+        from sslm_platform.transfer.runner import open_lab
+
+        with self._recorded() as folder:
+            lab = open_lab(self.corpus, folder, self.console)
+            return predict_transfer(lab, plan_predictions(self.corpus), may_train=may_train)
 
     @contextmanager
     def _recorded(self) -> Iterator[RunFolder]:
@@ -231,3 +246,33 @@ def _console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def write_groups(run: Path, by: str, budget: int, out: Path) -> GroupPlan:
+    """Group a run's tasks, and write the spec that tries the groups, with its predictions beside it as JSON.
+
+    Args:
+        run: a run's folder, with predictions or measured cells.
+        by: an estimator's name, or a measured protocol.
+        budget: most groups.
+        out: path of the spec.
+
+    Raises:
+        RunError: nothing was predicted or measured by that name.
+    """
+    from sslm_platform.files import write_text
+    from sslm_platform.report.grouping import affinities
+    from sslm_platform.report.predictions import predicted_matrices, read_predictions
+    from sslm_platform.report.records import TransferPlan, read_cells, read_record, write_record
+    from sslm_platform.spec.load import dump_spec
+    from sslm_platform.transfer.group_spec import group_spec, plan_groups
+
+    resolved = load_run(run).resolved
+    transfer = run / "transfer"
+    plan = read_record(TransferPlan, transfer / "plan.json") if (transfer / "plan.json").exists() else None
+    matrices = predicted_matrices(read_predictions(transfer))
+    known = affinities(by, matrices, plan, read_cells(transfer), list(resolved.tasks))
+    groups = plan_groups(known, budget)
+    write_text(out, dump_spec(group_spec(resolved.spec, groups, f"{resolved.spec.name}-groups")))
+    write_record(groups, out.with_suffix(".json"))
+    return groups

@@ -41,6 +41,11 @@ def resolve(loaded: LoadedSpec, plugins: Host | None = None) -> ResolvedRun:
     return run
 
 
+def _without_required_options(table: Table[EstimatorDef]) -> list[str]:
+    fields = {name: table.get(name).definition.options.model_fields.values() for name in table}
+    return [name for name, options in fields.items() if not any(field.is_required() for field in options)]
+
+
 class _Resolver:
     def __init__(self, loaded: LoadedSpec, plugins: Host) -> None:
         self.loaded = loaded
@@ -90,7 +95,7 @@ class _Resolver:
     def _stream(self, index: int) -> Iterable[Task]:
         stream = self.loaded.spec.streams[index]
         where = self.loaded.where("streams", index)
-        clash = sorted(set(stream.tags) & {"task", "domain", "stream", "by"})
+        clash = sorted(set(stream.tags) & {"identity", "task", "domain", "stream", "by", "together"})
         for tag in clash:
             self.problem(f"{where}.tags.{tag}", "is a word of its own; choose another tag")
         selector = self.loaded.spec.tasks
@@ -275,7 +280,7 @@ class _Resolver:
     def _estimators(self) -> tuple[Bound[EstimatorDef], ...]:
         table, named = self.plugins.registry.estimators, self.loaded.spec.prediction.estimators
         chosen: dict[str, Bound[EstimatorDef]] = {}
-        for index, item in enumerate(named or table):
+        for index, item in enumerate(named or _without_required_options(table)):
             component = Component(name=item) if isinstance(item, str) else item
             where = self.loaded.where("prediction", "estimators", index)
             if component.name in chosen:

@@ -128,7 +128,9 @@ def column_of(field: str | FieldSpec) -> str:
 
 def axes_of(stream: StreamSpec, task: TaskSpec) -> dict[str, str]:
     """Return what selectors and matrix axes can name of a task."""
-    return {**stream.tags, "task": task.name, "domain": stream.domain, "stream": stream.name}
+    identity = f"{task.name}@{stream.domain}"
+    own = {"identity": identity, "task": task.name, "domain": stream.domain, "stream": stream.name}
+    return {**stream.tags, **own}
 
 
 def matches(axes: Mapping[str, str], selector: Selector) -> bool:

@@ -217,14 +217,22 @@ class EvaluationSpec(Section):
 
 
 class Selector(Section):
-    """Tasks that match every key given; keys are `task`, `domain`, `stream`, or a stream's tag.
+    """Tasks that match every key given; keys are `identity`, `task`, `domain`, `stream`, or a stream's tag.
 
-    With `by`, the tasks that match are grouped by that key's value and each group is trained jointly.
+    With `by`, the tasks that match are grouped by that key's value and each group is trained jointly; with
+    `together`, all that match are one group.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
     by: str | None = None
+    together: bool = False
     __pydantic_extra__: dict[str, str | list[str]]
+
+    @model_validator(mode="after")
+    def _one_grouping(self) -> Selector:
+        if self.together and self.by is not None:
+            raise ValueError("give by or together, not both")
+        return self
 
     @property
     def criteria(self) -> dict[str, tuple[str, ...]]:

@@ -42,11 +42,9 @@ def predict(
 
     if place.is_dir():
         place, out = place / "spec.yaml", out or place
-    if estimators is not None:
-        names = [name.strip() for name in estimators.split(",") if name.strip()]
-        overrides = [*overrides, f"prediction.estimators={names}"]
+    names = None if estimators is None else [name.strip() for name in estimators.split(",")]
     run = open_run(place, out=out, cache=cache, overrides=overrides)
-    predictions = run.predict_transfer(may_train=train)
+    predictions = run.predict_transfer(names, may_train=train)
     plan, cells = _measured(run.path)
     matrices = predicted_matrices(predictions)
     found = agreements(matrices.values(), plan, cells) if plan else []

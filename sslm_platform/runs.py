@@ -74,18 +74,22 @@ class Run:
         with self._recorded() as folder:
             run_transfer(self.corpus, folder, self.console)
 
-    def predict_transfer(self, *, may_train: bool = False) -> list[Prediction]:
-        """Predict the transfer matrix with the spec's estimators; what is done before is not done again.
+    def predict_transfer(
+        self, estimators: Sequence[str] | None = None, *, may_train: bool = False
+    ) -> list[Prediction]:
+        """Predict the transfer matrix; what is done before is not done again.
 
         Args:
+            estimators: names; default: the spec's, or all that are installed.
             may_train: train the sources whose models some estimators read; else those are undefined.
         """
-        from sslm_platform.transfer.predict import plan_predictions, predict_transfer
+        from sslm_platform.transfer.predict import choose, plan_predictions, predict_transfer
         from sslm_platform.transfer.runner import open_lab
 
+        chosen = choose(self.resolved, estimators) if estimators is not None else None
         with self._recorded() as folder:
             lab = open_lab(self.corpus, folder, self.console)
-            return predict_transfer(lab, plan_predictions(self.corpus), may_train=may_train)
+            return predict_transfer(lab, plan_predictions(self.corpus, chosen), may_train=may_train)
 
     @contextmanager
     def _recorded(self) -> Iterator[RunFolder]:

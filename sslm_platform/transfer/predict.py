@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,11 @@ import torch
 
 from sslm_platform.corpus import Corpus
 from sslm_platform.errors import SslmError, UndefinedError
+from sslm_platform.plugins import host
 from sslm_platform.report.predictions import Prediction, predictions_folder
 from sslm_platform.report.records import read_record, write_record
-from sslm_platform.spec.resolved import Bound
+from sslm_platform.spec.load import validated_options
+from sslm_platform.spec.resolved import Bound, ResolvedRun
 from sslm_platform.train.folder import versions
 from sslm_platform.train.job import digest, encoder_content, metric_content, task_content
 from sslm_platform.train.joint import joint_id
@@ -38,8 +40,27 @@ class Forecast:
     question: Question
 
 
-def plan_predictions(corpus: Corpus) -> list[Forecast]:
-    """Return the run's predictions, by source, target and estimator.
+def choose(run: ResolvedRun, names: Sequence[str]) -> tuple[Bound[EstimatorDef], ...]:
+    """Return estimators by name, with the spec's options where it gives some.
+
+    Raises:
+        PluginError: there is none of that name.
+        SpecError: it needs options, and the spec gives none.
+    """
+    known = {bound.definition.name: bound for bound in run.estimators}
+    return tuple(known[name] if name in known else _without_options(name) for name in names)
+
+
+def _without_options(name: str) -> Bound[EstimatorDef]:
+    entry = host().get(host().registry.estimators, name)
+    options = validated_options(entry.definition.options, {}, f"estimator {name}: options")
+    return Bound(entry.definition, options, entry.provenance)
+
+
+def plan_predictions(
+    corpus: Corpus, estimators: Sequence[Bound[EstimatorDef]] | None = None
+) -> list[Forecast]:
+    """Return the predictions of estimators (default: the spec's), by source, target and estimator.
 
     Sources are those that transfer blocks train at once (``full``), and every task by itself; targets are
     all tasks that are not among the source's. A source that blocks train differently takes the first one's
@@ -49,7 +70,7 @@ def plan_predictions(corpus: Corpus) -> list[Forecast]:
     return [
         Forecast(contents.identity(estimator, question), estimator, question)
         for question in questions(corpus)
-        for estimator in corpus.run.estimators
+        for estimator in (corpus.run.estimators if estimators is None else estimators)
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sslm_platform.errors import Problem, suggest
-from sslm_platform.spec.schema import EngineSpec
+from sslm_platform.spec.schema import EngineSpec, GradientScope
 
 # The platform sets these itself; the values say where.
 OWNED = {
@@ -61,11 +61,16 @@ ALLOWED = {
 }
 
 
-def check_engine(spec: EngineSpec) -> list[Problem]:
-    """Return everything that is wrong with an engine's section."""
+def check_engine(spec: EngineSpec, gradients_of: GradientScope | None = None) -> list[Problem]:
+    """Return everything that is wrong with an engine's section.
+
+    Args:
+        spec: the section.
+        gradients_of: what each task's gradients are wanted of.
+    """
     if spec.name != "deepspeed":
         return []
-    return [*_installation(), *_combination(spec), *_config(spec.config)]
+    return [*_installation(), *_combination(spec), *_config(spec.config), *_gradients(spec, gradients_of)]
 
 
 def _installation() -> Iterator[Problem]:
@@ -83,6 +88,21 @@ def _combination(spec: EngineSpec) -> Iterator[Problem]:
     overlaps = isinstance(section, Mapping) and section.get("overlap_comm")
     if overlaps and (spec.zero_stage or 0) < 2:
         yield Problem("engine.config.zero_optimization.overlap_comm", "true needs engine.zero_stage 2 or 3")
+
+
+def _gradients(spec: EngineSpec, gradients_of: GradientScope | None) -> Iterator[Problem]:
+    if gradients_of == "all":
+        yield Problem(
+            "balancer.scope",
+            "all needs each task's gradient of the whole encoder, and deepspeed keeps only their sum: set"
+            " balancer.scope: last_layer, or engine.name: local",
+        )
+    if gradients_of and spec.precision == "bf16" and spec.zero_stage == 1:
+        yield Problem(
+            "engine.zero_stage",
+            "1 in bf16 cannot clip by one norm with the slice that tasks' gradients are taken of, which is"
+            " outside; set 2 or 3",
+        )
 
 
 def _config(config: Mapping[str, Any]) -> Iterator[Problem]:

@@ -48,6 +48,14 @@ class EncoderPart(Protocol):
         ...
 
 
+class TrunkPart(EncoderPart, Protocol):
+    """An encoder, or the trunk of one whose slice is elsewhere."""
+
+    def count_in(self, norm: Callable[[], Tensor]) -> None:
+        """Clip by one norm with parameters elsewhere, which have the norm that this returns before a step."""
+        ...
+
+
 class ReplicatedEncoder:
     """Stage 0: the optimizer is torch's own, so only reduction and stepping are DeepSpeed's."""
 
@@ -55,11 +63,20 @@ class ReplicatedEncoder:
         self._engine = engine
         self._part = part
         self._norm = 0.0
+        self._elsewhere: Callable[[], Tensor] | None = None
         # Between DeepSpeed's reduction and its update there is no other place to clip and to see the norm.
         part.optimizer.register_step_pre_hook(self._clip)
 
+    def count_in(self, norm: Callable[[], Tensor]) -> None:
+        """Clip by one norm with parameters elsewhere."""
+        self._elsewhere = norm
+
     def _clip(self, *_: Any) -> None:
-        self._norm = self._part.clip()
+        norm = self._part.norm()
+        if self._elsewhere is not None:
+            norm = torch.hypot(norm, self._elsewhere())
+        self._norm = finite_norm(self._part.name, float(norm))
+        self._part.clip(norm)
 
     def step(self, learning_rate: float) -> float:
         """Reduce, clip, step and clear."""
@@ -105,6 +122,16 @@ class ShardedEncoder:
         set_rate(self._part.optimizer, self._part.peak_rate * learning_rate)
         self._engine.step()
         return finite_norm(self._part.name, float(self._engine.get_global_grad_norm()))
+
+    def count_in(self, norm: Callable[[], Tensor]) -> None:
+        """Clip by one norm with parameters elsewhere: DeepSpeed has no setting for it, but one method."""
+        optimizer = self._engine.optimizer
+        if hasattr(optimizer, "_get_norm_groups"):  # stage 3
+            groups = optimizer._get_norm_groups
+            optimizer._get_norm_groups = lambda: [*groups(), norm()]
+        else:
+            own = optimizer.scaled_global_norm
+            optimizer.scaled_global_norm = lambda *args: torch.hypot(own(*args), norm())
 
     def weights(self) -> TensorDict:
         """Return full weights: of what is trained the fp32 masters."""
@@ -158,7 +185,8 @@ class ShardedEncoder:
         device = next(self._part.module.buffers(), next(iter(self._parameters.values()))).device
         one_token_BL = torch.zeros(1, 1, dtype=torch.long, device=device)
         with torch.random.fork_rng(), torch.enable_grad():
-            hidden_BLD, _ = self._engine(one_token_BL, torch.ones_like(one_token_BL), None, None)
+            given = self._engine(one_token_BL, torch.ones_like(one_token_BL), None, None)
+            hidden_BLD = next(iter(given.values())) if isinstance(given, dict) else given[0]
             self._engine.backward(hidden_BLD.float().sum() * 0.0)
         self.step(0.0)
 

@@ -28,14 +28,23 @@ class Component(Section):
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the definition.")
 
 
+GradientScope = Literal["all", "last_layer"]
+
+
 class BalancerSpec(Component):
     """How the tasks of a step are weighed."""
 
+    scope: GradientScope = Field(
+        default="last_layer",
+        description="Whose gradients are compared between tasks (by balancers of gradients, and for"
+        " `log_gradients_every`): the encoder's last layer and what follows it, or `all` of the encoder"
+        " (engine `local` only). The weights found apply to the whole encoder.",
+    )
     log_gradients_every: int | None = Field(
         default=None,
         ge=1,
         description="Steps between measurements of the tasks' gradient norms, cosines and conflicts, written"
-        " to `metrics.jsonl`; such a step takes one backward for each task. Engine `local` only.",
+        " to `metrics.jsonl`; such a step takes one backward for each task.",
     )
     log_affinity_every: int | None = Field(
         default=None,
@@ -65,8 +74,10 @@ class FieldSpec(Section):
     map: dict[str, str] | None = Field(
         default=None, description="Label for each raw value; rows with another value are left out."
     )
-    scheme: Literal["bio", "iob1", "iobes", "io"] = Field(
-        default="bio", description="How tags mark chunks; all are turned into BIO."
+    scheme: Literal["bio", "iob1", "iobes", "io", "word"] = Field(
+        default="bio",
+        description="How tags mark chunks; all are turned into BIO. Without prefixes: `io`, each run of equal"
+        " tags is a chunk; `word`, each tag is (parts of speech).",
     )
 
 

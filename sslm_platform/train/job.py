@@ -59,7 +59,11 @@ def training_content(
         "tasks": [task_content(corpus, task) for task in tasks],
         "schedule": {**schedule, **budget},
         "sampler": corpus.run.sampler.fingerprint(),
-        "balancer": {**corpus.run.balancer.fingerprint(), **logged},  # logging changes how sums are rounded
+        "balancer": {
+            **corpus.run.balancer.fingerprint(),
+            **logged,  # logging changes how sums are rounded
+            "gradients_of": corpus.run.gradients_of,
+        },
         "optimizer": spec.optimizer.model_dump(mode="json"),
         "precision": spec.engine.precision,
         "seed": seed,

@@ -56,6 +56,20 @@ def test_what_deepspeed_cannot_do_is_said_before_it_is_tried():
     assert messages(overlap, stage=2) == []
 
 
+def test_gradients_by_task_are_possible_of_the_slice_alone():
+    spec = EngineSpec(name="deepspeed", zero_stage=3)
+    assert check_engine(spec, "last_layer") == []
+    (problem,) = check_engine(spec, "all")
+    assert problem.where == "balancer.scope"
+    assert "set balancer.scope: last_layer, or engine.name: local" in problem.what
+    assert check_engine(EngineSpec(), "all") == []
+    halved = EngineSpec(name="deepspeed", zero_stage=1, precision="bf16")
+    (problem,) = check_engine(halved, "last_layer")
+    assert "cannot clip by one norm" in problem.what
+    assert check_engine(halved) == []
+    assert check_engine(halved.model_copy(update={"zero_stage": 2}), "last_layer") == []
+
+
 def test_harmless_keys_pass():
     config = {"zero_optimization": {"reduce_bucket_size": 1000}, "wall_clock_breakdown": True}
     assert messages(config) == []

@@ -33,7 +33,7 @@ def content(make_specs, encoder_folder, tmp_path_factory):
         encoder=encoder_folder,
         schedule={"tokens_per_batch": 160, "slots_per_step": 3, "max_steps": 8,
                   "sampler": {"name": "uniform"}},
-        balancer={"name": "equal", "log_affinity_every": 1, "log_gradients_every": 2},
+        balancer={"name": "equal", "log_affinity_every": 1, "log_gradients_every": 2, "scope": "all"},
         prediction={"examples": EXAMPLES, "gradient_examples": 6},
         transfer=[
             {
@@ -269,10 +269,11 @@ def test_sources_are_trained_on_request_alone(content, tmp_path, texts):
 
 def test_the_command_line_predicts_groups_runs_and_checks(finished_run, texts, tmp_path, cli):
     path, cache = finished_run.path, texts / "cache"
-    status, out, err = cli(
-        "transfer", "predict", path, "--cache", cache, "--estimators", "logme,gradient_cosine"
-    )
+    before = (path / "spec.yaml").read_text()
+    names = ("--estimators", "logme,gradient_cosine")
+    status, out, err = cli("transfer", "predict", path, "--cache", cache, *names)
     assert status == 0, err
+    assert (path / "spec.yaml").read_text() == before
     assert "Predicted against measured: full/probe" in out
     assert "Kendall tau" in out
     assert "leep" not in out

@@ -26,3 +26,10 @@ def deepspeed_config(spec: EngineSpec, optimizer: OptimizerSpec, world_size: int
         config["bf16"] = {**spec.config.get("bf16", {}), "enabled": True}
         config["data_types"] = {"grad_accum_dtype": "fp32", **spec.config.get("data_types", {})}
     return config
+
+
+def head_config(spec: EngineSpec, optimizer: OptimizerSpec, world_size: int) -> dict[str, Any]:
+    """Return a config for a head with an engine of its own: heads are fp32 in any precision."""
+    fp32 = {key: value for key, value in spec.config.items() if key not in ("bf16", "data_types")}
+    plain = spec.model_copy(update={"precision": "fp32", "config": fp32})
+    return deepspeed_config(plain, optimizer, world_size)

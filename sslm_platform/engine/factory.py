@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import nn
@@ -19,7 +19,11 @@ logger = logging.getLogger(__name__)
 
 
 def make_engine(
-    spec: EngineSpec, optimizer: OptimizerSpec, encoder: nn.Module, heads: Mapping[str, nn.Module]
+    spec: EngineSpec,
+    optimizer: OptimizerSpec,
+    encoder: nn.Module,
+    heads: Mapping[str, nn.Module],
+    sharded_heads: Collection[str] = (),
 ) -> Engine:
     """Build the engine of one run. It takes over the encoder and the heads: reach them through it.
 
@@ -29,6 +33,8 @@ def make_engine(
         encoder: Called as ``encoder(input_ids_BL, mask_BL, segment_BL, transform)``; returns hidden_BLD
             and, with ``transform``, logits_NV, else None. Rank 0's weights count.
         heads: Name to module. Rank 0's weights count.
+        sharded_heads: Names of the heads that ZeRO stages 1 to 3 shard like the encoder; elsewhere they are
+            like the others. They run only in steps that name them.
 
     Raises:
         SpecError: the section asks for what cannot be done here.
@@ -43,7 +49,7 @@ def make_engine(
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else it warns of what it did not find
     from sslm_platform.engine.deepspeed import DeepSpeedEngine
 
-    return DeepSpeedEngine(spec, optimizer, encoder, heads)
+    return DeepSpeedEngine(spec, optimizer, encoder, heads, sharded_heads)
 
 
 def _local(

@@ -107,11 +107,17 @@ class ShardedPart:
 
     def _make_state(self) -> None:
         """Give each slice the moments that Adam's first step would make: before it there are none."""
-        for master in masters(self._engine.optimizer):
+        optimizer = self._engine.optimizer
+        swapped = getattr(optimizer, "_swappable_optimizer_subgroup", lambda index: False)
+        for index, master in enumerate(masters(optimizer)):
+            if swapped(index):
+                optimizer._optimizer_states_and_gradient_swap_in(index)
             self._part.optimizer.state[master] = {
                 "step": torch.zeros((), device=master.device),
                 **{moment: torch.zeros_like(master) for moment in MOMENTS},
             }
+            if swapped(index):
+                optimizer._optimizer_states_and_gradient_swap_out(index)
 
     def _link_moments(self) -> None:
         """Tie parameters to their moments (stages 1 and 2).

@@ -111,8 +111,7 @@ class _Resolver:
         if spec.head.sharded and head.definition.tied:
             self.problem(
                 f"{where}.head.sharded",
-                f"{head.definition.name} projects inside the encoder's module and cannot have an engine of its"
-                " own",
+                f"{head.definition.name} projects inside the encoder's module and cannot be apart from it",
             )
         if not self._fields(spec, needs[emits], where):
             return None

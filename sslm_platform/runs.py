@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sslm_platform.corpus import Corpus
     from sslm_platform.report.records import TaskScore
     from sslm_platform.train.folder import RunFolder
-    from sslm_platform.transfer.cells import Plan
+    from sslm_platform.transfer.plan import Plan
 
 
 class Run:
@@ -182,7 +182,8 @@ def resolve_spec(loaded: LoadedSpec) -> ResolvedRun:
     except SpecError as error:
         problems.extend(error.problems)
     place = loaded.where("engine").removesuffix("engine")
-    found = check_engine(loaded.spec.engine)
+    wanted = (resolved.gradients_of, resolved.sharded_heads) if resolved else ()
+    found = check_engine(loaded.spec.engine, *wanted)
     problems += [loaded.blamed(Problem(place + p.where, p.what)) for p in found]
     raise_all(SpecError, problems)
     assert resolved is not None

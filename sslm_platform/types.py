@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from sslm_platform.errors import Problem
+    from sslm_platform.evidence import Estimator
     from sslm_platform.interfaces import Balancer, GradientBalancer, Head, Metric, Objective, Sampler
 
 
@@ -40,6 +41,21 @@ class OutputKind(StrEnum):
     def has_labels(self) -> bool:
         """Whether the head's width is the number of labels found in the data."""
         return self in (OutputKind.SEQUENCE_LOGITS, OutputKind.TOKEN_LOGITS)
+
+
+class EvidenceKind(StrEnum):
+    """What an estimator may read, and what it costs (see :mod:`sslm_platform.evidence`)."""
+
+    FEATURES = "features"  # a trained source; the target encoded by it
+    OUTPUTS = "outputs"  # the same
+    TEXTS = "texts"  # each task's texts encoded once, by the pretrained encoder
+    GRADIENTS = "gradients"  # a probe and some backward passes for each task, at the pretrained encoder
+    LOG = "log"  # the joint run, with `balancer.log_affinity_every` or `log_gradients_every`
+
+    @property
+    def needs_source_model(self) -> bool:
+        """Whether a model that was trained on the source is needed."""
+        return self in (EvidenceKind.FEATURES, EvidenceKind.OUTPUTS)
 
 
 class FieldKind(StrEnum):
@@ -198,7 +214,24 @@ class BalancerDef:
     gradients: bool = False
 
 
-Definition = ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef
+@dataclass(frozen=True, slots=True)
+class EstimatorDef:
+    """An estimator of transferability: how much training on a source should help a target.
+
+    ``needs`` says what it reads; ``targets`` are the kinds of output of the targets that it can score.
+    ``signed`` says that 0 means no effect and below 0 harm, in one unit for all targets.
+    """
+
+    name: str
+    build: Callable[[Any], Estimator]
+    needs: frozenset[EvidenceKind]
+    targets: frozenset[OutputKind]
+    options: type[Options] = Options
+    signed: bool = False
+    summary: str = ""
+
+
+Definition = ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef | EstimatorDef
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +245,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class GradientStatistics:
-    """How the tasks' gradients of the encoder lie to each other in one step.
+    """How the tasks' gradients of ``balancer.scope`` lie to each other in one step.
 
     ``norms`` are of each task's mean loss. ``cosines`` maps task to later task to their cosine;
     ``conflict_rate`` is the share of pairs whose cosine is below 0. Without a pair it is 0.
@@ -241,4 +274,5 @@ class StepRecord:
     seconds: float
     probabilities: Mapping[str, float] = field(default_factory=dict)
     gradients: GradientStatistics | None = None
+    affinities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # of a task on others (TAG)
     scores: Mapping[str, float] = field(default_factory=dict)

@@ -12,8 +12,8 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 import deepspeed
 import torch.distributed as dist
@@ -22,12 +22,14 @@ from torch import Tensor, nn
 
 from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.deepspeed_config import deepspeed_config, head_config
-from sslm_platform.engine.encoder_part import EnginePart, ReplicatedEncoder, Stored
+from sslm_platform.engine.encoder_part import EnginePart, ReplicatedEncoder, Stored, TrunkPart
 from sslm_platform.engine.group import broadcast_module, gather_json, join_group, sum_in_place
-from sslm_platform.engine.part import Part, head_part
+from sslm_platform.engine.part import Part, finite_norm, head_part
 from sslm_platform.engine.precision import Bf16
 from sslm_platform.engine.sharded_part import ShardedPart
-from sslm_platform.engine.task_gradients import TaskGradients
+from sslm_platform.engine.sliced import slice_of
+from sslm_platform.engine.sliced_part import SlicedPart
+from sslm_platform.engine.task_gradients import SliceGradients, TaskGradients
 from sslm_platform.engine.weights import check_names
 from sslm_platform.errors import Problem, SpecError
 from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
@@ -41,29 +43,41 @@ class DeepSpeedEngine:
     The encoder's module is DeepSpeed's from here on: at stage 3 its parameters are slices.
     """
 
-    task_gradients: TaskGradients | None = None  # it reduces what it gets, and keeps only the sum
-
     def __init__(
         self,
         spec: EngineSpec,
         optimizer: OptimizerSpec,
         encoder: nn.Module,
         heads: Mapping[str, nn.Module],
+        gradients_of: Literal["last_layer"] | None = None,
         sharded_heads: Collection[str] = (),
     ) -> None:
         self.device = join_group()
         self.rank = dist.get_rank()
         self.world_size = dist.get_world_size()
-        part = Part("encoder", encoder.to(self.device), optimizer, optimizer.lr)
+        bf16 = spec.precision == "bf16"
+        encoder = encoder.to(self.device)
+        sliced = slice_of(encoder, bf16=bf16) if gradients_of else None
+        part = Part("encoder", sliced.trunk if sliced else encoder, optimizer, optimizer.lr)
         if not part.parameters:
             raise SpecError(Problem("engine.name", "deepspeed needs an encoder to train; this one is frozen"))
         self._deepspeed = _initialize(part, deepspeed_config(spec, optimizer, self.world_size))
-        self._encoder: EnginePart = (
+        trunk: TrunkPart = (
             ShardedPart(self._deepspeed, part, self.rank, self.world_size)
             if spec.zero_stage
             else ReplicatedEncoder(self._deepspeed, part)
         )
-        self.encoder: nn.Module = Bf16(self._deepspeed) if spec.precision == "bf16" else self._deepspeed
+        self.encoder: nn.Module = Bf16(self._deepspeed) if bf16 else self._deepspeed
+        self._encoder: EnginePart = trunk
+        self._top: Part | None = None
+        self.task_gradients: TaskGradients | None = None
+        if sliced:
+            sliced.trunk, self.encoder = self._deepspeed, sliced
+            broadcast_module(sliced.top)
+            self._top = Part("encoder", sliced.top, optimizer, optimizer.lr)
+            self._encoder = SlicedPart(trunk, self._top)
+            backward = self._deepspeed.backward
+            self.task_gradients = SliceGradients(sliced, self.world_size, backward, self._mean)
         parts = {name: self._head_part(name, head, optimizer) for name, head in heads.items()}
         apart = {name for name, part in parts.items() if name in sharded_heads and part.parameters}
         apart = apart if spec.zero_stage else set()
@@ -94,11 +108,12 @@ class DeepSpeedEngine:
     def step(self, active_heads: Collection[str], learning_rate: float) -> dict[str, float]:
         """Reduce, clip and step the encoder and the active heads."""
         active = {name: self._heads[name] for name in sorted(active_heads) if name in self._heads}
-        for part in active.values():
-            part.fill_gradients()
-        gradients = [gradient for part in active.values() for gradient in part.gradients]
-        sum_in_place(gradients, 1.0 / self.world_size)
-        norms = {name: part.clip() for name, part in active.items()}
+        self._mean([gradient for part in self._unreduced(active.values()) for gradient in part.gradients])
+        norms = {}
+        for name, part in active.items():
+            norm = part.norm()
+            norms[name] = finite_norm(part.name, float(norm))
+            part.clip(norm)
         norms = {"encoder": self._encoder.step(learning_rate)} | norms
         for part in active.values():
             part.step(learning_rate)
@@ -108,6 +123,16 @@ class DeepSpeedEngine:
         for part in self._heads.values():
             part.clear_gradients()
         return norms
+
+    def _unreduced(self, active: Iterable[Part]) -> Iterator[Part]:
+        """Yield the parts outside DeepSpeed whose gradients are this rank's own, filled."""
+        apart = self.task_gradients is not None and self.task_gradients.take_combined()
+        for part in (*active, *([self._top] if self._top and not apart else [])):
+            part.fill_gradients()
+            yield part
+
+    def _mean(self, tensors: list[Tensor]) -> None:
+        sum_in_place(tensors, 1.0 / self.world_size)
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """Return the sum over ranks."""

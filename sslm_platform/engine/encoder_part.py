@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.optimizer import set_rate
-from sslm_platform.engine.part import Part
+from sslm_platform.engine.part import Part, finite_norm
 
 
 class Stored(Protocol):
@@ -40,6 +41,14 @@ class EnginePart(Stored, Protocol):
         ...
 
 
+class TrunkPart(EnginePart, Protocol):
+    """An encoder, or the trunk of one whose slice is elsewhere."""
+
+    def count_in(self, norm: Callable[[], Tensor]) -> None:
+        """Clip by one norm with parameters elsewhere, which have the norm that this returns before a step."""
+        ...
+
+
 class ReplicatedEncoder:
     """Stage 0: the optimizer is torch's own, so only reduction and stepping are DeepSpeed's."""
 
@@ -47,11 +56,20 @@ class ReplicatedEncoder:
         self._engine = engine
         self._part = part
         self._norm = 0.0
+        self._elsewhere: Callable[[], Tensor] | None = None
         # Between DeepSpeed's reduction and its update there is no other place to clip and to see the norm.
         part.optimizer.register_step_pre_hook(self._clip)
 
+    def count_in(self, norm: Callable[[], Tensor]) -> None:
+        """Clip by one norm with parameters elsewhere."""
+        self._elsewhere = norm
+
     def _clip(self, *_: Any) -> None:
-        self._norm = self._part.clip()
+        norm = self._part.norm()
+        if self._elsewhere is not None:
+            norm = torch.hypot(norm, self._elsewhere())
+        self._norm = finite_norm(self._part.name, float(norm))
+        self._part.clip(norm)
 
     def step(self, learning_rate: float) -> float:
         """Reduce, clip, step and clear."""

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from sslm_platform.engine.base import TensorDict
-from sslm_platform.engine.part import Part, head_part
+from sslm_platform.engine.part import Part, finite_norm, head_part
 from sslm_platform.engine.precision import Autocast
-from sslm_platform.engine.task_gradients import TaskGradients
+from sslm_platform.engine.sliced import slice_of
+from sslm_platform.engine.task_gradients import SliceGradients, TaskGradients
 from sslm_platform.engine.weights import check_names
-from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
+from sslm_platform.spec.schema import EngineSpec, GradientScope, OptimizerSpec
 
 
 class LocalEngine:
@@ -30,13 +31,20 @@ class LocalEngine:
         encoder: nn.Module,
         heads: Mapping[str, nn.Module],
         device: torch.device,
+        gradients_of: GradientScope | None = None,
     ) -> None:
         self.device = device
         encoder.to(device)
         self.heads: Mapping[str, nn.Module] = {name: head.to(device) for name, head in heads.items()}
-        self.encoder = Autocast(encoder) if spec.precision == "bf16" else encoder
         self._encoder = Part("encoder", encoder, optimizer, optimizer.lr)
-        self.task_gradients: TaskGradients | None = TaskGradients(self._encoder)
+        self.task_gradients: TaskGradients | None = None
+        called: nn.Module = encoder
+        if gradients_of == "last_layer":
+            called = sliced = slice_of(encoder)
+            self.task_gradients = SliceGradients(sliced)
+        elif gradients_of == "all":
+            self.task_gradients = TaskGradients(self._encoder.parameters)
+        self.encoder = Autocast(called) if spec.precision == "bf16" else called
         head_rate = optimizer.head_lr or optimizer.lr
         self._heads = {
             name: Part(head_part(name), head, optimizer, head_rate) for name, head in self.heads.items()
@@ -52,7 +60,11 @@ class LocalEngine:
     def step(self, active_heads: Collection[str], learning_rate: float) -> dict[str, float]:
         """Clip and step the encoder and the active heads."""
         parts = {"encoder": self._encoder} | {name: self._heads[name] for name in sorted(active_heads)}
-        norms = {name: part.clip() for name, part in parts.items()}
+        norms = {}
+        for name, part in parts.items():
+            norm = part.norm()
+            norms[name] = finite_norm(part.name, float(norm))
+            part.clip(norm)
         for part in parts.values():
             part.step(learning_rate)
         for part in (self._encoder, *self._heads.values()):

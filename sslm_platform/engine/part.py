@@ -38,14 +38,16 @@ class Part:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
 
-    def clip(self) -> float:
-        """Clip to the part's largest norm; return the norm before that."""
+    def norm(self) -> Tensor:
+        """Return the gradient's norm, on the part's device."""
         self.fill_gradients()
-        total_norm = torch.nn.utils.get_total_norm(self.gradients)
-        norm = finite_norm(self.name, float(total_norm))
+        device = next((p.device for p in self.module.parameters()), None)
+        return torch.nn.utils.get_total_norm(self.gradients).to(device)
+
+    def clip(self, norm: Tensor) -> None:
+        """Clip to the part's largest norm."""
         if self._max_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self._max_norm, total_norm)
-        return norm
+            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self._max_norm, norm)
 
     def step(self, learning_rate: float) -> None:
         """Step with the gradients that are there."""

@@ -46,6 +46,16 @@ class ShardedPart:
         self._engine.step()
         return finite_norm(self._part.name, float(self._engine.get_global_grad_norm()))
 
+    def count_in(self, norm: Callable[[], Tensor]) -> None:
+        """Clip by one norm with parameters elsewhere: DeepSpeed has no setting for it, but one method."""
+        optimizer = self._engine.optimizer
+        if hasattr(optimizer, "_get_norm_groups"):  # stage 3
+            groups = optimizer._get_norm_groups
+            optimizer._get_norm_groups = lambda: [*groups(), norm()]
+        else:
+            own = optimizer.scaled_global_norm
+            optimizer.scaled_global_norm = lambda *args: torch.hypot(own(*args), norm())
+
     def weights(self) -> TensorDict:
         """Return full weights: of what is trained the fp32 masters."""
         state: TensorDict = {}

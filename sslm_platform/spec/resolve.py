@@ -253,14 +253,26 @@ class _Resolver:
                 f"{definition.name} compares the tasks of one step, and each step has one: set"
                 " schedule.slots_per_step to 2 or more",
             )
-        asks = {"name": definition.gradients, "log_gradients_every": spec.balancer.log_gradients_every}
-        for key, asked in asks.items():
-            if asked and spec.engine.name != "local":
-                self.problem(
-                    where("balancer", key),
-                    f"needs each task's gradient of the whole encoder, and engine {spec.engine.name} keeps"
-                    " only their sum: set engine.name: local",
-                )
+        if spec.balancer.log_affinity_every:
+            self._affinity(definition, several)
+
+    def _affinity(self, definition: BalancerDef, several: bool) -> None:
+        spec, where = self.loaded.spec, self.loaded.where("balancer", "log_affinity_every")
+        if not several:
+            self.problem(
+                where,
+                "compares the tasks of one step, and each step has one: set schedule.slots_per_step to 2 or"
+                " more",
+            )
+        if spec.engine.name != "local":
+            self.problem(
+                where,
+                f"needs each task's gradient of the whole encoder, and engine {spec.engine.name} keeps only"
+                " their sum: set engine.name: local",
+            )
+        slices = definition.gradients or spec.balancer.log_gradients_every
+        if slices and spec.balancer.scope != "all":
+            self.problem(where, "needs each task's gradient of the whole encoder: set balancer.scope: all")
 
     def _selection(self, tasks: Mapping[str, Task]) -> None:
         select_by = self.loaded.spec.evaluation.select_by

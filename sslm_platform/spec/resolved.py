@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sslm_platform.spec.load import LoadedSpec
-from sslm_platform.spec.schema import FieldSpec, RunSpec, Selector, StreamSpec, TaskSpec
+from sslm_platform.spec.schema import FieldSpec, GradientScope, RunSpec, Selector, StreamSpec, TaskSpec
 from sslm_platform.types import (
     BalancerDef,
     Definition,
@@ -117,6 +117,19 @@ class ResolvedRun:
     def spec(self) -> RunSpec:
         """The spec as written."""
         return self.loaded.spec
+
+    @property
+    def sharded_heads(self) -> frozenset[str]:
+        """Names of the heads that ZeRO is to shard."""
+        return frozenset(task.head_key for task in self.tasks.values() if task.spec.head.sharded)
+
+    @property
+    def gradients_of(self) -> GradientScope | None:
+        """What each task's gradients are wanted of; None where nothing asks for them."""
+        spec = self.spec.balancer
+        if self.balancer.definition.gradients or spec.log_gradients_every:
+            return spec.scope
+        return "all" if spec.log_affinity_every else None
 
 
 def column_of(field: str | FieldSpec) -> str:

@@ -50,6 +50,9 @@ def training_content(
 ) -> dict[str, Any]:
     """Return what identifies a training of some tasks."""
     spec = corpus.run.spec
+    logged = {"log_gradients_every": spec.balancer.log_gradients_every}
+    if spec.balancer.log_affinity_every is not None:
+        logged["log_affinity_every"] = spec.balancer.log_affinity_every
     schedule = spec.schedule.model_dump(mode="json", include={"tokens_per_batch", "slots_per_step"})
     return {
         "encoder": encoder_content(corpus),
@@ -58,7 +61,8 @@ def training_content(
         "sampler": corpus.run.sampler.fingerprint(),
         "balancer": {
             **corpus.run.balancer.fingerprint(),
-            "log_gradients_every": spec.balancer.log_gradients_every,  # it changes how sums are rounded
+            **logged,  # logging changes how sums are rounded
+            "gradients_of": corpus.run.gradients_of,
         },
         "optimizer": spec.optimizer.model_dump(mode="json"),
         "precision": spec.engine.precision,

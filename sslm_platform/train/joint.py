@@ -61,7 +61,14 @@ def train_joint(
         return
     spec = corpus.run.spec
     model = build_model(corpus, list(corpus.run.tasks.values()), seed)
-    engine = make_engine(engine_spec, spec.optimizer, model.encoder, model.heads, model.sharded_heads)
+    engine = make_engine(
+        engine_spec,
+        spec.optimizer,
+        model.encoder,
+        model.heads,
+        corpus.run.gradients_of,
+        sharded_heads=corpus.run.sharded_heads,
+    )
     model = model.with_heads(engine.heads)
     try:
         training = plan_training(corpus, model, spec.schedule, spec.optimizer, seed, "joint")

@@ -22,10 +22,16 @@ from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
 VOCABULARY, WIDTH, LENGTH = 97, 15, 8  # an odd width: no parameter divides evenly between two ranks
 OPTIMIZER = OptimizerSpec(lr=1e-3, head_lr=3e-3, weight_decay=0.1, clip=0.5)
 PARTITION_ALL = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
+HOST = {"device": "cpu"}
+OFFLOADED = {"offload_optimizer": HOST, "offload_param": HOST}
 VARIANTS = {
     "local": EngineSpec(),
     **{f"zero{stage}": EngineSpec(name="deepspeed", zero_stage=stage) for stage in (0, 1, 2, 3)},
     "zero3-all": EngineSpec(name="deepspeed", zero_stage=3, config=PARTITION_ALL),
+    "zero2-offload": EngineSpec(
+        name="deepspeed", zero_stage=2, config={"zero_optimization": {"offload_optimizer": HOST}}
+    ),
+    "zero3-offload": EngineSpec(name="deepspeed", zero_stage=3, config={"zero_optimization": OFFLOADED}),
     **{
         f"zero{stage}-bf16": EngineSpec(name="deepspeed", zero_stage=stage, precision="bf16")
         for stage in (1, 3)
@@ -115,7 +121,7 @@ def build(variant, seed):
     torch.manual_seed(seed)
     heads = {"shared": Classifier(WIDTH, 3), "once": Classifier(WIDTH, 3), "masked": Masked()}
     heads["decoder"] = Decoder()
-    return make_engine(VARIANTS[variant], OPTIMIZER, Encoder(), heads, {"decoder"})
+    return make_engine(VARIANTS[variant], OPTIMIZER, Encoder(), heads, sharded_heads={"decoder"})
 
 
 def slot_loss(engine, key, head, counts):

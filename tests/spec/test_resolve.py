@@ -298,17 +298,34 @@ def test_a_balancers_patterns_match_tasks(problems, specs):
     assert found.startswith("balancer.options.weights: 'nams@*' matches nothing")
 
 
-def test_gradients_by_task_need_the_local_engine(problems, specs):
+def test_affinities_need_gradients_of_the_whole_encoder(problems, specs):
     content = specs.content(
-        "films", balancer={"name": "gradnorm"}, engine={"name": "deepspeed", "zero_stage": 1}
+        "films",
+        balancer={"name": "equal", "log_affinity_every": 10},
+        engine={"name": "deepspeed", "zero_stage": 1},
     )
     (found,) = problems(content)
     assert found.startswith(
-        "balancer.name: needs each task's gradient of the whole encoder, and engine deepspeed"
+        "balancer.log_affinity_every: needs each task's gradient of the whole encoder, and"
     )
-    content["balancer"] = {"name": "equal", "log_gradients_every": 10}
+    del content["engine"]
+    assert specs.resolve(content).gradients_of == "all"
+    content["balancer"]["log_gradients_every"] = 10
     (found,) = problems(content)
-    assert found.startswith("balancer.log_gradients_every: needs each task's gradient")
+    assert found.endswith("set balancer.scope: all")
+    content["balancer"]["scope"] = "all"
+    assert specs.resolve(content).gradients_of == "all"
+
+
+def test_gradients_by_task_are_of_the_scope_where_something_asks_for_them(specs):
+    for balancer, expected in (
+        ({"name": "equal"}, None),
+        ({"name": "equal", "scope": "all"}, None),
+        ({"name": "gradnorm"}, "last_layer"),
+        ({"name": "gradnorm", "scope": "all"}, "all"),
+        ({"name": "equal", "log_gradients_every": 5}, "last_layer"),
+    ):
+        assert specs.resolve(specs.content("films", balancer=balancer)).gradients_of == expected
 
 
 def test_a_missing_solver_is_said(problems, specs, monkeypatch):
@@ -320,3 +337,9 @@ def test_a_missing_solver_is_said(problems, specs, monkeypatch):
     )
     (found,) = problems(specs.content("films", balancer={"name": "nash_mtl"}))
     assert found == "balancer.name: needs ecos: pip install 'sslm-schedule[torchjd]'"
+
+
+def test_affinities_need_tasks_that_share_a_step(specs):
+    content = specs.content("pairs", "names", balancer={"name": "equal", "log_affinity_every": 5})
+    with pytest.raises(SpecError, match=r"balancer\.log_affinity_every: compares the tasks of one step"):
+        specs.resolve(content)

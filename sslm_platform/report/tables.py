@@ -65,6 +65,8 @@ def _cell_row(planned: PlannedCell, record: CellRecord | None) -> dict[str, Any]
     row: dict[str, Any] = dict.fromkeys(CELL_COLUMNS)
     row |= {"protocol": key.protocol, "source": key.source, "target": key.target, "seed": key.seed}
     row |= {"is_baseline": planned.is_baseline, "id": planned.id, "state": State.MISSING.value}
+    if planned.undefined:
+        return row | {"state": State.UNDEFINED.value, "error": planned.undefined}
     if record is None:
         return row
     row |= {"metric": record.metric, "num_train": record.num_train, "num_test": record.num_test}

@@ -47,6 +47,7 @@ class _Resolver:
         if not spec.streams:
             self.problem(self.loaded.where("streams"), "a run needs at least one stream")
         tasks = [task for index in range(len(spec.streams)) for task in self._stream(index)]
+        self._selected()
         by_identity = self._unique(tasks)
         self._shared_heads(by_identity)
         where = self.loaded.where
@@ -54,11 +55,9 @@ class _Resolver:
         balancer = self.bind(registry.balancers, spec.balancer, where("balancer"))
         self._selection(by_identity)
         feeds = tuple(feeds_of(tasks))
-        if self.num_failed == 0:
+        if self.num_failed == 0 and by_identity:
             self._selectors(by_identity)
             self._schedule(sampler, balancer, feeds)
-            if spec.streams and not by_identity:
-                self.problem(self.loaded.where("tasks"), "matches no task of the streams")
         if self.problems or sampler is None or balancer is None:
             return None
         return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer)
@@ -290,28 +289,42 @@ class _Resolver:
             )
 
     def _selectors(self, tasks: Mapping[str, Task]) -> None:
+        axes = [task.axes for task in tasks.values()]
         for index, block in enumerate(self.loaded.spec.transfer):
             where = self.loaded.where("transfer", index)
             sources = block.sources if isinstance(block.sources, list) else [block.sources]
             for position, source in enumerate(sources):
                 place = f"{where}.sources[{position}]" if len(sources) > 1 else f"{where}.sources"
-                self._selector(source, tasks.values(), place)
-            self._selector(block.targets, tasks.values(), f"{where}.targets")
+                self._selector(source, axes, place)
+            for position, source in enumerate(block.then):
+                self._selector(source, axes, f"{where}.then[{position}]")
+            self._selector(block.targets, axes, f"{where}.targets")
 
-    def _selector(self, selector: Selector | str, tasks: Iterable[Task], where: str) -> None:
+    def _selected(self) -> None:
+        """Check the selector of the run's tasks, against all tasks that the streams have."""
+        selector, spec = self.loaded.spec.tasks, self.loaded.spec
+        if selector is None or not spec.streams:
+            return
+        where = self.loaded.where("tasks")
+        if selector.by is not None:
+            self.problem(f"{where}.by", "groups the sources of a transfer block; it selects no tasks")
+        axes = [axes_of(stream, task) for stream in spec.streams for task in stream.tasks]
+        self._selector(selector.model_copy(update={"by": None}), axes, where)
+
+    def _selector(self, selector: Selector | str, axes: Sequence[Mapping[str, str]], where: str) -> None:
+        """Check a selector against the axes of the tasks that it may select."""
         if not isinstance(selector, Selector):
             return
-        tasks = list(tasks)
-        known = {key for task in tasks for key in task.axes}
+        known = {key for task in axes for key in task}
         for key, value in selector.criteria.items():
             if key not in known:
                 self.problem(f"{where}.{key}", f"unknown axis{suggest(key, known)}")
                 continue
-            values = {task.axes[key] for task in tasks if key in task.axes}
+            values = {task[key] for task in axes if key in task}
             for wanted in value:
                 if wanted not in values:
                     self.problem(f"{where}.{key}", f"no task has {key} {wanted!r}{suggest(wanted, values)}")
         if selector.by is not None and selector.by not in known:
             self.problem(f"{where}.by", f"unknown axis {selector.by!r}{suggest(selector.by, known)}")
-        if not self.problems and not any(matches(task.axes, selector) for task in tasks):
+        if not self.problems and not any(matches(task, selector) for task in axes):
             self.problem(where, "matches no task")

@@ -249,7 +249,24 @@ def test_a_run_may_take_some_of_its_streams_tasks(problems, specs):
     content = specs.content("films", "shops", tasks={"task": "sentiment"})
     assert list(specs.resolve(content).tasks) == ["sentiment@film", "sentiment@shop"]
     content["tasks"] = {"task": "sentiment", "domain": "film", "language": "zh"}
-    assert problems(content) == ["tasks: matches no task of the streams"]
+    assert problems(content) == ["tasks: matches no task"]
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ({"tsak": "sentiment"}, "tasks.tsak: unknown axis; did you mean task?"),
+        ({"task": "sentimet"}, "tasks.task: no task has task 'sentimet'; did you mean sentiment?"),
+        ({"languag": "en"}, "tasks.languag: unknown axis; did you mean language?"),
+        ({"task": "sentiment", "by": "domain"}, "tasks.by: groups the sources of a transfer block"),
+    ],
+)
+def test_a_misspelt_selector_of_the_runs_tasks_gets_a_suggestion(problems, specs, selector, expected):
+    """Alone: what follows from there being no task is no news."""
+    blocks = [{"source_stage": "none", "target_stage": "probe", "targets": {"task": "sentiment"}}]
+    content = specs.content("films", "shops", tasks=selector, transfer=blocks)
+    (found,) = problems(content)
+    assert expected in found
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,8 @@ def resolve_spec(loaded: LoadedSpec) -> ResolvedRun:
     except SpecError as error:
         problems.extend(error.problems)
     place = loaded.where("engine").removesuffix("engine")
-    found = check_engine(loaded.spec.engine, resolved.gradients_of if resolved else None)
+    wanted = (resolved.gradients_of, resolved.sharded_heads) if resolved else ()
+    found = check_engine(loaded.spec.engine, *wanted)
     problems += [loaded.blamed(Problem(place + p.where, p.what)) for p in found]
     raise_all(SpecError, problems)
     assert resolved is not None

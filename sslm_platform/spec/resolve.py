@@ -122,6 +122,11 @@ class _Resolver:
                 f" scores {', '.join(sorted(needs))}",
             )
             return None
+        if spec.head.sharded and head.definition.tied:
+            self.problem(
+                f"{where}.head.sharded",
+                f"{head.definition.name} projects inside the encoder's module and cannot be apart from it",
+            )
         if not self._fields(spec, needs[emits], where):
             return None
         identity = f"{spec.name}@{stream.domain}"
@@ -220,6 +225,11 @@ class _Resolver:
                 self.problem(
                     f"{task.where}.head",
                     f"shares the head {task.head_key!r} with {other.where}, with another name or options",
+                )
+            if task.spec.head.sharded != other.spec.head.sharded:
+                self.problem(
+                    f"{task.where}.head.sharded",
+                    f"differs from that of {other.where}, with which it shares the head {task.head_key!r}",
                 )
 
     def _schedule(

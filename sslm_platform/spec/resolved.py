@@ -121,6 +121,11 @@ class ResolvedRun:
         return self.loaded.spec
 
     @property
+    def sharded_heads(self) -> frozenset[str]:
+        """Names of the heads that ZeRO is to shard."""
+        return frozenset(task.head_key for task in self.tasks.values() if task.spec.head.sharded)
+
+    @property
     def gradients_of(self) -> GradientScope | None:
         """What each task's gradients are wanted of; None where nothing asks for them."""
         spec = self.spec.balancer

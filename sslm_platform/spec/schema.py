@@ -61,6 +61,10 @@ class HeadSpec(Component):
     shared_as: Name | None = Field(
         default=None, description="Tasks with the same value share one head (and its label set)."
     )
+    sharded: bool = Field(
+        default=False,
+        description="Sharded by ZeRO stages 1 to 3 like the encoder: for heads too large to replicate.",
+    )
 
 
 class FieldSpec(Section):

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sslm_platform.cli_options import Cache, Out, Overrides, Processes, RunPath, SpecPath
+from sslm_platform.cli_prediction import add_prediction_commands
+from sslm_platform.cli_transfer import add_transfer_commands
 from sslm_platform.errors import SslmError
-from sslm_platform.transfer.claims import STALE_AFTER
 
 if TYPE_CHECKING:
     from sslm_platform.runs import Run
@@ -29,18 +30,6 @@ app = typer.Typer(
 )
 transfer_app = typer.Typer(help="Transfer matrices: what does training on A do for B?", no_args_is_help=True)
 app.add_typer(transfer_app, name="transfer")
-
-SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The run's YAML file.")]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, say runs/quickstart.")]
-Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the spec; repeatable.")
-]
-Out = Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/NAME")]
-Cache = Annotated[
-    Path | None,
-    typer.Option(help="Downloads and tokens.", show_default="$SSLM_CACHE, or the user's cache folder"),
-]
-Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes of each training.")]
 
 
 @app.callback()
@@ -171,68 +160,8 @@ def predict(
             typer.echo(json.dumps(answer, ensure_ascii=False))
 
 
-@transfer_app.command("plan")
-def transfer_plan(
-    spec: SpecPath,
-    overrides: Overrides = [],  # noqa: B006
-    out: Out = None,
-    cache: Cache = None,
-) -> None:
-    """Show the cells and trainings that a spec asks for, and which of them are done."""
-    from sslm_platform.runs import open_run
-    from sslm_platform.tables import plan_table
-    from sslm_platform.train.folder import RunFolder
-    from sslm_platform.transfer.worker import is_finished
-
-    result = open_run(spec, out=out, cache=cache, overrides=overrides)
-    plan = result.plan_transfer()
-    folder = RunFolder(result.path)
-    _stdout().print(plan_table(plan, lambda cell: is_finished(folder, cell)))
-
-
-@transfer_app.command("run")
-def transfer_run(
-    spec: SpecPath,
-    overrides: Overrides = [],  # noqa: B006
-    out: Out = None,
-    cache: Cache = None,
-    shard: Annotated[
-        str | None,
-        typer.Option(metavar="I/N", help="Be one of N workers on one folder."),
-    ] = None,
-    nproc: Processes = 1,
-    stale_after: Annotated[
-        float, typer.Option(min=1.0, help="Seconds of silence after which a worker counts as dead.")
-    ] = STALE_AFTER,
-) -> None:
-    """Measure the transfer cells that are not done yet, beside other workers if there are any."""
-    from sslm_platform.runs import open_run
-    from sslm_platform.transfer.runner import Work
-    from sslm_platform.transfer.units import parse_shard
-
-    work = Work(parse_shard(shard) if shard else None, nproc, stale_after)
-    _exit_on_sigterm()
-    open_run(spec, out=out, cache=cache, overrides=overrides).transfer(work)
-
-
-@transfer_app.command("train")
-def transfer_train(
-    spec: SpecPath,
-    training: Annotated[str, typer.Argument(metavar="TRAINING", help="Its id in RUN/transfer/plan.json.")],
-    overrides: Overrides = [],  # noqa: B006
-    out: Out = None,
-    cache: Cache = None,
-) -> None:
-    """Train one source of the plan with the spec's engine; a launcher may run this in several ranks."""
-    from sslm_platform.engine.rank import end_with_parent, rank
-    from sslm_platform.runs import open_run
-
-    if "RANK" in os.environ:
-        end_with_parent()
-    result = open_run(spec, out=out, cache=cache, overrides=overrides)
-    model = result.train_source(training)
-    if rank() == 0:
-        result.console.print(f"model: {model}", highlight=False, soft_wrap=True)
+add_transfer_commands(transfer_app)
+add_prediction_commands(transfer_app)
 
 
 @app.command()
@@ -338,11 +267,6 @@ def main() -> None:
         if stop.code == INTERRUPTED:
             typer.secho("interrupted; the same command goes on from the last checkpoint", err=True)
         raise
-
-
-def _exit_on_sigterm() -> None:
-    """Let what a scheduler ends give its claims up, so that nobody waits for their silence."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
 
 
 def _many(error: SslmError) -> str:

@@ -47,7 +47,7 @@ def run_transfer(corpus: Corpus, folder: RunFolder, console: Console, work: Work
     plan = plan_cells(corpus)
     own = joint_id(corpus, corpus.run.spec.seed)
     write_record(plan.record(corpus, own), folder.transfer / "plan.json")
-    job = TransferJob(_lab(corpus, folder, console, work), plan, work)
+    job = TransferJob(open_lab(corpus, folder, console, work.num_processes), plan, work)
     if work.shard is not None or not job.num_units:
         job.work()
     else:
@@ -108,13 +108,14 @@ def train_planned(corpus: Corpus, folder: RunFolder, console: Console, training:
     trainings = plan_cells(corpus).trainings
     if training not in trainings:
         raise RunError(f"the plan has no training {training!r}{suggest(training, trainings)}")
-    lab = replace(_lab(corpus, folder, console, Work()), engine=corpus.run.spec.engine)
+    lab = replace(open_lab(corpus, folder, console), engine=corpus.run.spec.engine)
     progress = TerminalProgress(console)
     with observing(host(), progress), progress.live():
         return train_source(lab, trainings[training])
 
 
-def _lab(corpus: Corpus, folder: RunFolder, console: Console, work: Work) -> Lab:
+def open_lab(corpus: Corpus, folder: RunFolder, console: Console, num_processes: int = 1) -> Lab:
+    """Return what measuring and predicting need."""
     engine = corpus.run.spec.engine
     return Lab(
         corpus,
@@ -124,5 +125,5 @@ def _lab(corpus: Corpus, folder: RunFolder, console: Console, work: Work) -> Lab
         # one process measures cells, whatever engine the joint training has
         EngineSpec(precision=engine.precision, threads=engine.threads),
         torch.device("cuda" if torch.cuda.is_available() else "cpu"),
-        work.num_processes,
+        num_processes,
     )

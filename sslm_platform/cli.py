@@ -89,6 +89,41 @@ def train(
         result.console.print(f"model: {result.path / 'train' / 'model'}", highlight=False, soft_wrap=True)
 
 
+@app.command("compare-balancers")
+def compare_balancers(
+    spec: SpecPath,
+    balancers: Annotated[
+        str, typer.Option(help="Names, by commas; `tuned`: fixed weights chosen on dev.")
+    ] = "tuned",
+    seeds: Annotated[
+        str,
+        typer.Option(
+            help="Seeds, by commas; at least 2, for intervals over seeds.", show_default="the spec's"
+        ),
+    ] = "",
+    overrides: Overrides = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of all trainings.", show_default="runs/NAME-balancers")
+    ] = None,
+    cache: Cache = None,
+    nproc: Processes = 1,
+) -> None:
+    """Train with the spec's balancer, `equal` and others, and compare their test scores with `equal`'s."""
+    from sslm_platform.comparison import compare_balancers
+    from sslm_platform.tables import comparison_tables
+
+    names = [name.strip() for name in balancers.split(",") if name.strip()]
+    try:
+        numbers = [int(seed) for seed in seeds.split(",") if seed.strip()]
+    except ValueError:
+        raise SslmError(f"--seeds {seeds}: expected whole numbers, separated by commas") from None
+    found = compare_balancers(
+        spec, names, numbers, out=out, cache=cache, overrides=overrides, num_processes=nproc
+    )
+    for table in comparison_tables(found):
+        _stdout().print(table)
+
+
 @app.command("eval")
 def evaluate(
     run: RunPath,
@@ -103,7 +138,8 @@ def evaluate(
         raise SslmError(f"--split {split}: expected train, dev or test")
     scores = load_run(run, cache=cache).evaluate(split)  # type: ignore[arg-type]
     if as_json:
-        typer.echo(json.dumps([score.model_dump(mode="json") for score in scores], indent=1))
+        content = [score.model_dump(mode="json", exclude={"resamples"}) for score in scores]
+        typer.echo(json.dumps(content, indent=1))
         return
     from sslm_platform.tables import score_table
 

@@ -76,8 +76,8 @@ def detectable_text(matrix: Matrix) -> str:
         return ""
     scale = scale_of(matrix.all_cells)
     low, high = matrix.detectable
-    least = "" if scale.text(low) == scale.text(high) else f"; in the cell measured best, {scale.text(low)}"
-    return f"A true effect of {scale.text(high)} is found in any cell with power {POWER:.0%}{least}."
+    least = "" if scale.text(low) == scale.text(high) else f"; in the column measured best, {scale.text(low)}"
+    return f"A true effect of {scale.text(high)} is found in any column with power {POWER:.0%}{least}."
 
 
 def p_text(p: float | None) -> str:

@@ -185,15 +185,17 @@ def joint_scores(model: Model, evaluator: Evaluator, split: SplitName) -> list[T
     for identity, scored in evaluator.scored(split).items():
         part = model.tasks[identity]
         definition = part.task.primary.definition
+        values, resamples = score_intervals(part.task, scored, part.labels)
         result.append(
             TaskScore(
                 task=identity,
                 metric=part.task.primary_name,
                 higher_is_better=definition.higher_is_better,
                 best=definition.best,
-                scores=score_intervals(part.task, scored, part.labels)[0],
+                scores=values,
                 majority=score_intervals(part.task, constant[identity], part.labels)[0],
                 num_test=len(scored),
+                resamples=resamples,
             )
         )
     return result

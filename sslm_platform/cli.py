@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from sslm_platform.cli_options import Cache, Out, Overrides, Processes, RunPath, SpecPath
+from sslm_platform.cli_prediction import add_prediction_commands
+from sslm_platform.cli_transfer import add_transfer_commands
 from sslm_platform.errors import SslmError
 
 if TYPE_CHECKING:
@@ -27,18 +30,6 @@ app = typer.Typer(
 )
 transfer_app = typer.Typer(help="Transfer matrices: what does training on A do for B?", no_args_is_help=True)
 app.add_typer(transfer_app, name="transfer")
-
-SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The run's YAML file.")]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, say runs/quickstart.")]
-Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the spec; repeatable.")
-]
-Out = Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/NAME")]
-Cache = Annotated[
-    Path | None,
-    typer.Option(help="Downloads and tokens.", show_default="$SSLM_CACHE, or the user's cache folder"),
-]
-Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes of the joint training.")]
 
 
 @app.callback()
@@ -169,36 +160,8 @@ def predict(
             typer.echo(json.dumps(answer, ensure_ascii=False))
 
 
-@transfer_app.command("plan")
-def transfer_plan(
-    spec: SpecPath,
-    overrides: Overrides = [],  # noqa: B006
-    out: Out = None,
-    cache: Cache = None,
-) -> None:
-    """Show the cells and trainings that a spec asks for, and which of them are done."""
-    from sslm_platform.runs import open_run
-    from sslm_platform.tables import plan_table
-    from sslm_platform.train.folder import RunFolder
-    from sslm_platform.transfer.runner import is_finished
-
-    result = open_run(spec, out=out, cache=cache, overrides=overrides)
-    plan = result.plan_transfer()
-    folder = RunFolder(result.path)
-    _stdout().print(plan_table(plan, lambda cell: is_finished(folder, cell)))
-
-
-@transfer_app.command("run")
-def transfer_run(
-    spec: SpecPath,
-    overrides: Overrides = [],  # noqa: B006
-    out: Out = None,
-    cache: Cache = None,
-) -> None:
-    """Measure the transfer cells that are not done yet."""
-    from sslm_platform.runs import open_run
-
-    open_run(spec, out=out, cache=cache, overrides=overrides).transfer()
+add_transfer_commands(transfer_app)
+add_prediction_commands(transfer_app)
 
 
 @app.command()

@@ -10,11 +10,10 @@ from torch import Tensor
 from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.encoder_part import TrunkPart
 from sslm_platform.engine.part import Part
-from sslm_platform.engine.weights import load_module, module_state
 
 
 class SlicedPart:
-    """See :class:`~sslm_platform.engine.encoder_part.EncoderPart`.
+    """See :class:`~sslm_platform.engine.encoder_part.EnginePart`.
 
     Args:
         trunk: what DeepSpeed has.
@@ -36,13 +35,13 @@ class SlicedPart:
 
     def weights(self) -> TensorDict:
         """Return the encoder's weights."""
-        return self._trunk.weights() | module_state(self._top.module)
+        return self._trunk.weights() | self._top.weights()
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Write the encoder's weights."""
         own = self._top.module.state_dict().keys()
         self._trunk.load_weights({name: value for name, value in weights.items() if name not in own})
-        load_module("encoder", self._top.module, {n: weights[n] for n in own if n in weights})
+        self._top.load_weights({n: weights[n] for n in own if n in weights})
 
     def optimizer_state(self) -> TensorDict:
         """Return the encoder's moments and step count."""

@@ -12,7 +12,16 @@ from sslm_platform.registry import Table
 from sslm_platform.spec.load import LoadedSpec, validated_options
 from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
 from sslm_platform.spec.schema import Component, FieldSpec, Selector, StreamSpec, TaskSpec
-from sslm_platform.types import BalancerDef, Definition, Field, FieldKind, HeadDef, MetricDef, SamplerDef
+from sslm_platform.types import (
+    BalancerDef,
+    Definition,
+    EstimatorDef,
+    Field,
+    FieldKind,
+    HeadDef,
+    MetricDef,
+    SamplerDef,
+)
 
 D = TypeVar("D", bound=Definition)
 
@@ -30,6 +39,11 @@ def resolve(loaded: LoadedSpec, plugins: Host | None = None) -> ResolvedRun:
     raise_all(SpecError, [loaded.blamed(problem) for problem in resolver.problems])
     assert run is not None
     return run
+
+
+def _without_required_options(table: Table[EstimatorDef]) -> list[str]:
+    fields = {name: table.get(name).definition.options.model_fields.values() for name in table}
+    return [name for name, options in fields.items() if not any(field.is_required() for field in options)]
 
 
 class _Resolver:
@@ -53,14 +67,16 @@ class _Resolver:
         where = self.loaded.where
         sampler = self.bind(registry.samplers, spec.schedule.sampler, where("schedule", "sampler"))
         balancer = self.bind(registry.balancers, spec.balancer, where("balancer"))
+        executor = self.bind(registry.executors, spec.executor, where("executor"))
+        estimators = self._estimators()
         self._selection(by_identity)
         feeds = tuple(feeds_of(tasks))
         if self.num_failed == 0 and by_identity:
             self._selectors(by_identity)
             self._schedule(sampler, balancer, feeds)
-        if self.problems or sampler is None or balancer is None:
+        if self.problems or sampler is None or balancer is None or executor is None:
             return None
-        return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer)
+        return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer, executor, estimators)
 
     def bind(self, table: Table[D], component: Component, where: str) -> Bound[D] | None:
         """Return the named definition with its options, or record what is wrong."""
@@ -79,7 +95,7 @@ class _Resolver:
     def _stream(self, index: int) -> Iterable[Task]:
         stream = self.loaded.spec.streams[index]
         where = self.loaded.where("streams", index)
-        clash = sorted(set(stream.tags) & {"task", "domain", "stream", "by"})
+        clash = sorted(set(stream.tags) & {"identity", "task", "domain", "stream", "by", "together"})
         for tag in clash:
             self.problem(f"{where}.tags.{tag}", "is a word of its own; choose another tag")
         selector = self.loaded.spec.tasks
@@ -107,6 +123,11 @@ class _Resolver:
                 f" scores {', '.join(sorted(needs))}",
             )
             return None
+        if spec.head.sharded and head.definition.tied:
+            self.problem(
+                f"{where}.head.sharded",
+                f"{head.definition.name} projects inside the encoder's module and cannot be apart from it",
+            )
         if not self._fields(spec, needs[emits], where):
             return None
         identity = f"{spec.name}@{stream.domain}"
@@ -206,6 +227,11 @@ class _Resolver:
                     f"{task.where}.head",
                     f"shares the head {task.head_key!r} with {other.where}, with another name or options",
                 )
+            if task.spec.head.sharded != other.spec.head.sharded:
+                self.problem(
+                    f"{task.where}.head.sharded",
+                    f"differs from that of {other.where}, with which it shares the head {task.head_key!r}",
+                )
 
     def _schedule(
         self,
@@ -262,6 +288,18 @@ class _Resolver:
         slices = definition.gradients or spec.balancer.log_gradients_every
         if slices and spec.balancer.scope != "all":
             self.problem(where, "needs each task's gradient of the whole encoder: set balancer.scope: all")
+
+    def _estimators(self) -> tuple[Bound[EstimatorDef], ...]:
+        table, named = self.plugins.registry.estimators, self.loaded.spec.prediction.estimators
+        chosen: dict[str, Bound[EstimatorDef]] = {}
+        for index, item in enumerate(named or _without_required_options(table)):
+            component = Component(name=item) if isinstance(item, str) else item
+            where = self.loaded.where("prediction", "estimators", index)
+            if component.name in chosen:
+                self.problem(where, f"{component.name} is named twice")
+            elif (bound := self.bind(table, component, where)) is not None:
+                chosen[component.name] = bound
+        return tuple(chosen.values())
 
     def _selection(self, tasks: Mapping[str, Task]) -> None:
         select_by = self.loaded.spec.evaluation.select_by

@@ -61,7 +61,15 @@ def train_joint(
         return
     spec = corpus.run.spec
     model = build_model(corpus, list(corpus.run.tasks.values()), seed)
-    engine = make_engine(engine_spec, spec.optimizer, model.encoder, model.heads, corpus.run.gradients_of)
+    engine = make_engine(
+        engine_spec,
+        spec.optimizer,
+        model.encoder,
+        model.heads,
+        corpus.run.gradients_of,
+        sharded_heads=corpus.run.sharded_heads,
+    )
+    model = model.with_heads(engine.heads)
     try:
         training = plan_training(corpus, model, spec.schedule, spec.optimizer, seed, "joint")
         _Joint(training, engine, folder, job, console).run()

@@ -16,7 +16,7 @@ pytest.importorskip("deepspeed")
 pytestmark = pytest.mark.distributed
 
 SCENARIO = Path(__file__).with_name("scenario.py")
-FP32 = ("zero0", "zero1", "zero2", "zero3", "zero3-all")
+FP32 = ("zero0", "zero1", "zero2", "zero3", "zero3-all", "zero2-offload", "zero3-offload")
 BF16 = ("zero1-bf16", "zero3-bf16")
 CROSSED = ("zero0:zero3-all", "zero3-all:local")
 DIVERGING = ("zero0", "zero3")

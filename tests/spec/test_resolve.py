@@ -112,6 +112,22 @@ def test_a_shared_head_is_one_head(problems, specs):
     assert found.startswith("streams[1].tasks[0].head: shares the head 'sentiment' with ")
 
 
+def test_a_shared_head_is_sharded_for_all_its_tasks_or_for_none(problems, specs):
+    content = specs.content("films", "shops")
+    task_of(content, 1)["head"]["sharded"] = True
+    (found,) = problems(content)
+    assert found.startswith("streams[1].tasks[0].head.sharded: differs from that of ")
+    task_of(content, 0)["head"]["sharded"] = True
+    assert specs.resolve(content).tasks
+
+
+def test_a_tied_head_cannot_be_sharded(problems, specs):
+    content = specs.content("films")
+    task_of(content, 0, 2)["head"]["sharded"] = True
+    (found,) = problems(content)
+    assert found.startswith("streams[0].tasks[2].head.sharded: lm projects inside the encoder's module")
+
+
 def test_a_tag_may_not_be_called_like_an_axis(problems, specs):
     content = specs.content("films")
     content["streams"][0]["tags"] = {"task": "x"}

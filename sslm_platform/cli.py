@@ -13,6 +13,7 @@ import typer
 
 from sslm_platform.cli_options import Cache, Out, Overrides, Processes, RunPath, SpecPath
 from sslm_platform.cli_prediction import add_prediction_commands
+from sslm_platform.cli_transfer import add_transfer_commands
 from sslm_platform.errors import SslmError
 
 if TYPE_CHECKING:
@@ -159,38 +160,7 @@ def predict(
             typer.echo(json.dumps(answer, ensure_ascii=False))
 
 
-@transfer_app.command("plan")
-def transfer_plan(
-    spec: SpecPath,
-    overrides: Overrides = [],  # noqa: B006
-    out: Out = None,
-    cache: Cache = None,
-) -> None:
-    """Show the cells and trainings that a spec asks for, and which of them are done."""
-    from sslm_platform.runs import open_run
-    from sslm_platform.tables import plan_table
-    from sslm_platform.train.folder import RunFolder
-    from sslm_platform.transfer.runner import is_finished
-
-    result = open_run(spec, out=out, cache=cache, overrides=overrides)
-    plan = result.plan_transfer()
-    folder = RunFolder(result.path)
-    _stdout().print(plan_table(plan, lambda cell: is_finished(folder, cell)))
-
-
-@transfer_app.command("run")
-def transfer_run(
-    spec: SpecPath,
-    overrides: Overrides = [],  # noqa: B006
-    out: Out = None,
-    cache: Cache = None,
-) -> None:
-    """Measure the transfer cells that are not done yet."""
-    from sslm_platform.runs import open_run
-
-    open_run(spec, out=out, cache=cache, overrides=overrides).transfer()
-
-
+add_transfer_commands(transfer_app)
 add_prediction_commands(transfer_app)
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sslm_platform.report.records import TaskScore
     from sslm_platform.train.folder import RunFolder
     from sslm_platform.transfer.plan import Plan
+    from sslm_platform.transfer.runner import Work
 
 
 class Run:
@@ -67,12 +68,25 @@ class Run:
 
         return plan_cells(self.corpus)
 
-    def transfer(self) -> None:
-        """Measure every planned cell that has no finished record."""
+    def transfer(self, work: Work | None = None) -> None:
+        """Measure every planned cell that has no finished record.
+
+        Args:
+            work: as one of several workers, or with several ranks for each training.
+        """
         from sslm_platform.transfer.runner import run_transfer
 
-        with self._recorded() as folder:
-            run_transfer(self.corpus, folder, self.console)
+        if work is not None and work.num_processes > 1:
+            self._require_ranks()
+        with self._recorded(timed=work is None or work.shard is None) as folder:
+            run_transfer(self.corpus, folder, self.console, work)
+
+    def train_source(self, training: str) -> Path:
+        """Train one of the plan's sources, by its id, with the run's engine; return its model."""
+        from sslm_platform.train.folder import RunFolder
+        from sslm_platform.transfer.runner import train_planned
+
+        return train_planned(self.corpus, RunFolder(self.path), self.console, training)
 
     def predict_transfer(
         self, estimators: Sequence[str] | None = None, *, may_train: bool = False
@@ -92,21 +106,31 @@ class Run:
             return predict_transfer(lab, plan_predictions(self.corpus, chosen), may_train=may_train)
 
     @contextmanager
-    def _recorded(self) -> Iterator[RunFolder]:
-        """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``."""
+    def _recorded(self, timed: bool = True) -> Iterator[RunFolder]:
+        """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``.
+
+        The time is counted where it is not one of several workers' at once (``timed``).
+        """
+        from sslm_platform.engine.rank import rank
         from sslm_platform.train.folder import RunFolder, finish_run, write_run
 
         began, folder = time.monotonic(), RunFolder(self.path)
-        if _rank() != 0:
+        if rank() != 0:
             yield folder
             return
         write_run(folder, self.corpus)
         try:
             yield folder
         except Exception:
-            finish_run(folder, "failed", time.monotonic() - began)
+            finish_run(folder, "failed", time.monotonic() - began if timed else 0.0)
             raise
-        finish_run(folder, "done", time.monotonic() - began)
+        finish_run(folder, "done", time.monotonic() - began if timed else 0.0)
+
+    def _require_ranks(self) -> None:
+        if self.resolved.spec.engine.name != "deepspeed":
+            raise SpecError(
+                Problem("engine.name", "local is one process; several need engine: {name: deepspeed}")
+            )
 
     def evaluate(self, split: SplitName = "test") -> list[TaskScore]:
         """Score the trained model on a split, beside the constant predictor."""
@@ -147,19 +171,21 @@ def run(
         out: the run's folder; default: ``runs/NAME``.
         cache: downloads and tokenized data; default: ``SSLM_CACHE`` or the user's cache folder.
         overrides: ``key.path=value``, as ``--set`` on the command line.
-        num_processes: ranks of the joint training; more than one needs ``engine: {name: deepspeed}``.
+        num_processes: ranks of each training; more than one needs ``engine: {name: deepspeed}``.
         console: where progress goes; default: standard error.
 
     Raises:
         SslmError: the spec or the data are not as they must be.
     """
+    from sslm_platform.transfer.runner import Work
+
     result = open_run(spec, out=out, cache=cache, overrides=overrides, console=console)
     if num_processes > 1:
         launch_training(result, num_processes)
     else:
         result.train()
     if result.resolved.spec.transfer:
-        result.transfer()
+        result.transfer(Work(num_processes=num_processes))
     result.report()
     return result
 
@@ -218,10 +244,7 @@ def launch_training(run: Run, num_processes: int) -> None:
     from sslm_platform.engine.launch import launch
     from sslm_platform.train.folder import RunFolder, write_run
 
-    if run.resolved.spec.engine.name != "deepspeed":
-        raise SpecError(
-            Problem("engine.name", "local is one process; several need engine: {name: deepspeed}")
-        )
+    run._require_ranks()
     write_run(RunFolder(run.path), run.corpus)  # the data are read and cached once, before the ranks start
     argv = ["-m", "sslm_platform", "train", str(run.path / "spec.yaml"), "--out", str(run.path)]
     if run._cache is not None:
@@ -239,12 +262,6 @@ def read_scores(path: Path) -> list[TaskScore]:
     if not file.exists():
         return []
     return [TaskScore.model_validate(s) for s in json.loads(file.read_text(encoding="utf-8"))["scores"]]
-
-
-def _rank() -> int:
-    import os
-
-    return int(os.environ.get("RANK", "0"))
 
 
 def _console() -> Console:

@@ -167,9 +167,11 @@ def plan_table(plan: Plan, estimate: Estimate) -> Group:
             duration(unit.seconds(estimate.rates)),
             size(unit.num_bytes),
         )
-    done = f"{len(cells)} cells, {len(cells) - len(still_open)} done"
+    done = f"{len(cells)} cells, {len(cells) - len(still_open)} done; {len(plan.trainings)} source trainings"
     undefined = sum(bool(cell.undefined) for cell in plan.cells.values())
     more = f"; {undefined} are undefined" if undefined else ""
+    if not estimate.units:
+        return Group(table, Text(f"{done}{more}"))
     return Group(table, units, Text(f"{done}{more}\n{in_words(estimate)}"))
 
 

@@ -34,6 +34,7 @@ class Corpus:
         self.rows: dict[str, StreamRows] = {}
         self.task_rows: dict[str, TaskRows] = {}
         self._feeds: dict[tuple[Any, ...], Feed] = {}
+        self._labels: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._read()
         self.tokenizer = load_tokenizer(run.spec.encoder, _TrainingTexts(self), cache)
         self.vocabulary = vocabulary_of(self.tokenizer)
@@ -43,7 +44,10 @@ class Corpus:
         tasks = list(tasks)
         if not tasks[0].head.definition.emits.has_labels:
             return ()
-        return label_names([self.task_rows[task.identity] for task in tasks], tasks[0].needs)
+        key = tuple(task.identity for task in tasks)
+        if key not in self._labels:
+            self._labels[key] = label_names([self.task_rows[name] for name in key], tasks[0].needs)
+        return self._labels[key]
 
     def feeds(self, tasks: Sequence[Task], seed: int) -> dict[str, Feed]:
         """Return the feeds of some of the run's tasks; ``seed`` draws the training subsample."""

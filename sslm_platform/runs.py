@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sslm_platform.corpus import Corpus
     from sslm_platform.report.records import TaskScore
     from sslm_platform.train.folder import RunFolder
-    from sslm_platform.transfer.cells import Plan
+    from sslm_platform.transfer.plan import Plan
 
 
 class Run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import repeat
 from pathlib import Path
@@ -68,6 +68,12 @@ class FeedSplit:
     def values(self, task: str, field: str) -> list[Any]:
         """Return a field's values of all examples, as parsed."""
         return self._tasks[task].values(field, self.rows_N)
+
+    def take(self, rows: np.ndarray) -> FeedSplit:
+        """Return the split of some of the examples; ``rows`` are places in this split, 0 to N - 1."""
+        return replace(
+            self, lengths_N=self.lengths_N[rows], keys_N=self.keys_N[rows], rows_N=self.rows_N[rows]
+        )
 
     def count_tokens(self, token_id: int) -> tuple[int, int]:
         """Return how many tokens of the stream's split have this id, and how many there are.

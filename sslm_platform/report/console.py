@@ -10,15 +10,15 @@ from rich.text import Text
 
 from sslm_platform.report.findings import caveats, find
 from sslm_platform.report.matrix import Cell, Matrix, Relation
-from sslm_platform.report.numbers import Scale, scale_for, scale_of, short_names
+from sslm_platform.report.numbers import Scale, detectable_text, scale_for, scale_of, short_names
 from sslm_platform.report.run import Run
 from sslm_platform.report.tables import caption
 from sslm_platform.report.views import Family, families, summary
 
 CELL_WIDTH = 14
 LEGEND = (
-    "* interval excludes 0   = trained on the target alone   ~ target among the sources   "
-    "[low,high] 95 % interval"
+    "* significant among the cells shown (q <= 0.05)   = trained on the target alone   "
+    "~ target among the sources   [low,high] 95 % interval"
 )
 
 
@@ -34,7 +34,7 @@ def print_run(run: Run, console: Console) -> None:
     for family in shown:
         for matrix in (family.scores, *family.gains[:1]):
             for title, table in _matrix_tables(matrix, family, console.width):
-                _print_table(console, title, table)
+                _print_table(console, title, table, note=detectable_text(matrix))
         _print_table(console, f"{family.task}: means, {family.protocol}", _summary_table(family))
     if shown:
         console.print(Text(LEGEND, style="dim"))
@@ -44,15 +44,17 @@ def print_run(run: Run, console: Console) -> None:
         console.print(Text(f"Note: {note}", style="dim"))
 
 
-def _print_table(console: Console, title: str, table: Table) -> None:
+def _print_table(console: Console, title: str, table: Table, note: str = "") -> None:
     console.print(Text(title, style="bold"))
     console.print(table)
+    if note:
+        console.print(Text(note, style="dim"))
     console.print()
 
 
 def _matrix_tables(matrix: Matrix, family: Family, width: int) -> Iterator[tuple[str, Table]]:
     rows, cols = short_names(matrix.rows, matrix.cols), short_names(matrix.cols)
-    scale, is_gain = scale_of(matrix.all_cells), matrix.value == "gain"
+    scale, is_gain = scale_of(matrix.all_cells), matrix.is_difference
     label_width = min(max(len(name) for name in (*rows.values(), "source")) + 3, 24)
     per_table = max(1, (width - label_width - 2) // (CELL_WIDTH + 2))
     for start in range(0, len(matrix.cols), per_table):
@@ -89,7 +91,7 @@ def _add_floor(table: Table, family: Family, cols: Sequence[str], scale: Scale) 
 def _cell_text(cell: Cell, scale: Scale, is_gain: bool) -> Text:
     if cell.estimate is None:
         return Text(cell.state.value, style="dim italic")
-    decided = is_gain and cell.estimate.excludes_zero
+    decided = is_gain and cell.discovery
     color = "blue" if cell.estimate.value > 0 else "dark_orange"
     style = (f"bold {color}" if decided else "dim") if is_gain else ""
     mark = {Relation.SAME: "=", Relation.INCLUDES: "~", Relation.APART: ""}[cell.relation]

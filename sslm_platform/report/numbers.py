@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sslm_platform.report.matrix import Cell, Matrix
-from sslm_platform.statistics import Estimate
+from sslm_platform.statistics import POWER, Estimate
 
 NO_SOURCE = "no source"
 
@@ -46,8 +46,10 @@ def scale_for(values: Iterable[float], best: float) -> Scale:
 
 
 def scale_of(cells: Sequence[Cell]) -> Scale:
-    """The scale that fits all cells of a matrix; a small gain in perplexity is still no percentage."""
+    """The scale of a matrix: a small gain in perplexity is no percentage, but a share of it is one."""
     done = [cell for cell in cells if cell.estimate is not None]
+    if any(cell.relative for cell in done):
+        return Scale(100, 1)
     best = done[0].best if done else 1.0
     of_scores = scale_for([cell.score for cell in done if cell.score is not None], best)
     if of_scores.factor != 1:
@@ -64,6 +66,23 @@ def metric_name(matrix: Matrix) -> str:
         for cell in done
     )
     return ", ".join(names) or "no value yet"
+
+
+def detectable_text(matrix: Matrix) -> str:
+    """What size of effect the matrix could have shown; empty where it has no tests."""
+    if matrix.detectable is None:
+        return ""
+    scale = scale_of(matrix.all_cells)
+    low, high = matrix.detectable
+    least = "" if scale.text(low) == scale.text(high) else f"; in the cell measured best, {scale.text(low)}"
+    return f"A true effect of {scale.text(high)} is found in any cell with power {POWER:.0%}{least}."
+
+
+def p_text(p: float | None) -> str:
+    """``0.034``, or ``< 0.001``."""
+    if p is None:
+        return "not measured"
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
 
 def short_names(names: Sequence[str], beside: Sequence[str] = ()) -> dict[str, str]:

@@ -78,10 +78,14 @@ def plan_training(
     *,
     max_steps: int | None = None,
     epochs: float | None = None,
+    feeds: Mapping[str, Feed] | None = None,
 ) -> Training:
-    """Plan the joint training of a model's tasks; ``max_steps`` or ``epochs`` replace the schedule's."""
-    tasks = [m.task for m in model.tasks.values()]
-    feeds = corpus.feeds(tasks, seed)
+    """Plan the joint training of a model's tasks; ``max_steps`` or ``epochs`` replace the schedule's.
+
+    ``feeds`` replaces the corpus's, to train on some of the examples.
+    """
+    if feeds is None:
+        feeds = corpus.feeds([m.task for m in model.tasks.values()], seed)
     names = list(feeds)
 
     @lru_cache(maxsize=2 * len(names))

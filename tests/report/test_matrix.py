@@ -138,7 +138,7 @@ def test_lower_is_better_turns_the_gain_round():
     estimate = matrix.cells["s@a", "s@b"].estimate
     assert estimate is not None
     assert estimate.value == pytest.approx(10)
-    assert estimate.excludes_zero
+    assert matrix.cells["s@a", "s@b"].helps
 
 
 def test_seeds_are_paired_then_averaged():
@@ -216,4 +216,6 @@ def test_different_numbers_of_resamples_leave_no_interval():
     estimate = matrix.cells["s@a", "s@b"].estimate
     assert estimate is not None
     assert (estimate.low, estimate.high) == (None, None)
-    assert not estimate.excludes_zero
+    assert matrix.cells["s@a", "s@b"].inference is None
+    assert not matrix.cells["s@a", "s@b"].discovery
+    assert matrix.detectable is None

@@ -107,10 +107,10 @@ def test_transfer_blocks_take_selectors_words_or_lists_of_them(problems, block, 
     assert found[0].startswith(f"run.yaml: {message}"), found
 
 
-def test_a_pair_of_stages_that_is_no_protocol_lists_those_that_are(problems):
+def test_a_pair_of_stages_that_is_no_protocol_says_what_is_one(problems):
     (found,) = problems(RUN + "transfer: [{source_stage: none, target_stage: zero_shot}]\n")
     assert "none/zero_shot is no protocol" in found
-    assert "full/finetune" in found
+    assert "use probe, finetune or few_shot" in found
 
 
 def test_every_mistake_of_all_files_comes_at_once_each_in_its_own_file(problems, tmp_path):
@@ -233,6 +233,22 @@ def test_relative_files_belong_to_the_file_that_names_them(tmp_path):
     assert included == tmp_path / "parts" / "reviews.jsonl"
 
 
+def test_environment_variables_in_paths_are_filled_in(tmp_path, monkeypatch):
+    text = RUN.replace("path: reviews.jsonl", 'path: "${REVIEWS}/${YEAR}/reviews.jsonl"')
+    (tmp_path / "run.yaml").write_text(text.replace("somewhere", '"${MODELS}/bert"'))
+    monkeypatch.setenv("REVIEWS", "/data/reviews")
+    monkeypatch.setenv("YEAR", "2024")
+    monkeypatch.setenv("MODELS", "hub")
+    spec = load_run_spec(tmp_path / "run.yaml").spec
+    assert spec.streams[0].data.path == "/data/reviews/2024/reviews.jsonl"
+    assert spec.encoder.path == "hub/bert"
+    monkeypatch.delenv("YEAR")
+    with pytest.raises(
+        SpecError, match=r"streams\[0\]\.data\.path: .*the environment variable YEAR is not set"
+    ):
+        load_run_spec(tmp_path / "run.yaml")
+
+
 def test_a_hub_name_stays_a_name(tmp_path):
     (tmp_path / "run.yaml").write_text(RUN.replace("somewhere", "google/bert"))
     assert load_run_spec(tmp_path / "run.yaml").spec.encoder.path == "google/bert"
@@ -242,7 +258,8 @@ SHIPPED = sorted(path for path in (ROOT / "task_specs").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
-def test_a_shipped_spec_loads_and_survives_being_dumped(path, tmp_path):
+def test_a_shipped_spec_loads_and_survives_being_dumped(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("DATA", "/data")
     spec = load_run_spec(path).spec
     (tmp_path / "dumped.yaml").write_text(dump_spec(spec), encoding="utf-8")
     assert load_run_spec(tmp_path / "dumped.yaml").spec == spec

@@ -1,7 +1,7 @@
-"""The input pipeline alone: its speed against the encoder's, its memory at 10^5 and 10^6 rows, its second start.
+"""The input pipeline alone: speed against the encoder's, memory at 10^5 and 10^6 rows, the second start.
 
-Rows are JSON Lines of synthetic text: whole words of the encoder's vocabulary, lengths log-normal with a mean of
-24 and at most 87 tokens. Each size is read in processes of its own: one with an empty cache, one with a full one.
+Rows are JSON Lines of synthetic text: whole words of the encoder's vocabulary, lengths log-normal with a mean
+of 24 and at most 87 tokens. Each size is read in two processes: with an empty cache, and with a full one.
 
     python benchmarks/input_pipeline.py [--quick] [--small 100000] [--large 1000000] [--steps 400]
 """
@@ -32,14 +32,21 @@ def main() -> None:
         found = {name: measure(Path(folder) / name, rows, options.steps) for name, rows in sizes.items()}
         speeds = against_encoder(Path(folder) / "small", options)
     findings = [
-        median("examples a second, pipeline alone", [r["examples"] / r["seconds"] for r in speeds["pipeline"]]),
-        median("real tokens a second, pipeline alone", [r["tokens"] / r["seconds"] for r in speeds["pipeline"]]),
+        median(
+            "examples a second, pipeline alone", [r["examples"] / r["seconds"] for r in speeds["pipeline"]]
+        ),
+        median(
+            "real tokens a second, pipeline alone", [r["tokens"] / r["seconds"] for r in speeds["pipeline"]]
+        ),
         median("tokens a second, pipeline / training", speeds["per_training"], "×", at_least=20.0),
         median("tokens a second, pipeline / encoding", speeds["per_encoding"], "×"),
     ]
     for run in ("cold", "warm"):
         small, large = (found[name][run] for name in sizes)
-        for kind, what in (("anonymous", "memory of its own"), ("resident", "resident memory, mapped files included")):
+        for kind, what in (
+            ("anonymous", "memory of its own"),
+            ("resident", "resident memory, mapped files included"),
+        ):
             ratio = large[kind] / small[kind]
             label = f"peak {what}, {options.large:,} rows / {options.small:,}, {run} cache"
             findings.append(Finding(label, ratio, "×", **({"at_most": 1.1} if kind == "anonymous" else {})))
@@ -66,7 +73,9 @@ def write_task(folder: Path, num_rows: int) -> None:
     from sslm_platform.model.backbone import locate
 
     vocabulary = AutoTokenizer.from_pretrained(locate(ENCODER)).get_vocab()
-    words = np.array(sorted(word for word in vocabulary if word.isalpha() and word.isascii() and len(word) > 2))
+    words = np.array(
+        sorted(word for word in vocabulary if word.isalpha() and word.isascii() and len(word) > 2)
+    )
     rng = np.random.default_rng(0)
     sigma = 0.5
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""What all benchmarks share: turns in one process, medians with intervals, the machine, one result file each."""
+"""What all benchmarks share: turns in one process, medians with intervals, the machine, a result file."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def alternate(sides: Mapping[str, Callable[[], float]], rounds: int) -> dict[str
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             found[name].append(sides[name]())
-        print(f"round {turn + 1}: " + ", ".join(f"{name} {found[name][-1]:.3g}" for name in names), flush=True)
+        print(
+            f"round {turn + 1}: " + ", ".join(f"{name} {found[name][-1]:.3g}" for name in names), flush=True
+        )
     return found
 
 
@@ -80,7 +82,9 @@ def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     return [a / b for a, b in zip(above, below, strict=True)]
 
 
-def save(options: argparse.Namespace, name: str, title: str, findings: Sequence[Finding], **details: Any) -> None:
+def save(
+    options: argparse.Namespace, name: str, title: str, findings: Sequence[Finding], **details: Any
+) -> None:
     """Print the findings; write them, with the machine and all details, where the options say."""
     for one in findings:
         print(f"{one.what}: {one.value:.4g} {one.unit}", flush=True)
@@ -88,7 +92,9 @@ def save(options: argparse.Namespace, name: str, title: str, findings: Sequence[
         return
     content = {
         "title": title,
-        "findings": [{k: v for k, v in asdict(one).items() if v is not None} | {"met": one.met} for one in findings],
+        "findings": [
+            {k: v for k, v in asdict(one).items() if v is not None} | {"met": one.met} for one in findings
+        ],
         "machine": machine(options.threads),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         **details,

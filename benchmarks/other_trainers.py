@@ -38,7 +38,9 @@ class MultiTaskModel(nn.Module):
         states = self.encoder(input_ids, attention_mask, token_type_ids).last_hidden_state
         pooled_BD = self.dropout(mean_pool(states, attention_mask))
         loss = sum(
-            cross_entropy(self.heads[task](pooled_BD[task_id == task]), labels[task_id == task], reduction="sum")
+            cross_entropy(
+                self.heads[task](pooled_BD[task_id == task]), labels[task_id == task], reduction="sum"
+            )
             for task in task_id.unique().tolist()
         )
         return {"loss": loss / len(labels)}
@@ -84,7 +86,7 @@ def arguments(kind, folder: str, rate: float, num_steps: int, seed: int, **more)
 
 
 class HuggingFace:
-    """The HF Trainer: data sets joined with a column that names the task, shuffled, padded by its collator."""
+    """The HF Trainer: data sets joined, a column that names the task; shuffled, padded by its collator."""
 
     name = "HF Trainer"
 
@@ -95,13 +97,19 @@ class HuggingFace:
         parts = []
         for number, task in enumerate(tasks.feeds):
             columns = tasks.columns(task, "train")
-            encoded = self.tokenizer(columns["text"], truncation=True, max_length=tasks.spec.encoder.max_length)
+            encoded = self.tokenizer(
+                columns["text"], truncation=True, max_length=tasks.spec.encoder.max_length
+            )
             parts.append(
-                Dataset.from_dict({**encoded, "labels": columns["label"], "task_id": [number] * len(columns["label"])})
+                Dataset.from_dict(
+                    {**encoded, "labels": columns["label"], "task_id": [number] * len(columns["label"])}
+                )
             )
         self.data = concatenate_datasets(parts)
 
-    def train(self, rate: float, num_steps: int, seed: int, every: int | None = None) -> tuple[Clock, list[Point]]:
+    def train(
+        self, rate: float, num_steps: int, seed: int, every: int | None = None
+    ) -> tuple[Clock, list[Point]]:
         torch.manual_seed(seed)
         names = list(self.tasks.feeds)
         model = MultiTaskModel(self.folder, {name: len(self.tasks.labels[name]) for name in names})
@@ -136,7 +144,7 @@ class GenreLoss(nn.Module):
 
 
 class SentenceTransformers:
-    """sentence-transformers' trainer with a data set and a loss for each task, batches drawn in proportion."""
+    """sentence-transformers' trainer with a data set and a loss for each task, drawn in proportion."""
 
     name = "sentence-transformers"
 
@@ -147,7 +155,9 @@ class SentenceTransformers:
             {task: Dataset.from_dict(tasks.columns(task, "train")) for task in tasks.feeds}
         )
 
-    def train(self, rate: float, num_steps: int, seed: int, every: int | None = None) -> tuple[Clock, list[Point]]:
+    def train(
+        self, rate: float, num_steps: int, seed: int, every: int | None = None
+    ) -> tuple[Clock, list[Point]]:
         torch.manual_seed(seed)
         words = Transformer(self.folder, max_seq_length=self.tasks.spec.encoder.max_length)
         modules = [words, Pooling(words.get_embedding_dimension(), "mean")]

@@ -41,7 +41,9 @@ def build_sides(num_steps: int, threads: int):
     spec, corpus = run.resolved.spec, run.corpus
     tasks = list(run.resolved.tasks.values())
     builders = {"platform": platform_steps, "bare": bare_steps}
-    return {name: build(spec, corpus, build_model(corpus, tasks, spec.seed)) for name, build in builders.items()}
+    return {
+        name: build(spec, corpus, build_model(corpus, tasks, spec.seed)) for name, build in builders.items()
+    }
 
 
 def platform_steps(spec, corpus, model):

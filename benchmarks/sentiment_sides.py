@@ -1,9 +1,9 @@
 """Sentiment in four genres (real text), trained jointly by three trainers, each as its users write it.
 
-Every side has the same pretrained encoder, one linear head for each genre on mean-pooled states, cross entropy,
-fused AdamW, the same schedule and gradient clipping, and as many examples a step: the 8 that are the HF Trainer's
-default. Batches are each side's own: random ones padded to their longest example (HF: of all genres mixed;
-sentence-transformers: of one genre), or the platform's token-budget batches, whose mean is 8 examples.
+Every side has the same pretrained encoder, one linear head for each genre on mean-pooled states, cross
+entropy, fused AdamW, the same schedule and gradient clipping, and as many examples a step: the 8 that are the
+HF Trainer's default. Batches are each side's own: random ones padded to their longest example (HF: of all
+genres mixed; sentence-transformers: of one genre), or the platform's token-budget batches, 8 examples on average.
 """
 
 from __future__ import annotations
@@ -59,7 +59,9 @@ class Tasks:
     """The four tasks' texts and labels, and the score of a model that is being trained."""
 
     def __init__(self, threads: int, num_train: int | None, num_dev: int | None) -> None:
-        limits = [f"limit.{k}={'null' if n is None else n}" for k, n in (("train", num_train), ("dev", num_dev))]
+        limits = [
+            f"limit.{k}={'null' if n is None else n}" for k, n in (("train", num_train), ("dev", num_dev))
+        ]
         names = ("vader-tweets", "vader-movies", "vader-products", "vader-news")
         own_heads = [f"streams.{name}.tasks.sentiment.head.shared_as=null" for name in names]
         overrides = [*limits, *own_heads, f"engine.threads={threads}"]
@@ -143,7 +145,9 @@ class Platform:
         self.tasks = tasks
         self.budget = tasks.token_budget()
 
-    def train(self, rate: float, num_steps: int, seed: int, every: int | None = None) -> tuple[Clock, list[Point]]:
+    def train(
+        self, rate: float, num_steps: int, seed: int, every: int | None = None
+    ) -> tuple[Clock, list[Point]]:
         """Train from the pretrained encoder; score each ``every`` steps, with the clock standing."""
         corpus, spec = self.tasks.corpus, self.tasks.spec
         optimizer = OptimizerSpec(lr=rate, **SCHEDULE)

@@ -1,9 +1,9 @@
 """Against the HF Trainer and sentence-transformers' trainer: real tokens a second, and time to a dev score.
 
 Needs `pip install --group bench`. Sentiment in four genres: see sentiment_sides.py for what is equal and what
-is not. Throughput: the sides take turns of the same number of steps. Time to a score: each side's learning rate
-is chosen on dev from one grid, with a seed of its own; then all sides train with further seeds, and the time is
-that to the score which the slowest side reaches at its end. Scoring is not counted.
+is not. Throughput: the sides take turns of the same number of steps. Time to a score: each side's learning
+rate is chosen on dev from one grid, with one seed; then all sides train with further seeds, and pair by pair
+the time is that to the best score which both sides reach. Scoring is not counted.
 
     python benchmarks/trainers.py [--quick] [--rounds 5] [--steps 40] [--seeds 5] [--train 200] [--dev 100]
 """
@@ -24,9 +24,7 @@ SCORINGS = 8  # in one training
 
 
 def main() -> None:
-    options = arguments(
-        __doc__, rounds=(5, 1), steps=(40, 2), seeds=(5, 1), train=(200, 4), dev=(100, 8)
-    )
+    options = arguments(__doc__, rounds=(5, 1), steps=(40, 2), seeds=(5, 1), train=(200, 4), dev=(100, 8))
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
     logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -71,7 +69,10 @@ def time_to_score(tasks: Tasks, options) -> tuple[list[Finding], dict]:
     every = max(1, num_steps // (1 if options.quick else SCORINGS))
     rates, curves = {}, {side.name: [] for side in sides}
     for side in sides:
-        ends = {rate: side.train(rate, num_steps, 0, every)[1][-1].score for rate in (GRID[:1] if options.quick else GRID)}
+        ends = {
+            rate: side.train(rate, num_steps, 0, every)[1][-1].score
+            for rate in (GRID[:1] if options.quick else GRID)
+        }
         rates[side.name] = max(ends, key=ends.__getitem__)
         print(f"{side.name}: dev score by learning rate {ends}", flush=True)
     for seed in range(1, options.seeds + 1):

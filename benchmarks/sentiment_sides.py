@@ -3,7 +3,7 @@
 Every side has the same pretrained encoder, one linear head for each genre on mean-pooled states, cross
 entropy, fused AdamW, the same schedule and gradient clipping, and as many examples a step: the 8 that are the
 HF Trainer's default. Batches are each side's own: random ones padded to their longest example (HF: of all
-genres mixed; sentence-transformers: of one genre), or the platform's token-budget batches, 8 examples on average.
+genres mixed; sentence-transformers: of one genre), or the platform's token-budget batches, 8 on average.
 """
 
 from __future__ import annotations

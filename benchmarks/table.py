@@ -11,9 +11,10 @@ from measuring import RESULTS
 TABLE = Path(__file__).parent / "README.md"
 HEAD = """# Benchmarks
 
-`make bench` measures all of this anew and writes this page; `python benchmarks/NAME.py` one part, `--quick` sees
-that it runs. Each script says what it compares. Sides take turns in one process, on the same data, seeds and
-threads; figures are medians, with 95 % bootstrap intervals where they were repeated. Bounds are the project's own.
+`make bench` measures all of this anew and writes this page; `python benchmarks/NAME.py` one part, `--quick`
+sees that it runs. Each script says what it compares. Sides take turns in one process, on the same data, seeds
+and threads; figures are medians, with 95 % bootstrap intervals where they were repeated. Bounds are the
+project's own.
 """
 
 

@@ -1,4 +1,4 @@
-"""What the benchmarks stand on: intervals, turns, result files and the page made of them; one of them runs."""
+"""What the benchmarks stand on: intervals, turns, result files and their page; one of them runs."""
 
 import json
 import subprocess

@@ -47,10 +47,10 @@ def build_sides(num_steps: int, threads: int):
 
 
 def platform_steps(spec, corpus, model):
-    engine = make_engine(spec.engine, spec.optimizer, model.encoder, model.heads)
+    engine = make_engine(spec.engine, spec.optimizer, model.encoder, model.heads, corpus.run.gradients_of)
     training = plan_training(corpus, model, spec.schedule, spec.optimizer, spec.seed, "benchmark")
     state = {"step": 0, "progress": training.start()}
-    model.encoder.train()
+    engine.encoder.train()
 
     def run(steps: int) -> float:
         began = time.perf_counter()

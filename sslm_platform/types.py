@@ -12,7 +12,15 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from sslm_platform.errors import Problem
     from sslm_platform.evidence import Estimator
-    from sslm_platform.interfaces import Balancer, GradientBalancer, Head, Metric, Objective, Sampler
+    from sslm_platform.interfaces import (
+        Balancer,
+        Executor,
+        GradientBalancer,
+        Head,
+        Metric,
+        Objective,
+        Sampler,
+    )
 
 
 class OutputKind(StrEnum):
@@ -231,7 +239,17 @@ class EstimatorDef:
     summary: str = ""
 
 
-Definition = ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef | EstimatorDef
+@dataclass(frozen=True, slots=True)
+class ExecutorDef:
+    """What gets the work of a transfer run done: in this process, in several, on a cluster."""
+
+    name: str
+    build: Callable[[Any], Executor]
+    options: type[Options] = Options
+    summary: str = ""
+
+
+Definition = ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef | EstimatorDef | ExecutorDef
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +263,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class GradientStatistics:
-    """How the tasks' gradients of the encoder lie to each other in one step.
+    """How the tasks' gradients of ``balancer.scope`` lie to each other in one step.
 
     ``norms`` are of each task's mean loss. ``cosines`` maps task to later task to their cosine;
     ``conflict_rate`` is the share of pairs whose cosine is below 0. Without a pair it is 0.

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.optimizer import MOMENTS, make_adamw, set_rate
+from sslm_platform.engine.weights import load_module, module_state
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.spec.schema import OptimizerSpec
 
@@ -37,14 +38,16 @@ class Part:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
 
-    def clip(self) -> float:
-        """Clip to the part's largest norm; return the norm before that."""
+    def norm(self) -> Tensor:
+        """Return the gradient's norm, on the part's device."""
         self.fill_gradients()
-        total_norm = torch.nn.utils.get_total_norm(self.gradients)
-        norm = finite_norm(self.name, float(total_norm))
+        device = next((p.device for p in self.module.parameters()), None)
+        return torch.nn.utils.get_total_norm(self.gradients).to(device)
+
+    def clip(self, norm: Tensor) -> None:
+        """Clip to the part's largest norm."""
         if self._max_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self._max_norm, total_norm)
-        return norm
+            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self._max_norm, norm)
 
     def step(self, learning_rate: float) -> None:
         """Step with the gradients that are there."""
@@ -56,6 +59,14 @@ class Part:
         """Forget all gradients."""
         for parameter in self.parameters.values():
             parameter.grad = None
+
+    def weights(self) -> TensorDict:
+        """Return the module's weights on the CPU, floats as fp32."""
+        return module_state(self.module)
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Write weights in place."""
+        load_module(self.name, self.module, weights)
 
     def optimizer_state(self) -> TensorDict:
         """Return ``PART/step`` and ``PART/MOMENT/PARAMETER`` on the CPU; empty before the first step."""

@@ -13,16 +13,7 @@ from pathlib import Path
 from table import write_table
 
 FOLDER = Path(__file__).parent
-# the slow ones last
-BENCHMARKS = (
-    "overhead",
-    "profile_steps",
-    "startup",
-    "input_pipeline",
-    "balancers",
-    "zero_parity",
-    "trainers",
-)
+BENCHMARKS = ("overhead", "profile_steps", "startup", "input_pipeline", "balancers", "trainers")
 
 
 def main() -> None:

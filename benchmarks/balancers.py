@@ -8,9 +8,9 @@ peak of a process of its own for each scope; it is the same for all balancers.
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
+from pathlib import Path
 
 from measuring import TASK_SPECS, alternate, arguments, median, ratios, save
 from overhead import platform_steps
@@ -82,7 +82,9 @@ def peak_memory(case: str, threads: int) -> float:
 def own_peak_memory(case: str, threads: int) -> None:
     name, _, scope = case.partition(":")
     side(name, 3, threads, scope or "last_layer")(3)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    status = Path("/proc/self/status").read_text(encoding="utf-8")  # getrusage would count the parent's too
+    (peak,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    print(int(peak) / 1024)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from measuring import TASK_SPECS, alternate, arguments, median, ratios, save
+from measuring import TASK_SPECS, Finding, alternate, arguments, median, ratios, save
 from overhead import platform_steps
 
 from sslm_platform.plugins import host
@@ -35,12 +35,12 @@ def main() -> None:
             what = f"time of a step with {name}, scope {scope} / with equal weights"
             findings.append(median(what, ratios(found[name], found["equal"]), "×", at_most=bound))
     peaks = {case: peak_memory(case, options.threads) for case in ("equal", "mgda:last_layer", "mgda:all")}
+    findings += [Finding(f"peak memory of training, {case}", mib, "MiB") for case, mib in peaks.items()]
     save(
         options,
         "balancers",
         "Balancers of gradients",
         findings,
-        peak_memory_mib=peaks,
         slots_per_step=4,
         steps_per_turn=options.steps,
         seconds=seconds,

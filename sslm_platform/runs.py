@@ -97,13 +97,16 @@ class Run:
             estimators: names; default: the spec's, or all that are installed.
             may_train: train the sources whose models some estimators read; else those are undefined.
         """
-        from sslm_platform.transfer.predict import choose, plan_predictions, predict_transfer
+        from sslm_platform.transfer.predict import choose, plan_predictions, predict_transfer, write_plan
         from sslm_platform.transfer.runner import open_lab
 
-        chosen = choose(self.resolved, estimators) if estimators is not None else None
+        chosen = choose(self.resolved, estimators or ())
+        wanted = {bound.definition for bound in chosen or self.resolved.estimators}
         with self._recorded() as folder:
-            lab = open_lab(self.corpus, folder, self.console)
-            return predict_transfer(lab, plan_predictions(self.corpus, chosen), may_train=may_train)
+            lab, planned = open_lab(self.corpus, folder, self.console), plan_predictions(self.corpus, chosen)
+            write_plan(folder.transfer, planned)
+            asked = [forecast for forecast in planned if forecast.estimator.definition in wanted]
+            return predict_transfer(lab, asked, may_train=may_train)
 
     @contextmanager
     def _recorded(self, timed: bool = True) -> Iterator[RunFolder]:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Fetcher(Generic[T]):
     """Makes a plan's batches, and perhaps those of the plan that comes next, in a thread of its own.
 
-    While the main thread waits for the device, the other one has the processor. Where it is the processor that
+    While the main thread waits for the device, the other has the processor. Where it is the processor that
     computes, a thread would take its time.
 
     Args:
@@ -61,7 +61,7 @@ class Fetcher(Generic[T]):
 
 
 def plans_ahead(planner: Planner, device: torch.device) -> Callable[[StepPlan], StepPlan | None] | None:
-    """Return what gives the plan after a plan; None where nothing is gained, or the plan is not known in time.
+    """Return what gives the plan after a plan; None where nothing is gained or the plan is not known yet.
 
     A sampler that learns goes by what the step before has shown.
     """

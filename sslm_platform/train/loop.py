@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from sslm_platform.schedule.progress import Progress
 from sslm_platform.spec.schema import OptimizerSpec, ScheduleSpec
 from sslm_platform.train.affinity import look_ahead
 from sslm_platform.train.balancing import Balancing
+from sslm_platform.train.fetch import Fetcher, plans_ahead
 from sslm_platform.train.model import Model
 from sslm_platform.types import StepRecord
 
@@ -133,22 +134,30 @@ def train_steps(
     engine.encoder.train()
     for head in training.model.heads.values():
         head.train()
-    for step in range(start, planner.num_steps):
-        plan = planner.plan(step, progress.positions, progress.sampler)
-        record = train_step(training, engine, plan, progress)
-        progress.advance(plan)
-        seen = Observation(slots=record.slots, losses=record.losses)
-        progress.sampler = planner.observe(step, progress.sampler, seen)
-        yield record
+    with Fetcher(partial(_rank_batch, training, engine), plans_ahead(planner, engine.device)) as fetch:
+        for step in range(start, planner.num_steps):
+            plan = planner.plan(step, progress.positions, progress.sampler)
+            record = train_step(training, engine, plan, progress, fetch)
+            progress.advance(plan)
+            seen = Observation(slots=record.slots, losses=record.losses)
+            progress.sampler = planner.observe(step, progress.sampler, seen)
+            yield record
 
 
-def train_step(training: Training, engine: Engine, plan: StepPlan, progress: Progress) -> StepRecord:
+def train_step(
+    training: Training,
+    engine: Engine,
+    plan: StepPlan,
+    progress: Progress,
+    fetch: Callable[[StepPlan], list[RankBatch]] | None = None,
+) -> StepRecord:
     """Run one optimizer step; equal on all ranks but for the examples of each slot.
 
     Of ``progress`` it reads and writes the balancer's memory.
     """
     began = time.perf_counter()
-    batches = [_rank_batch(training, engine, slot) for slot in plan.slots]
+    fetch = fetch or Fetcher(partial(_rank_batch, training, engine))
+    batches = fetch(plan)
     totals = _sum_over_ranks(engine, _weights(batches))
     tasks = {slot.feed: training.tasks_of(slot.feed) for slot in plan.slots}
     balancing = training.balancing

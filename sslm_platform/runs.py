@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sslm_platform.corpus import Corpus
+    from sslm_platform.report.estimates import Estimate
     from sslm_platform.report.grouping import GroupPlan
     from sslm_platform.report.predictions import Prediction
     from sslm_platform.report.records import TaskScore
@@ -68,6 +69,15 @@ class Run:
 
         return plan_cells(self.corpus)
 
+    def estimate_transfer(self) -> Estimate:
+        """Return what the cells that are not done are expected to take; it may measure this machine first."""
+        from sslm_platform.train.folder import RunFolder
+        from sslm_platform.transfer.costs import estimate, measured_rates
+        from sslm_platform.transfer.runner import open_lab
+
+        lab, plan = open_lab(self.corpus, RunFolder(self.path), self.console), self.plan_transfer()
+        return estimate(lab, plan, measured_rates(lab, plan))
+
     def transfer(self, work: Work | None = None) -> None:
         """Measure every planned cell that has no finished record.
 
@@ -97,13 +107,16 @@ class Run:
             estimators: names; default: the spec's, or all that are installed.
             may_train: train the sources whose models some estimators read; else those are undefined.
         """
-        from sslm_platform.transfer.predict import choose, plan_predictions, predict_transfer
+        from sslm_platform.transfer.predict import choose, plan_predictions, predict_transfer, write_plan
         from sslm_platform.transfer.runner import open_lab
 
-        chosen = choose(self.resolved, estimators) if estimators is not None else None
+        chosen = choose(self.resolved, estimators or ())
+        wanted = {bound.definition for bound in chosen or self.resolved.estimators}
         with self._recorded() as folder:
-            lab = open_lab(self.corpus, folder, self.console)
-            return predict_transfer(lab, plan_predictions(self.corpus, chosen), may_train=may_train)
+            lab, planned = open_lab(self.corpus, folder, self.console), plan_predictions(self.corpus, chosen)
+            write_plan(folder.transfer, planned)
+            asked = [forecast for forecast in planned if forecast.estimator.definition in wanted]
+            return predict_transfer(lab, asked, may_train=may_train)
 
     @contextmanager
     def _recorded(self, timed: bool = True) -> Iterator[RunFolder]:

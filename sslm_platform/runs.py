@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sslm_platform.corpus import Corpus
+    from sslm_platform.report.estimates import Estimate
+    from sslm_platform.report.grouping import GroupPlan
+    from sslm_platform.report.predictions import Prediction
     from sslm_platform.report.records import TaskScore
     from sslm_platform.train.folder import RunFolder
     from sslm_platform.transfer.plan import Plan
+    from sslm_platform.transfer.runner import Work
 
 
 class Run:
@@ -65,29 +69,81 @@ class Run:
 
         return plan_cells(self.corpus)
 
-    def transfer(self) -> None:
-        """Measure every planned cell that has no finished record."""
+    def estimate_transfer(self) -> Estimate:
+        """Return what the cells that are not done are expected to take; it may measure this machine first."""
+        from sslm_platform.train.folder import RunFolder
+        from sslm_platform.transfer.costs import estimate, measured_rates
+        from sslm_platform.transfer.runner import open_lab
+
+        lab, plan = open_lab(self.corpus, RunFolder(self.path), self.console), self.plan_transfer()
+        return estimate(lab, plan, measured_rates(lab, plan))
+
+    def transfer(self, work: Work | None = None) -> None:
+        """Measure every planned cell that has no finished record.
+
+        Args:
+            work: as one of several workers, or with several ranks for each training.
+        """
         from sslm_platform.transfer.runner import run_transfer
 
+        if work is not None and work.num_processes > 1:
+            self._require_ranks()
+        with self._recorded(timed=work is None or work.shard is None) as folder:
+            run_transfer(self.corpus, folder, self.console, work)
+
+    def train_source(self, training: str) -> Path:
+        """Train one of the plan's sources, by its id, with the run's engine; return its model."""
+        from sslm_platform.train.folder import RunFolder
+        from sslm_platform.transfer.runner import train_planned
+
+        return train_planned(self.corpus, RunFolder(self.path), self.console, training)
+
+    def predict_transfer(
+        self, estimators: Sequence[str] | None = None, *, may_train: bool = False
+    ) -> list[Prediction]:
+        """Predict the transfer matrix; what is done before is not done again.
+
+        Args:
+            estimators: names; default: the spec's, or all that are installed.
+            may_train: train the sources whose models some estimators read; else those are undefined.
+        """
+        from sslm_platform.transfer.predict import choose, plan_predictions, predict_transfer, write_plan
+        from sslm_platform.transfer.runner import open_lab
+
+        chosen = choose(self.resolved, estimators or ())
+        wanted = {bound.definition for bound in chosen or self.resolved.estimators}
         with self._recorded() as folder:
-            run_transfer(self.corpus, folder, self.console)
+            lab, planned = open_lab(self.corpus, folder, self.console), plan_predictions(self.corpus, chosen)
+            write_plan(folder.transfer, planned)
+            asked = [forecast for forecast in planned if forecast.estimator.definition in wanted]
+            return predict_transfer(lab, asked, may_train=may_train)
 
     @contextmanager
-    def _recorded(self) -> Iterator[RunFolder]:
-        """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``."""
+    def _recorded(self, timed: bool = True) -> Iterator[RunFolder]:
+        """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``.
+
+        The time is counted where it is not one of several workers' at once (``timed``).
+        """
+        from sslm_platform.engine.rank import rank
         from sslm_platform.train.folder import RunFolder, finish_run, write_run
 
         began, folder = time.monotonic(), RunFolder(self.path)
-        if _rank() != 0:
+        if rank() != 0:
             yield folder
             return
         write_run(folder, self.corpus)
         try:
             yield folder
         except Exception:
-            finish_run(folder, "failed", time.monotonic() - began)
+            finish_run(folder, "failed", time.monotonic() - began if timed else 0.0)
             raise
-        finish_run(folder, "done", time.monotonic() - began)
+        finish_run(folder, "done", time.monotonic() - began if timed else 0.0)
+
+    def _require_ranks(self) -> None:
+        if self.resolved.spec.engine.name != "deepspeed":
+            raise SpecError(
+                Problem("engine.name", "local is one process; several need engine: {name: deepspeed}")
+            )
 
     def evaluate(self, split: SplitName = "test") -> list[TaskScore]:
         """Score the trained model on a split, beside the constant predictor."""
@@ -128,19 +184,21 @@ def run(
         out: the run's folder; default: ``runs/NAME``.
         cache: downloads and tokenized data; default: ``SSLM_CACHE`` or the user's cache folder.
         overrides: ``key.path=value``, as ``--set`` on the command line.
-        num_processes: ranks of the joint training; more than one needs ``engine: {name: deepspeed}``.
+        num_processes: ranks of each training; more than one needs ``engine: {name: deepspeed}``.
         console: where progress goes; default: standard error.
 
     Raises:
         SslmError: the spec or the data are not as they must be.
     """
+    from sslm_platform.transfer.runner import Work
+
     result = open_run(spec, out=out, cache=cache, overrides=overrides, console=console)
     if num_processes > 1:
         launch_training(result, num_processes)
     else:
         result.train()
     if result.resolved.spec.transfer:
-        result.transfer()
+        result.transfer(Work(num_processes=num_processes))
     result.report()
     return result
 
@@ -182,7 +240,8 @@ def resolve_spec(loaded: LoadedSpec) -> ResolvedRun:
     except SpecError as error:
         problems.extend(error.problems)
     place = loaded.where("engine").removesuffix("engine")
-    found = check_engine(loaded.spec.engine, resolved.gradients_of if resolved else None)
+    wanted = (resolved.gradients_of, resolved.sharded_heads) if resolved else ()
+    found = check_engine(loaded.spec.engine, *wanted)
     problems += [loaded.blamed(Problem(place + p.where, p.what)) for p in found]
     raise_all(SpecError, problems)
     assert resolved is not None
@@ -198,10 +257,7 @@ def launch_training(run: Run, num_processes: int) -> None:
     from sslm_platform.engine.launch import launch
     from sslm_platform.train.folder import RunFolder, write_run
 
-    if run.resolved.spec.engine.name != "deepspeed":
-        raise SpecError(
-            Problem("engine.name", "local is one process; several need engine: {name: deepspeed}")
-        )
+    run._require_ranks()
     write_run(RunFolder(run.path), run.corpus)  # the data are read and cached once, before the ranks start
     argv = ["-m", "sslm_platform", "train", str(run.path / "spec.yaml"), "--out", str(run.path)]
     if run._cache is not None:
@@ -221,13 +277,37 @@ def read_scores(path: Path) -> list[TaskScore]:
     return [TaskScore.model_validate(s) for s in json.loads(file.read_text(encoding="utf-8"))["scores"]]
 
 
-def _rank() -> int:
-    import os
-
-    return int(os.environ.get("RANK", "0"))
-
-
 def _console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def write_groups(run: Path, by: str, budget: int, out: Path) -> GroupPlan:
+    """Group a run's tasks, and write the spec that tries the groups, with its predictions beside it as JSON.
+
+    Args:
+        run: a run's folder, with predictions or measured cells.
+        by: an estimator's name, or a measured protocol.
+        budget: most groups.
+        out: path of the spec.
+
+    Raises:
+        RunError: nothing was predicted or measured by that name.
+    """
+    from sslm_platform.files import write_text
+    from sslm_platform.report.grouping import affinities
+    from sslm_platform.report.predictions import predicted_matrices, read_predictions
+    from sslm_platform.report.records import TransferPlan, read_cells, read_record, write_record
+    from sslm_platform.spec.load import dump_spec
+    from sslm_platform.transfer.group_spec import group_spec, plan_groups
+
+    resolved = load_run(run).resolved
+    transfer = run / "transfer"
+    plan = read_record(TransferPlan, transfer / "plan.json") if (transfer / "plan.json").exists() else None
+    matrices = predicted_matrices(read_predictions(transfer))
+    known = affinities(by, matrices, plan, read_cells(transfer), list(resolved.tasks))
+    groups = plan_groups(known, budget)
+    write_text(out, dump_spec(group_spec(resolved.spec, groups, f"{resolved.spec.name}-groups")))
+    write_record(groups, out.with_suffix(".json"))
+    return groups

@@ -62,7 +62,7 @@ def test_every_hook_is_documented_with_its_signature(name):
     ids=lambda value: value.stem if isinstance(value, Path) else value.split(":")[0],
 )
 def test_yaml_blocks_are_specs(page, block, tmp_path):
-    """A block is a spec, or keys of one: streams, one's tasks, or what goes with the quickstart's streams."""
+    """A block is a spec, or keys of one: streams, a stream's tasks, what goes with the quickstart's."""
     content = yaml.safe_load(block)
     assert set(content) <= {
         "name",
@@ -72,6 +72,7 @@ def test_yaml_blocks_are_specs(page, block, tmp_path):
         "balancer",
         "evaluation",
         "transfer",
+        "prediction",
         "tasks",
     }
     if "encoder" not in content:

@@ -2,7 +2,8 @@
 
 DeepSpeed gets the encoder alone. One engine over encoder and heads would move idle heads: up to stage 2 a
 parameter out of use has a zero gradient, so that momentum and weight decay go on, and at stage 3 its last
-gradient comes again. So heads stay outside, replicated, each with an optimizer of its own.
+gradient comes again. So heads stay outside, replicated, each with an optimizer of its own; one that is too
+large for that is alone in an engine of its own, which steps only when the head is active.
 """
 
 from __future__ import annotations
@@ -20,15 +21,16 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from sslm_platform.engine.base import TensorDict
-from sslm_platform.engine.deepspeed_config import deepspeed_config
-from sslm_platform.engine.encoder_part import EncoderPart, ReplicatedEncoder, ShardedEncoder, TrunkPart
+from sslm_platform.engine.deepspeed_config import deepspeed_config, head_config
+from sslm_platform.engine.encoder_part import EnginePart, ReplicatedEncoder, Stored, TrunkPart
 from sslm_platform.engine.group import broadcast_module, gather_json, join_group, sum_in_place
 from sslm_platform.engine.part import Part, finite_norm, head_part
 from sslm_platform.engine.precision import Bf16
+from sslm_platform.engine.sharded_part import ShardedPart
 from sslm_platform.engine.sliced import slice_of
 from sslm_platform.engine.sliced_part import SlicedPart
 from sslm_platform.engine.task_gradients import SliceGradients, TaskGradients
-from sslm_platform.engine.weights import check_names, load_module, module_state
+from sslm_platform.engine.weights import check_names
 from sslm_platform.errors import Problem, SpecError
 from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
 
@@ -48,6 +50,7 @@ class DeepSpeedEngine:
         encoder: nn.Module,
         heads: Mapping[str, nn.Module],
         gradients_of: Literal["last_layer"] | None = None,
+        sharded_heads: Collection[str] = (),
     ) -> None:
         self.device = join_group()
         self.rank = dist.get_rank()
@@ -60,12 +63,12 @@ class DeepSpeedEngine:
             raise SpecError(Problem("engine.name", "deepspeed needs an encoder to train; this one is frozen"))
         self._deepspeed = _initialize(part, deepspeed_config(spec, optimizer, self.world_size))
         trunk: TrunkPart = (
-            ShardedEncoder(self._deepspeed, part, self.rank, self.world_size)
+            ShardedPart(self._deepspeed, part, self.rank, self.world_size)
             if spec.zero_stage
             else ReplicatedEncoder(self._deepspeed, part)
         )
         self.encoder: nn.Module = Bf16(self._deepspeed) if bf16 else self._deepspeed
-        self._encoder: EncoderPart = trunk
+        self._encoder: EnginePart = trunk
         self._top: Part | None = None
         self.task_gradients: TaskGradients | None = None
         if sliced:
@@ -75,24 +78,36 @@ class DeepSpeedEngine:
             self._encoder = SlicedPart(trunk, self._top)
             backward = self._deepspeed.backward
             self.task_gradients = SliceGradients(sliced, self.world_size, backward, self._mean)
-        self.heads: Mapping[str, nn.Module] = {name: head.to(self.device) for name, head in heads.items()}
-        for head in self.heads.values():
-            broadcast_module(head)
-        head_rate = optimizer.head_lr or optimizer.lr
-        self._heads = {
-            name: Part(head_part(name), head, optimizer, head_rate) for name, head in self.heads.items()
+        parts = {name: self._head_part(name, head, optimizer) for name, head in heads.items()}
+        apart = {name for name, part in parts.items() if name in sharded_heads and part.parameters}
+        apart = apart if spec.zero_stage else set()
+        config = head_config(spec, optimizer, self.world_size)
+        engines = {name: _initialize(parts[name], config) for name in sorted(apart)}
+        self._heads = {name: part for name, part in parts.items() if name not in apart}
+        self._sharded_heads = {
+            name: ShardedPart(engine, parts[name], self.rank, self.world_size)
+            for name, engine in engines.items()
         }
+        self._engines = [self._deepspeed, *engines.values()]
+        self.heads: Mapping[str, nn.Module] = {**heads, **engines}
+
+    def _head_part(self, name: str, head: nn.Module, optimizer: OptimizerSpec) -> Part:
+        broadcast_module(head.to(self.device))
+        return Part(head_part(name), head, optimizer, optimizer.head_lr or optimizer.lr)
 
     def start_step(self, num_backwards: int) -> None:
         """Need nothing: DeepSpeed does not count them."""
 
     def backward(self, loss: Tensor) -> None:
-        """Accumulate gradients; DeepSpeed averages over ranks, so the sum is this many times the mean."""
+        """Accumulate gradients; DeepSpeed averages over ranks, so the sum is this many times the mean.
+
+        The engines of sharded heads take part through the hooks on their outputs.
+        """
         self._deepspeed.backward(loss * self.world_size)
 
     def step(self, active_heads: Collection[str], learning_rate: float) -> dict[str, float]:
         """Reduce, clip and step the encoder and the active heads."""
-        active = {name: self._heads[name] for name in sorted(active_heads)}
+        active = {name: self._heads[name] for name in sorted(active_heads) if name in self._heads}
         self._mean([gradient for part in self._unreduced(active.values()) for gradient in part.gradients])
         norms = {}
         for name, part in active.items():
@@ -102,6 +117,9 @@ class DeepSpeedEngine:
         norms = {"encoder": self._encoder.step(learning_rate)} | norms
         for part in active.values():
             part.step(learning_rate)
+        for name in sorted(active_heads):
+            if name in self._sharded_heads:
+                norms[name] = self._sharded_heads[name].step(learning_rate)
         for part in self._heads.values():
             part.clear_gradients()
         return norms
@@ -136,32 +154,39 @@ class DeepSpeedEngine:
         return state if self.rank == 0 else {}
 
     def head_states(self) -> dict[str, TensorDict]:
-        """Return each head's weights."""
-        return {name: module_state(head) for name, head in self.heads.items()}
+        """Gather each head's weights on rank 0."""
+        states = {name: part.weights() for name, part in self._sharded_heads.items()}
+        if self.rank > 0:
+            return {}
+        return states | {name: part.weights() for name, part in self._heads.items()}
 
     def load_weights(self, encoder: Mapping[str, Tensor], heads: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Write weights, the encoder's in slices."""
+        """Write weights, sharded parts' in slices."""
         check_names("heads", heads, self.heads)
         self._encoder.load_weights(encoder)
-        for name, head in self.heads.items():
-            load_module(f"head {name!r}", head, heads[name])
+        for name, part in (self._sharded_heads | self._heads).items():
+            part.load_weights(heads[name])
 
     def optimizer_state(self) -> TensorDict:
         """Gather all parts' moments and step counts on rank 0."""
-        state = self._encoder.optimizer_state()
-        for part in self._heads.values():
+        state: TensorDict = {}
+        for part in self._parts:
             state |= part.optimizer_state()
         return state if self.rank == 0 else {}
 
     def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:
-        """Write all parts' moments and step counts, the encoder's in slices."""
-        self._encoder.load_optimizer_state(state)
-        for part in self._heads.values():
+        """Write all parts' moments and step counts, sharded parts' in slices."""
+        for part in self._parts:
             part.load_optimizer_state(state)
+
+    @property
+    def _parts(self) -> list[Stored]:
+        return [self._encoder, *self._sharded_heads.values(), *self._heads.values()]
 
     def close(self) -> None:
         """Undo DeepSpeed's hooks. The process group stays for the next engine."""
-        self._deepspeed.destroy()
+        for engine in self._engines:
+            engine.destroy()
 
 
 # DeepSpeed's use of torch, a line for every collective; not ours to change and not the user's.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import nn
@@ -24,6 +24,8 @@ def make_engine(
     encoder: nn.Module,
     heads: Mapping[str, nn.Module],
     gradients_of: GradientScope | None = None,
+    *,
+    sharded_heads: Collection[str] = (),
 ) -> Engine:
     """Build the engine of one run. It takes over the encoder and the heads: reach them through it.
 
@@ -35,11 +37,13 @@ def make_engine(
         heads: Name to module. Rank 0's weights count.
         gradients_of: What ``task_gradients`` of the engine are of; with ``last_layer`` the encoder is a
             :class:`~sslm_platform.engine.sliced.Splittable`.
+        sharded_heads: Names of the heads that ZeRO stages 1 to 3 shard like the encoder; elsewhere they are
+            like the others. They run only in steps that name them.
 
     Raises:
         SpecError: the section asks for what cannot be done here.
     """
-    raise_all(SpecError, check_engine(spec, gradients_of))
+    raise_all(SpecError, check_engine(spec, gradients_of, sharded_heads))
     _set_threads(spec)
     if spec.precision == "bf16" and not torch.cuda.is_available():
         logger.warning("engine.precision: bf16 is far slower than fp32 on most CPUs")
@@ -50,7 +54,7 @@ def make_engine(
     from sslm_platform.engine.deepspeed import DeepSpeedEngine
 
     assert gradients_of != "all"
-    return DeepSpeedEngine(spec, optimizer, encoder, heads, gradients_of)
+    return DeepSpeedEngine(spec, optimizer, encoder, heads, gradients_of, sharded_heads)
 
 
 def _local(

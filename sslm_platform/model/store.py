@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sslm_platform.errors import Problem, RunError
-from sslm_platform.files import write_json
+from sslm_platform.files import aside_of, write_json
 
 PREFIX = "backbone."
 
@@ -40,8 +39,7 @@ def save_model(
     heads: Mapping[str, tuple[HeadInfo, Mapping[str, Tensor]]],
 ) -> None:
     """Write a whole model folder aside and rename it: a reader never sees a part."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside = aside_of(folder)
     aside.mkdir(parents=True)
     weights = {name.removeprefix(PREFIX): value for name, value in encoder_state.items()}
     backbone.save_pretrained(aside / "encoder", state_dict=weights)
@@ -51,7 +49,7 @@ def save_model(
         head.mkdir(parents=True)
         save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, head / "head.safetensors")
         write_json(head / "head.json", info.model_dump(mode="json"))
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    old = aside_of(folder)
     if folder.exists():
         folder.replace(old)
     aside.replace(folder)

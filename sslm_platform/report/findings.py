@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from sslm_platform.report.matrix import Cell, Matrix, Relation, State
 from sslm_platform.report.numbers import Scale, count, detectable_text, scale_of, short_names
-from sslm_platform.report.views import BASELINE_MEANING, Family
+from sslm_platform.report.protocols import BASELINE_MEANING
+from sslm_platform.report.views import Family
 from sslm_platform.statistics import FALSE_DISCOVERY_RATE, MIN_SEEDS, Estimate
 
 NUM_SHOWN = 3

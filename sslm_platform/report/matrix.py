@@ -18,6 +18,7 @@ from sslm_platform.report.places import Cell, Matrix, Relation, State, Value
 from sslm_platform.report.records import CellKey, CellRecord, PlannedCell, TaskInfo, TransferPlan
 from sslm_platform.statistics import (
     MIN_SEEDS,
+    Errors,
     Estimate,
     Inference,
     Sample,
@@ -205,13 +206,21 @@ def _mean_baselines(pairs: Sequence[Pair]) -> dict[str, float]:
 
 
 def _corrected(places: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:
-    """Adjust the tests of one matrix for their number."""
+    """Adjust the tests of one matrix for their number.
+
+    What a cell could have detected is that of its column, whose cells share test examples and baseline: it is
+    less of a guess than a single cell's standard error.
+    """
     tested = [place for place, cell in places.items() if cell.inference]
     inferences = [cell.inference for cell in places.values() if cell.inference]
     q_M = adjusted([each.p for each in inferences], [places[place].relation for place in tested])
+    columns: dict[str, list[Errors]] = defaultdict(list)
+    for (_, col), each in zip(tested, inferences, strict=True):
+        columns[col].append(each.errors)
+    found = {col: detectable(errors, len(tested)) for col, errors in columns.items()}
     return {**places} | {
-        place: replace(places[place], q=q, detectable=detectable(each.errors, len(tested)))
-        for place, q, each in zip(tested, q_M, inferences, strict=True)
+        place: replace(places[place], q=q, detectable=found[place[1]])
+        for place, q in zip(tested, q_M, strict=True)
     }
 
 

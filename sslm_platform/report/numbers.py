@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from sslm_platform.report.matrix import Cell, Matrix
 from sslm_platform.statistics import POWER, Estimate
 
 NO_SOURCE = "no source"
+TASK = re.compile(r"([\w.-]+)@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,8 @@ def detectable_text(matrix: Matrix) -> str:
         return ""
     scale = scale_of(matrix.all_cells)
     low, high = matrix.detectable
-    least = "" if scale.text(low) == scale.text(high) else f"; in the cell measured best, {scale.text(low)}"
-    return f"A true effect of {scale.text(high)} is found in any cell with power {POWER:.0%}{least}."
+    least = "" if scale.text(low) == scale.text(high) else f"; in the column measured best, {scale.text(low)}"
+    return f"A true effect of {scale.text(high)} is found in any column with power {POWER:.0%}{least}."
 
 
 def p_text(p: float | None) -> str:
@@ -88,13 +90,11 @@ def p_text(p: float | None) -> str:
 def short_names(names: Sequence[str], beside: Sequence[str] = ()) -> dict[str, str]:
     """Map ``task@domain`` to ``domain`` where all, also those ``beside`` them, have one task.
 
-    Other names stay; empty is ``no source``.
+    So are the tasks of a name such as ``all but task@domain``. Other names stay; empty is ``no source``.
     """
-    parts = [name.partition("@") for name in names]
-    tasks = {name.partition("@")[0] for name in (*names, *beside)}
-    one_task = all(at for _, at, _ in parts) and len(tasks) == 1
-    short = {name: part[2] if one_task else name for name, part in zip(names, parts, strict=True)}
-    return {name: text or NO_SOURCE for name, text in short.items()}
+    tasks = {task for name in (*names, *beside) for task in TASK.findall(name) or [name]}
+    one_task = len(tasks) == 1 and all("@" in name for name in names)
+    return {name: (TASK.sub("", name) if one_task else name) or NO_SOURCE for name in names}
 
 
 def count(number: int, what: str) -> str:

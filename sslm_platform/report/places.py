@@ -43,7 +43,7 @@ class Cell:
     values that are shares, whatever the metric.
     ``inference`` and what follows from it exist where the value is a difference and there are resamples:
     ``q`` is p adjusted for all cells of the matrix, ``detectable`` the true difference that would be a
-    discovery with a power of 80 %.
+    discovery in a cell of its column with a power of 80 %.
     """
 
     state: State
@@ -110,6 +110,6 @@ class Matrix:
 
     @property
     def detectable(self) -> tuple[float, float] | None:
-        """The least and the largest of what its cells could have detected; None where nothing was tested."""
+        """The least and the largest effect that its columns could have detected; None without tests."""
         found = [cell.detectable for cell in self.all_cells if cell.detectable is not None]
         return (min(found), max(found)) if found else None

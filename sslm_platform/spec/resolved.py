@@ -11,6 +11,8 @@ from sslm_platform.spec.schema import FieldSpec, GradientScope, RunSpec, Selecto
 from sslm_platform.types import (
     BalancerDef,
     Definition,
+    EstimatorDef,
+    ExecutorDef,
     Field,
     HeadDef,
     MetricDef,
@@ -112,11 +114,18 @@ class ResolvedRun:
     feeds: tuple[FeedPlan, ...]
     sampler: Bound[SamplerDef]
     balancer: Bound[BalancerDef]
+    executor: Bound[ExecutorDef]
+    estimators: tuple[Bound[EstimatorDef], ...]
 
     @property
     def spec(self) -> RunSpec:
         """The spec as written."""
         return self.loaded.spec
+
+    @property
+    def sharded_heads(self) -> frozenset[str]:
+        """Names of the heads that ZeRO is to shard."""
+        return frozenset(task.head_key for task in self.tasks.values() if task.spec.head.sharded)
 
     @property
     def gradients_of(self) -> GradientScope | None:
@@ -134,7 +143,9 @@ def column_of(field: str | FieldSpec) -> str:
 
 def axes_of(stream: StreamSpec, task: TaskSpec) -> dict[str, str]:
     """Return what selectors and matrix axes can name of a task."""
-    return {**stream.tags, "task": task.name, "domain": stream.domain, "stream": stream.name}
+    identity = f"{task.name}@{stream.domain}"
+    own = {"identity": identity, "task": task.name, "domain": stream.domain, "stream": stream.name}
+    return {**stream.tags, **own}
 
 
 def matches(axes: Mapping[str, str], selector: Selector) -> bool:

@@ -61,6 +61,10 @@ class HeadSpec(Component):
     shared_as: Name | None = Field(
         default=None, description="Tasks with the same value share one head (and its label set)."
     )
+    sharded: bool = Field(
+        default=False,
+        description="Sharded by ZeRO stages 1 to 3 like the encoder: for heads too large to replicate.",
+    )
 
 
 class FieldSpec(Section):
@@ -228,14 +232,22 @@ class EvaluationSpec(Section):
 
 
 class Selector(Section):
-    """Tasks that match every key given; keys are `task`, `domain`, `stream`, or a stream's tag.
+    """Tasks that match every key given; keys are `identity`, `task`, `domain`, `stream`, or a stream's tag.
 
-    With `by`, the tasks that match are grouped by that key's value and each group is trained jointly.
+    With `by`, the tasks that match are grouped by that key's value and each group is trained jointly; with
+    `together`, all that match are one group.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
     by: str | None = None
+    together: bool = False
     __pydantic_extra__: dict[str, str | list[str]]
+
+    @model_validator(mode="after")
+    def _one_grouping(self) -> Selector:
+        if self.together and self.by is not None:
+            raise ValueError("give by or together, not both")
+        return self
 
     @property
     def criteria(self) -> dict[str, tuple[str, ...]]:
@@ -332,6 +344,20 @@ class TransferSpec(Section):
         return self.sources if isinstance(self.sources, list) else [self.sources]
 
 
+class PredictionSpec(Section):
+    """What `sslm transfer predict` asks, and of how many examples."""
+
+    estimators: list[str | Component] = Field(
+        default_factory=list, description="Default: all that are installed, without options."
+    )
+    examples: int = Field(
+        default=1000, ge=2, description="Most training examples of a task that estimators look at."
+    )
+    gradient_examples: int = Field(
+        default=64, ge=1, description="Most of them whose gradients are taken, one by one."
+    )
+
+
 class RunSpec(Section):
     """A whole run."""
 
@@ -355,3 +381,7 @@ class RunSpec(Section):
     evaluation: EvaluationSpec = EvaluationSpec()
     checkpoint: CheckpointSpec = CheckpointSpec()
     transfer: list[TransferSpec] = Field(default_factory=list)
+    executor: Component = Field(
+        default=Component(name="serial"), description="What measures the transfer cells, and where."
+    )
+    prediction: PredictionSpec = PredictionSpec()

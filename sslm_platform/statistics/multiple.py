@@ -37,33 +37,48 @@ def adjusted(p_M: Sequence[float], groups_M: Sequence[Hashable]) -> list[float]:
     return [float(q) for q in q_M]
 
 
-def detectable(errors: Errors, num_tests: int) -> float:
+def detectable(errors: Sequence[Errors], num_tests: int) -> float:
     """Return the true mean that is a discovery among ``num_tests`` tests with probability :data:`POWER`.
 
     The least favourable case of Benjamini-Hochberg is a single effect among M tests, which must have
-    ``p <= alpha / M``; with more effects the bar is lower. Let q be the error of that p-value in an
-    experiment like this one, and q' its estimate from the errors at hand. A true mean of ``c q'`` is found
-    where ``c q' + e > q`` with e the experiment's own error. q and q' are independent estimates with a
-    relative variance v; taken as normal, they give c by
+    ``p <= alpha / M``; with more effects the bar is lower. Let q be the error of that p-value in another
+    experiment like this one, and q' what it is by the errors at hand. A true mean of ``c q'`` is found where
+    ``c q' + e > q`` with e the experiment's own error. Errors are estimates: q varies with a relative
+    variance v, q' with v' = v / K. Taken as normal, they give c by
 
-        (c - 1)^2 (1 - v) = z^2 (1 / t^2 + (1 + c^2) v),    z the normal quantile of the power,
+        (c m' - m)^2 = z^2 (1 / t^2 + v + c^2 v'),    m^2 = 1 - v,    m'^2 = 1 - v',
 
-    where t is q in standard errors. Without v, ``c q'`` is the textbook's ``t + z`` standard errors. v is
-    that of a standard error with df degrees of freedom, ``1 - E[sqrt(chi2 / df)]^2``, averaged over seeds
-    and examples by their share in q.
+    where t is q in standard errors and z the normal quantile of the power. Without v, ``c q'`` is the
+    textbook's ``t + z`` standard errors. v is that of a standard error with df degrees of freedom,
+    ``1 - E[sqrt(chi2 / df)]^2``, averaged over seeds and examples by their share in q.
+
+    Args:
+        errors: of K means that are about equally well known; their mean squares are used.
+        num_tests: M.
     """
     from scipy.special import ndtri
 
-    if not errors.standard_error:
+    typical = _typical(errors)
+    if not typical.standard_error:
         return 0.0
     level = FALSE_DISCOVERY_RATE / num_tests
-    q, share = errors.quantile(level), errors.share_of_seeds(level)
-    of_seeds, of_examples = _relative_variance(errors.df_seeds), _relative_variance(errors.df_examples)
+    q, share = typical.quantile(level), typical.share_of_seeds(level)
+    of_seeds, of_examples = _relative_variance(typical.df_seeds), _relative_variance(typical.df_examples)
     v = share * of_seeds + (1 - share) * of_examples
-    z2 = float(ndtri(POWER)) ** 2
-    leading = 1 - v - z2 * v  # positive from one degree of freedom on
-    constant = 1 - v - z2 * ((errors.standard_error / q) ** 2 + v)
-    return q * (1 - v + math.sqrt((1 - v) ** 2 - leading * constant)) / leading
+    m2, known_v = 1 - v, v / len(errors)
+    known_m2, z2 = 1 - known_v, float(ndtri(POWER)) ** 2
+    leading = known_m2 - z2 * known_v  # positive from one degree of freedom on
+    constant = m2 - z2 * ((typical.standard_error / q) ** 2 + v)
+    return q * (math.sqrt(m2 * known_m2) + math.sqrt(m2 * known_m2 - leading * constant)) / leading
+
+
+def _typical(errors: Sequence[Errors]) -> Errors:
+    seeds = math.sqrt(np.mean([each.seeds**2 for each in errors]))
+    examples = math.sqrt(np.mean([each.examples**2 for each in errors]))
+    df_seeds, df_examples = (
+        min(df) for df in zip(*((e.df_seeds, e.df_examples) for e in errors), strict=True)
+    )
+    return Errors(seeds, df_seeds, examples, df_examples)
 
 
 def _relative_variance(df: float) -> float:

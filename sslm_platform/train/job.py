@@ -41,7 +41,8 @@ def task_content(corpus: Corpus, task: Task) -> dict[str, Any]:
 def metric_content(task: Task) -> list[dict[str, Any]]:
     """Return what identifies how a task is scored."""
     return [
-        {**bound.fingerprint(), "primary": name == task.primary_name} for name, bound in task.metrics.items()
+        {**bound.fingerprint(), "primary": name == task.primary_name, "resampled_by": task.stream.name}
+        for name, bound in task.metrics.items()
     ]
 
 

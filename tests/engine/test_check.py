@@ -34,7 +34,7 @@ def messages(config=None, stage=2, **rest):
             "engine.config.bf16.enabled: the platform sets this; set engine.precision",
         ),
         ({"fp16": {"enabled": True}}, "engine.config.fp16: refused: its loss scaling"),
-        ({"zero_optimization": {"offload_param": {}}}, "offload_param: refused"),
+        ({"zero_optimization": {"zenflow": {}}}, "zenflow: refused: it delays updates"),
         ({"wall_clock_breakdwn": True}, "unknown key; did you mean wall_clock_breakdown?"),
         ({"zero_optimization": 2}, "engine.config.zero_optimization: must be a mapping; got 2"),
     ],
@@ -106,3 +106,11 @@ def test_checking_imports_nothing_heavy():
     code = "import sys, sslm_platform.engine.check; print({'torch', 'deepspeed'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_sharded_head_takes_one_backward_a_slot():
+    spec = EngineSpec(name="deepspeed", zero_stage=2)
+    (problem,) = check_engine(spec, "last_layer", {"summary"})
+    assert "set head.sharded: false for 'summary'" in str(problem)
+    assert check_engine(spec, None, {"summary"}) == []
+    assert check_engine(EngineSpec(name="deepspeed", zero_stage=0), "last_layer", {"summary"}) == []

@@ -112,6 +112,22 @@ def test_a_shared_head_is_one_head(problems, specs):
     assert found.startswith("streams[1].tasks[0].head: shares the head 'sentiment' with ")
 
 
+def test_a_shared_head_is_sharded_for_all_its_tasks_or_for_none(problems, specs):
+    content = specs.content("films", "shops")
+    task_of(content, 1)["head"]["sharded"] = True
+    (found,) = problems(content)
+    assert found.startswith("streams[1].tasks[0].head.sharded: differs from that of ")
+    task_of(content, 0)["head"]["sharded"] = True
+    assert specs.resolve(content).tasks
+
+
+def test_a_tied_head_cannot_be_sharded(problems, specs):
+    content = specs.content("films")
+    task_of(content, 0, 2)["head"]["sharded"] = True
+    (found,) = problems(content)
+    assert found.startswith("streams[0].tasks[2].head.sharded: lm projects inside the encoder's module")
+
+
 def test_a_tag_may_not_be_called_like_an_axis(problems, specs):
     content = specs.content("films")
     content["streams"][0]["tags"] = {"task": "x"}
@@ -233,7 +249,24 @@ def test_a_run_may_take_some_of_its_streams_tasks(problems, specs):
     content = specs.content("films", "shops", tasks={"task": "sentiment"})
     assert list(specs.resolve(content).tasks) == ["sentiment@film", "sentiment@shop"]
     content["tasks"] = {"task": "sentiment", "domain": "film", "language": "zh"}
-    assert problems(content) == ["tasks: matches no task of the streams"]
+    assert problems(content) == ["tasks: matches no task"]
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ({"tsak": "sentiment"}, "tasks.tsak: unknown axis; did you mean task?"),
+        ({"task": "sentimet"}, "tasks.task: no task has task 'sentimet'; did you mean sentiment?"),
+        ({"languag": "en"}, "tasks.languag: unknown axis; did you mean language?"),
+        ({"task": "sentiment", "by": "domain"}, "tasks.by: groups the sources of a transfer block"),
+    ],
+)
+def test_a_misspelt_selector_of_the_runs_tasks_gets_a_suggestion(problems, specs, selector, expected):
+    """Alone: what follows from there being no task is no news."""
+    blocks = [{"source_stage": "none", "target_stage": "probe", "targets": {"task": "sentiment"}}]
+    content = specs.content("films", "shops", tasks=selector, transfer=blocks)
+    (found,) = problems(content)
+    assert expected in found
 
 
 @pytest.mark.parametrize(
@@ -327,3 +360,24 @@ def test_affinities_need_tasks_that_share_a_step(specs):
     content = specs.content("pairs", "names", balancer={"name": "equal", "log_affinity_every": 5})
     with pytest.raises(SpecError, match=r"balancer\.log_affinity_every: compares the tasks of one step"):
         specs.resolve(content)
+
+
+def test_estimators_are_those_named_or_all_that_need_no_options(specs, problems):
+    assert {b.definition.name for b in specs.resolve(specs.content("films")).estimators} == set(
+        host().registry.estimators
+    )
+    named = ["logme", {"name": "n_leep", "options": {"energy": 0.5}}]
+    found = specs.resolve(specs.content("films", prediction={"estimators": named})).estimators
+    assert [bound.definition.name for bound in found] == ["logme", "n_leep"]
+    assert found[1].options.energy == 0.5
+    wrong = ["logme", "lepp", {"name": "n_leep", "options": {"energie": 0.5}}, "logme"]
+    unknown, option, twice = problems(specs.content("films", prediction={"estimators": wrong}))
+    assert unknown.startswith("prediction.estimators[1].name: unknown estimator 'lepp'; did you mean leep?")
+    assert option.startswith("prediction.estimators[2].options.energie: unknown option; did you mean energy?")
+    assert twice == "prediction.estimators[3]: logme is named twice"
+
+
+def test_sources_are_grouped_one_way(specs):
+    block = {"source_stage": "full", "target_stage": "probe", "sources": {"by": "task", "together": True}}
+    with pytest.raises(SpecError, match="give by or together, not both"):
+        specs.resolve(specs.content("films", transfer=[block]))

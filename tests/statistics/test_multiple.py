@@ -33,26 +33,28 @@ def test_groups_are_corrected_for_all_tests_too():
 @pytest.mark.parametrize("num_tests", [1, 12, 1024])
 def test_with_a_known_standard_error_detectable_is_the_textbooks(num_tests: int):
     z = stats.norm.isf(0.025 / num_tests) + stats.norm.isf(0.2)
-    assert detectable(Errors(0, 4, 0.01, 1e7), num_tests) == pytest.approx(0.01 * z, rel=1e-3)
+    assert detectable([Errors(0, 4, 0.01, 1e7)] * 3, num_tests) == pytest.approx(0.01 * z, rel=1e-3)
 
 
 def test_few_seeds_and_many_tests_find_little():
-    few, more = (Errors(0.01, df, 0.0, 500) for df in (4, 9))
+    few, more = ([Errors(0.01, df, 0.0, 500)] for df in (4, 9))
     assert detectable(few, 16) > 1.5 * detectable(more, 16)
-    assert math.isfinite(detectable(Errors(0.01, 1, 0, 500), 1024))
-    assert detectable(Errors(0, 4, 0, 500), 9) == 0
+    assert math.isfinite(detectable([Errors(0.01, 1, 0, 500)], 1024))
+    assert detectable([Errors(0, 4, 0, 500)], 9) == 0
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.7, 1.0])
-@pytest.mark.parametrize(("num_seeds", "num_tests"), [(5, 9), (10, 64)])
-def test_another_experiment_finds_what_one_promised(share: float, num_seeds: int, num_tests: int):
+@pytest.mark.parametrize(("num_seeds", "num_tests", "num_cells"), [(5, 9, 1), (5, 9, 3), (10, 64, 8)])
+def test_another_experiment_finds_what_one_promised(
+    share: float, num_seeds: int, num_tests: int, num_cells: int
+):
     """Both experiments estimate their standard errors; ``share`` of the true variance is the seeds'."""
     rng, df, level = np.random.default_rng(1), num_seeds - 1, 0.05 / num_tests
     found = []
     for _ in range(600):
-        first, second = (
+        *first, second = (
             Errors(math.sqrt(share * square), df, math.sqrt(1 - share), 400)
-            for square in rng.chisquare(df, 2) / df
+            for square in rng.chisquare(df, num_cells + 1) / df
         )
         found.append(second.p(rng.normal() + detectable(first, num_tests)) <= level)
     assert 0.8 - 0.05 < np.mean(found) < 0.9

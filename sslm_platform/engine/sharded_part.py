@@ -181,7 +181,7 @@ def masters(optimizer: Any) -> list[Tensor]:
 
 
 def release(engine: Any) -> None:
-    """Free the tensors of a destroyed stage 3 engine, which its hooks and caches keep alive (DeepSpeed 0.19)."""
+    """Free the tensors of a destroyed stage 3 engine, which its hooks and caches keep alive (0.19)."""
     for parameter in engine.module.parameters():
         for held in (parameter, getattr(parameter, "ds_tensor", parameter)):
             held.data = held.new_empty(0)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sslm_platform.corpus import Corpus
+    from sslm_platform.report.estimates import Estimate
     from sslm_platform.report.grouping import GroupPlan
     from sslm_platform.report.predictions import Prediction
     from sslm_platform.report.records import TaskScore
@@ -67,6 +68,15 @@ class Run:
         from sslm_platform.transfer.cells import plan_cells
 
         return plan_cells(self.corpus)
+
+    def estimate_transfer(self) -> Estimate:
+        """Return what the cells that are not done are expected to take; it may measure this machine first."""
+        from sslm_platform.train.folder import RunFolder
+        from sslm_platform.transfer.costs import estimate, measured_rates
+        from sslm_platform.transfer.runner import open_lab
+
+        lab, plan = open_lab(self.corpus, RunFolder(self.path), self.console), self.plan_transfer()
+        return estimate(lab, plan, measured_rates(lab, plan))
 
     def transfer(self, work: Work | None = None) -> None:
         """Measure every planned cell that has no finished record.

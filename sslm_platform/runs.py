@@ -171,9 +171,9 @@ class Run:
 
     def report(self) -> Path:
         """Render the report from the records; return the path of the HTML page."""
-        from sslm_platform.report.render import render_report
+        from sslm_platform.report.render import Report
 
-        return render_report(self.path)
+        return Report.read(self.path).write()
 
 
 def run(

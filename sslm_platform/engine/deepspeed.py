@@ -23,7 +23,7 @@ from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.deepspeed_config import deepspeed_config
 from sslm_platform.engine.encoder_part import EncoderPart, ReplicatedEncoder, ShardedEncoder
 from sslm_platform.engine.group import broadcast_module, gather_json, join_group, sum_in_place
-from sslm_platform.engine.part import Part, head_part
+from sslm_platform.engine.part import Part, all_finite, head_part, read_norms
 from sslm_platform.engine.precision import Bf16
 from sslm_platform.engine.task_gradients import TaskGradients
 from sslm_platform.engine.weights import check_names, load_module, module_state
@@ -77,16 +77,19 @@ class DeepSpeedEngine:
         self._deepspeed.backward(loss * self.world_size)
 
     def step(self, active_heads: Collection[str], learning_rate: float) -> dict[str, float]:
-        """Reduce, clip and step the encoder and the active heads."""
+        """Reduce, clip and step the encoder and the active heads, unless a norm is not finite."""
         active = {name: self._heads[name] for name in sorted(active_heads)}
         for part in active.values():
             part.fill_gradients()
         gradients = [gradient for part in active.values() for gradient in part.gradients]
         sum_in_place(gradients, 1.0 / self.world_size)
-        norms = {name: part.clip() for name, part in active.items()}
-        norms = {"encoder": self._encoder.step(learning_rate)} | norms
-        for part in active.values():
-            part.step(learning_rate)
+        on_device = {name: part.norm() for name, part in active.items()}
+        norms = read_norms(on_device)
+        norms = {"encoder": self._encoder.step(learning_rate, skip=not all_finite(norms))} | norms
+        if all_finite(norms):
+            for name, part in active.items():
+                part.clip(on_device[name])
+                part.step(learning_rate)
         for part in self._heads.values():
             part.clear_gradients()
         return norms
@@ -139,6 +142,8 @@ class DeepSpeedEngine:
         self._deepspeed.destroy()
 
 
+# It says on standard output that a step was skipped, which the trainer says, and of which task.
+logging.getLogger("DeepSpeed").addFilter(lambda record: "OVERFLOW" not in record.getMessage())
 # DeepSpeed's use of torch, a line for every collective; not ours to change and not the user's.
 warnings.filterwarnings(
     "ignore", r"`torch.distributed.(all_gather_into|reduce_scatter)_tensor` is deprecated", FutureWarning

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.optimizer import MOMENTS, set_rate
-from sslm_platform.engine.part import Part, finite_norm, moment_key, read_moment, step_key
+from sslm_platform.engine.part import Part, moment_key, read_moment, step_key
 from sslm_platform.engine.weights import check_names, check_shape, load_module, module_state, to_host
 from sslm_platform.errors import Problem, RunError
 
@@ -27,8 +28,11 @@ from sslm_platform.errors import Problem, RunError
 class EncoderPart(Protocol):
     """What is clipped, stepped, saved and loaded as the encoder."""
 
-    def step(self, learning_rate: float) -> float:
-        """Reduce, clip, step and clear; return the gradient's norm before clipping."""
+    def step(self, learning_rate: float, skip: bool = False) -> float:
+        """Reduce, clip, step and clear; return the gradient's norm before clipping.
+
+        A gradient that is not finite, or with ``skip`` any, is cleared and nothing else.
+        """
         ...
 
     def weights(self) -> TensorDict:
@@ -55,14 +59,21 @@ class ReplicatedEncoder:
         self._engine = engine
         self._part = part
         self._norm = 0.0
+        self._skip = False
         # Between DeepSpeed's reduction and its update there is no other place to clip and to see the norm.
         part.optimizer.register_step_pre_hook(self._clip)
 
     def _clip(self, *_: Any) -> None:
-        self._norm = self._part.clip()
+        norm = self._part.norm()
+        self._norm = float(norm)
+        if self._skip or not math.isfinite(self._norm):
+            self._part.clear_gradients()  # the update passes over parameters that have none
+        else:
+            self._part.clip(norm)
 
-    def step(self, learning_rate: float) -> float:
+    def step(self, learning_rate: float, skip: bool = False) -> float:
         """Reduce, clip, step and clear."""
+        self._skip = skip
         set_rate(self._part.optimizer, self._part.peak_rate * learning_rate)
         self._engine.step()
         return self._norm
@@ -99,12 +110,21 @@ class ShardedEncoder:
         self._buffers = {
             name: buffer for name, buffer in part.module.state_dict().items() if name not in self._parameters
         }
+        self._skip = False
+        part.optimizer.register_step_pre_hook(self._drop)
 
-    def step(self, learning_rate: float) -> float:
+    def step(self, learning_rate: float, skip: bool = False) -> float:
         """Reduce, clip, step and clear."""
+        self._skip = skip
         set_rate(self._part.optimizer, self._part.peak_rate * learning_rate)
-        self._engine.step()
-        return finite_norm(self._part.name, float(self._engine.get_global_grad_norm()))
+        self._engine.step()  # it drops a gradient that is not finite
+        return float(self._engine.get_global_grad_norm())
+
+    def _drop(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        if self._skip:  # the update passes over slices that have no gradient
+            for group in optimizer.param_groups:
+                for slice_N in group["params"]:
+                    slice_N.grad = None
 
     def weights(self) -> TensorDict:
         """Return full weights: of what is trained the fp32 masters."""
@@ -124,11 +144,11 @@ class ShardedEncoder:
 
     def optimizer_state(self) -> TensorDict:
         """Return full moments and the step count; empty before the first step."""
-        steps = [state["step"] for state in self._part.optimizer.state.values()]
-        if not steps:
+        if not self._has_moments:
             return {}
         self._link_moments()
-        result = {step_key(self._part.name): to_host(steps[0])}
+        step = next(state["step"] for state in self._part.optimizer.state.values())
+        result = {step_key(self._part.name): to_host(step)}
         for name, parameter in self._part.parameters.items():
             for moment in MOMENTS:
                 full = safe_get_full_optimizer_state(parameter, moment)
@@ -138,12 +158,12 @@ class ShardedEncoder:
     def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
         """Write full moments and the step count."""
         if step_key(self._part.name) not in saved:
-            if self._part.optimizer.state:
+            if self._has_moments:
                 raise RunError(
                     Problem(step_key(self._part.name), "missing, and this engine's encoder has stepped")
                 )
             return
-        if not self._part.optimizer.state:
+        if not self._has_moments:
             self._make_state()
         self._link_moments()
         for name, parameter in self._part.parameters.items():
@@ -152,6 +172,10 @@ class ShardedEncoder:
                 self._write_moment(parameter, value, moment)
         for state in self._part.optimizer.state.values():
             state["step"].fill_(saved[step_key(self._part.name)].item())
+
+    @property
+    def _has_moments(self) -> bool:
+        return any(self._part.optimizer.state.values())  # a step that was skipped leaves empty entries
 
     def _make_state(self) -> None:
         """Step once with a gradient of zero at rate zero: before that there are no moments to write to."""

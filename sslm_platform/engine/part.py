@@ -37,14 +37,16 @@ class Part:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
 
-    def clip(self) -> float:
-        """Clip to the part's largest norm; return the norm before that."""
+    def norm(self) -> Tensor:
+        """Return the gradient's norm, on the part's device."""
         self.fill_gradients()
-        total_norm = torch.nn.utils.get_total_norm(self.gradients)
-        norm = finite_norm(self.name, float(total_norm))
+        device = next((p.device for p in self.module.parameters()), None)
+        return torch.nn.utils.get_total_norm(self.gradients).to(device)
+
+    def clip(self, norm: Tensor) -> None:
+        """Clip to the part's largest norm."""
         if self._max_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self._max_norm, total_norm)
-        return norm
+            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self._max_norm, norm)
 
     def step(self, learning_rate: float) -> None:
         """Step with the gradients that are there."""
@@ -119,14 +121,13 @@ def read_moment(
     return saved[key]
 
 
-def finite_norm(part: str, norm: float) -> float:
-    """Return a gradient norm, or raise when it is infinite or not a number."""
-    if not math.isfinite(norm):
-        raise RunError(
-            Problem(
-                part,
-                f"the gradient's norm is {norm}: training has diverged; try a smaller optimizer.lr,"
-                " a longer optimizer.warmup or engine.precision: fp32",
-            )
-        )
-    return norm
+def read_norms(norms: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return norms as numbers; all at once, since a read waits for the device."""
+    if not norms:
+        return {}
+    return dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True))
+
+
+def all_finite(norms: Mapping[str, float]) -> bool:
+    """Whether no norm is infinite or not a number."""
+    return all(math.isfinite(norm) for norm in norms.values())

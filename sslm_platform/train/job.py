@@ -60,7 +60,7 @@ def training_content(
             **corpus.run.balancer.fingerprint(),
             "log_gradients_every": spec.balancer.log_gradients_every,  # it changes how sums are rounded
         },
-        "optimizer": spec.optimizer.model_dump(mode="json"),
+        "optimizer": spec.optimizer.model_dump(mode="json", exclude={"max_skipped"}),
         "precision": spec.engine.precision,
         "seed": seed,
     }

@@ -17,6 +17,7 @@ from sslm_platform.train.joint import joint_id, train_joint
 from sslm_platform.train.loop import plan_training, train_steps
 from sslm_platform.train.model import Model, build_model
 from sslm_platform.train.observers import Notifier
+from sslm_platform.train.skipping import check_diverged
 from sslm_platform.transfer.cells import TrainingPlan
 
 
@@ -63,9 +64,10 @@ def train(lab: Lab, model: Model, seed: int, phase: str, budget: Mapping[str, fl
         phase,
         **budget,  # type: ignore[arg-type]
     )
-    tokens = 0
-    for record in train_steps(training, engine, training.start()):
+    tokens, progress = 0, training.start()
+    for record in train_steps(training, engine, progress):
         lab.notifier.step_ended(record)
+        check_diverged(record, progress, spec.optimizer.max_skipped)
         tokens += record.num_tokens
     engine.close()
     return tokens

@@ -7,6 +7,7 @@ A case is VARIANT (a whole run), VARIANT:OTHER (go on from OTHER's half-way stat
 
 import json
 import logging
+import math
 import sys
 from pathlib import Path
 
@@ -16,7 +17,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from sslm_platform.engine.factory import make_engine
-from sslm_platform.errors import RunError
 from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
 
 VOCABULARY, WIDTH, LENGTH = 97, 15, 8  # an odd width: no parameter divides evenly between two ranks
@@ -98,7 +98,7 @@ def build(variant, seed):
     return make_engine(VARIANTS[variant], OPTIMIZER, Encoder(), heads)
 
 
-def slot_loss(engine, key, head, counts):
+def slot_loss(engine, key, head, counts, spoil=None):
     """This rank's summand of one slot's loss, a weighted mean over all ranks' examples."""
     generator = torch.Generator().manual_seed(key)
     total = sum(counts)
@@ -115,6 +115,8 @@ def slot_loss(engine, key, head, counts):
         ids_BL, labels_B, share_B = torch.ones(1, LENGTH).long(), torch.zeros(1).long(), torch.zeros(1)
     module = engine.heads[head]
     hidden_BLD, logits_BV = engine.encoder(ids_BL, torch.ones_like(ids_BL), None, module.transform)
+    if spoil is not None:
+        hidden_BLD = spoil(hidden_BLD)
     return (module.losses(hidden_BLD, logits_BV, labels_B) * share_B).sum()
 
 
@@ -228,20 +230,45 @@ def run_from(variant, other, output):
         (output / f"{variant}-from-{other}.json").write_text(json.dumps(result))
 
 
+class Spoiled(torch.autograd.Function):
+    """Its value is finite, and its gradient is not."""
+
+    @staticmethod
+    def forward(context, hidden_BLD):
+        return hidden_BLD.clone()
+
+    @staticmethod
+    def backward(context, gradient_BLD):
+        return gradient_BLD * float("nan")
+
+
 def diverge(variant, output):
-    """Check that a gradient that is not a number ends the run, on every rank."""
-    engine = build(variant, seed=1)
-    scale = float("nan") if engine.rank == 0 else 1.0
-    engine.backward(slot_loss(engine, 0, "shared", (2, 2)) * scale)
-    try:
-        engine.step({"shared"}, 1.0)
-        message = ""
-    except RunError as error:
-        message = str(error)
-    messages = engine.all_gather_objects(message)
-    engine.close()
+    """Say what one rank's gradient that is not a number moves, and the norms that all ranks are told."""
+    result = {}
+    for part, start in (("loss", 1), ("encoder", 1), ("head", 1), ("head", 0)):
+        engine = build(variant, seed=1)
+        first = train(engine, 0, start)["losses"]
+        before = everything(engine)
+        here = engine.rank == 0
+        hook = engine.heads["shared"].bias.register_hook(
+            lambda gradient, bad=here and part == "head": gradient * float("nan") if bad else gradient
+        )
+        engine.start_step(1)
+        loss = slot_loss(engine, 0, "shared", (2, 2), Spoiled.apply if here and part == "encoder" else None)
+        engine.backward(loss * float("nan") if here and part == "loss" else loss)
+        norms = engine.step({"shared"}, 1.0)
+        hook.remove()
+        moved = [n for a, b in zip(before, everything(engine), strict=True) for n in differing(a, b)]
+        finite = {name: math.isfinite(norm) for name, norm in norms.items()}
+        rest = train(engine, start, HALF)["losses"]
+        result[f"{part}, step {start}"] = {
+            "finite": engine.all_gather_objects(finite),
+            "moved": moved,
+            "losses": first + rest,
+        }
+        engine.close()
     if engine.rank == 0:
-        (output / f"{variant}-diverges.json").write_text(json.dumps(messages))
+        (output / f"{variant}-diverges.json").write_text(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import typer
 from sslm_platform.cli import app
 from sslm_platform.plugins import host
 from sslm_platform.spec.schema import RunSpec
-from sslm_platform.types import Definition
+from sslm_platform.types import Definition, EstimatorDef
 
 HERE = Path(__file__).resolve().parent
 KINDS = {"Path": "PATH", "str": "TEXT", "int": "N"}
@@ -179,7 +179,8 @@ def anchor(heading: str) -> str:
 def _definitions() -> Iterator[str]:
     """Yield what the repository's own plugins define; a stranger's plugin must not change the page."""
     yield "## What the plugins of this repository define\n"
-    yield "The names that `objective`, `head`, `metrics`, `sampler` and `balancer` take, with their options."
+    yield "The names that `objective`, `head`, `metrics`, `sampler`, `balancer` and `estimators` take, with"
+    yield "their options; of an estimator, the outputs of the targets that it scores."
     yield "`sslm plugins` lists what is installed.\n"
     for table in host().registry.tables:
         entries = [entry for name in table if (entry := table.get(name)).provenance.distribution in PLUGINS]
@@ -199,7 +200,10 @@ def _definitions() -> Iterator[str]:
 def _fits(definition: Definition) -> str:
     """Return the kinds of output that an objective scores, a head emits, or a metric reads."""
     emits = getattr(definition, "emits", None)
-    kinds = [emits] if emits else [*getattr(definition, "needs", ()), *getattr(definition, "accepts", ())]
+    if isinstance(definition, EstimatorDef):
+        kinds = [*definition.targets]
+    else:
+        kinds = [emits] if emits else [*getattr(definition, "needs", ()), *getattr(definition, "accepts", ())]
     return ", ".join(sorted(f"`{kind}`" for kind in kinds))
 
 

@@ -1,6 +1,24 @@
 """Everything a plugin may import from the platform, in one place."""
 
-from sslm_platform.errors import DataError, PluginError, Problem, SpecError, SslmError, suggest
+from sslm_platform.errors import (
+    DataError,
+    PluginError,
+    Problem,
+    SpecError,
+    SslmError,
+    UndefinedError,
+    suggest,
+)
+from sslm_platform.evidence import (
+    Estimator,
+    Evidence,
+    JointLog,
+    Pair,
+    SourceOutputs,
+    TargetFeatures,
+    TaskGradient,
+    TaskTexts,
+)
 from sslm_platform.hookspecs import hookimpl
 from sslm_platform.interfaces import (
     Balancer,
@@ -26,6 +44,8 @@ from sslm_platform.interfaces import (
 )
 from sslm_platform.types import (
     BalancerDef,
+    EstimatorDef,
+    EvidenceKind,
     Field,
     FieldKind,
     HeadContext,
@@ -49,12 +69,17 @@ __all__ = [
     "DecomposableMetric",
     "DevScore",
     "Encoded",
+    "Estimator",
+    "EstimatorDef",
+    "Evidence",
+    "EvidenceKind",
     "Field",
     "FieldKind",
     "GradientBalancer",
     "Head",
     "HeadContext",
     "HeadDef",
+    "JointLog",
     "LearningBalancer",
     "LearningSampler",
     "Memory",
@@ -67,18 +92,24 @@ __all__ = [
     "Observation",
     "Options",
     "OutputKind",
+    "Pair",
     "PluginError",
     "Problem",
     "Sampler",
     "SamplerDef",
     "SamplingState",
     "Scored",
+    "SourceOutputs",
     "SpecError",
     "SslmError",
     "StepRecord",
+    "TargetFeatures",
     "Targets",
     "TaskBatch",
+    "TaskGradient",
+    "TaskTexts",
     "TiedHead",
+    "UndefinedError",
     "Vocabulary",
     "hookimpl",
     "rows_by_example",

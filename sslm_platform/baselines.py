@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sslm_platform.data.feeds import FeedSplit
-from sslm_platform.evaluate import EVALUATION_SEED, Batch, TaskModel, make_batch, score_feed
+from sslm_platform.evaluate import (
+    EVALUATION_SEED,
+    Batch,
+    TaskModel,
+    evaluation_batches,
+    make_batch,
+    score_feed,
+)
 from sslm_platform.interfaces import Scored
 from sslm_platform.types import OutputKind
 
@@ -30,7 +36,11 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
     """
     name = model.task.identity
     models = {name: model}
-    constant = _constant(model, make_batch(train, np.arange(len(train)), models, pad_id, EVALUATION_SEED, 0))
+    batches = (
+        make_batch(train, rows, models, pad_id, EVALUATION_SEED, 0)
+        for rows in evaluation_batches(train.lengths_N)
+    )
+    constant = _constant(model, (batch.tasks[name].targets["labels"] for batch in batches))
 
     def outputs(batch: Batch) -> dict[str, Tensor]:
         rows = len(batch.tasks[name].targets["labels"])
@@ -39,11 +49,12 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
     return score_feed(outputs, split, models, pad_id)[name]
 
 
-def _constant(model: TaskModel, batch: Batch) -> Tensor:
-    labels = batch.tasks[model.task.identity].targets["labels"]
+def _constant(model: TaskModel, labels: Iterable[Tensor]) -> Tensor:
     if model.task.head.definition.emits is OutputKind.SEQUENCE_VALUES:
-        return labels.float().mean()
-    counts = torch.bincount(labels, minlength=model.width).float()
+        return torch.cat([values.double() for values in labels]).mean().float()
+    counts = torch.zeros(model.width, dtype=torch.int64)
+    for ids in labels:
+        counts += torch.bincount(ids, minlength=model.width)
     return torch.log((counts + 1) / (counts.sum() + model.width))
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from sslm_platform.errors import SslmError
+from sslm_platform.errors import Interrupted, Problem, RunError, SslmError
+from sslm_platform.files import NO_SPACE
+from sslm_platform.signals import LAUNCHED, interrupting
 
 if TYPE_CHECKING:
     from sslm_platform.runs import Run
@@ -38,6 +41,9 @@ Cache = Annotated[
     Path | None,
     typer.Option(help="Downloads and tokens.", show_default="$SSLM_CACHE, or the user's cache folder"),
 ]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Remove the folder's joint training, and train from the beginning.")
+]
 Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes of the joint training.")]
 
 
@@ -61,11 +67,12 @@ def run_command(
     out: Out = None,
     cache: Cache = None,
     nproc: Processes = 1,
+    restart: Restart = False,
 ) -> None:
     """Do all of a spec: train, evaluate, measure the transfer cells, render the report."""
     from sslm_platform.runs import run
 
-    result = run(spec, out=out, cache=cache, overrides=overrides, num_processes=nproc)
+    result = run(spec, out=out, cache=cache, overrides=overrides, num_processes=nproc, restart=restart)
     _show_report(result)
 
 
@@ -76,15 +83,16 @@ def train(
     out: Out = None,
     cache: Cache = None,
     nproc: Processes = 1,
+    restart: Restart = False,
 ) -> None:
     """Train jointly; a killed training goes on where it was saved."""
     from sslm_platform.runs import launch_training, open_run
 
     result = open_run(spec, out=out, cache=cache, overrides=overrides)
     if nproc > 1:
-        launch_training(result, nproc)  # rank 0 says where the model is
+        launch_training(result, nproc, restart)  # rank 0 says where the model is
         return
-    result.train()
+    result.train(restart)
     if os.environ.get("RANK", "0") == "0":
         result.console.print(f"model: {result.path / 'train' / 'model'}", highlight=False, soft_wrap=True)
 
@@ -158,11 +166,12 @@ def transfer_run(
     overrides: Overrides = [],  # noqa: B006
     out: Out = None,
     cache: Cache = None,
+    restart: Restart = False,
 ) -> None:
     """Measure the transfer cells that are not done yet."""
     from sslm_platform.runs import open_run
 
-    open_run(spec, out=out, cache=cache, overrides=overrides).transfer()
+    open_run(spec, out=out, cache=cache, overrides=overrides).transfer(restart)
 
 
 @app.command()
@@ -237,16 +246,36 @@ def main() -> None:
     # OpenMP reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
-        app()
+        with interrupting():
+            app()
+    except Interrupted as stop:
+        _say_how_to_go_on(str(stop))
+        sys.exit(128 + stop.number)
     except SslmError as error:
-        if "--debug" in sys.argv:
+        _fail(error)
+    except OSError as error:
+        if error.errno not in NO_SPACE:
             raise
-        typer.secho(f"error: {error}" if len(error.problems) == 1 else _many(error), err=True, fg="red")
-        sys.exit(2)
+        _fail(RunError(Problem(str(error.filename or ""), f"{error.strerror}; make room, and run it again")))
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            typer.secho("interrupted; the same command goes on from the last checkpoint", err=True)
+            _say_how_to_go_on("interrupted")
         raise
+
+
+def _fail(error: SslmError) -> NoReturn:
+    if "--debug" in sys.argv:
+        raise error
+    typer.secho(f"error: {error}" if len(error.problems) == 1 else _many(error), err=True, fg="red")
+    sys.exit(2)
+
+
+def _say_how_to_go_on(what: str) -> None:
+    """Say it once: the other ranks, and the processes of ``--nproc``, leave it to others."""
+    if os.environ.get("RANK", "0") == "0" and LAUNCHED not in os.environ:
+        words = [word for word in sys.argv[1:] if word != "--restart"]
+        command = "the same command" if "RANK" in os.environ else f"`{shlex.join(['sslm', *words])}`"
+        typer.secho(f"{what}; {command} goes on from what is saved", err=True)
 
 
 def _many(error: SslmError) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,9 @@ class Corpus:
         self.rows: dict[str, StreamRows] = {}
         self.task_rows: dict[str, TaskRows] = {}
         self._feeds: dict[tuple[Any, ...], Feed] = {}
+        self._labels: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._read()
-        self.tokenizer = load_tokenizer(run.spec.encoder, self._training_texts(), cache)
+        self.tokenizer = load_tokenizer(run.spec.encoder, _TrainingTexts(self), cache)
         self.vocabulary = vocabulary_of(self.tokenizer)
 
     def labels(self, tasks: Iterable[Task]) -> tuple[str, ...]:
@@ -43,7 +44,10 @@ class Corpus:
         tasks = list(tasks)
         if not tasks[0].head.definition.emits.has_labels:
             return ()
-        return label_names([self.task_rows[task.identity] for task in tasks], tasks[0].needs)
+        key = tuple(task.identity for task in tasks)
+        if key not in self._labels:
+            self._labels[key] = label_names([self.task_rows[name] for name in key], tasks[0].needs)
+        return self._labels[key]
 
     def feeds(self, tasks: Sequence[Task], seed: int) -> dict[str, Feed]:
         """Return the feeds of some of the run's tasks; ``seed`` draws the training subsample."""
@@ -129,7 +133,9 @@ class Corpus:
             try:
                 rows = load_stream(stream, base=base, cache=self.cache, where=where)
                 for task in by_stream[stream.name]:
-                    self.task_rows[task.identity] = read_task(rows, task.spec, task.needs, task.where)
+                    self.task_rows[task.identity] = read_task(
+                        rows, task.spec, task.needs, task.where, cache=self.cache
+                    )
             except SslmError as error:
                 problems.extend(error.problems)
                 continue
@@ -142,18 +148,24 @@ class Corpus:
             self.warnings.extend(str(warning) for warning in findings.warnings)
         raise_all(DataError, problems)
 
-    def _training_texts(self) -> Iterable[str]:
-        """Every training text once, for a tokenizer that is trained on them."""
+
+class _TrainingTexts:
+    """Every training text once, for a tokenizer that is trained on them; read from disk at each pass."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self._corpus = corpus
+
+    def __iter__(self) -> Iterator[str]:
         seen: set[tuple[str, ...]] = set()
-        for task in self.run.tasks.values():
+        for task in self._corpus.run.tasks.values():
             names = [name for name, _ in task.input_columns]
             if (task.stream.name, *names) in seen:
                 continue
             seen.add((task.stream.name, *names))
-            split = self.task_rows[task.identity].splits["train"]
+            split = self._corpus.task_rows[task.identity].splits["train"]
             for name in names:
                 joined = task.needs[name].kind is FieldKind.TOKENS
-                for value in split.fields[name]:
+                for value in split.all_values(name):
                     yield " ".join(value) if joined else value
 
 

@@ -41,6 +41,10 @@ class PluginError(SslmError):
     """A plugin breaks a rule of the host, or could not be loaded."""
 
 
+class UndefinedError(SslmError):
+    """A figure has no meaning for these data; the message says why."""
+
+
 class RunError(SslmError):
     """A run folder is incomplete, damaged, or belongs to another spec."""
 

@@ -71,11 +71,12 @@ def make_batch(
     }
     if device is not None and device.type != "cpu":
         tensors = {k: None if v is None else v.to(device, non_blocking=True) for k, v in tensors.items()}
-        batches = {t: _to(batch, device) for t, batch in batches.items()}
+        batches = {t: to_device(batch, device) for t, batch in batches.items()}
     return Batch(rows, tensors, batches, examples)
 
 
-def _to(batch: TaskBatch, device: torch.device) -> TaskBatch:
+def to_device(batch: TaskBatch, device: torch.device) -> TaskBatch:
+    """Return the batch with its tensors on a device."""
     targets = {name: value.to(device, non_blocking=True) for name, value in batch.targets.items()}
     return TaskBatch(targets, batch.weight_B.to(device, non_blocking=True), batch.input_ids)
 

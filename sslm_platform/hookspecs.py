@@ -12,6 +12,7 @@ import pluggy
 
 from sslm_platform.types import (
     BalancerDef,
+    EstimatorDef,
     HeadDef,
     MetricDef,
     ObjectiveDef,
@@ -51,6 +52,11 @@ def sslm_samplers() -> Iterable[SamplerDef]:  # type: ignore[empty-body]
 @hookspec
 def sslm_balancers() -> Iterable[BalancerDef]:  # type: ignore[empty-body]
     """Return the plugin's balancers."""
+
+
+@hookspec
+def sslm_estimators() -> Iterable[EstimatorDef]:  # type: ignore[empty-body]
+    """Return the plugin's estimators of transferability."""
 
 
 @hookspec

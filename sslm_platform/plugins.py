@@ -19,6 +19,8 @@ from sslm_platform.registry import NameCollisionError, Registry, Table
 from sslm_platform.types import (
     BalancerDef,
     Definition,
+    EstimatorDef,
+    EvidenceKind,
     HeadDef,
     MetricDef,
     ObjectiveDef,
@@ -36,6 +38,7 @@ _REGISTRATION: dict[str, tuple[str, type[Any]]] = {
     "sslm_metrics": ("metrics", MetricDef),
     "sslm_samplers": ("samplers", SamplerDef),
     "sslm_balancers": ("balancers", BalancerDef),
+    "sslm_estimators": ("estimators", EstimatorDef),
 }
 
 
@@ -239,7 +242,24 @@ def _wrong_kinds(definition: object) -> str:
             return "accepts must be a set of OutputKind"
         case MetricDef(best=best) if not math.isfinite(best):
             return f"best must be finite; got {best}"
+        case EstimatorDef(targets=targets) if not _are_kinds(targets):
+            return "targets must be a set of OutputKind"
+        case EstimatorDef(needs=needs) if not needs or not all(isinstance(n, EvidenceKind) for n in needs):
+            return "needs must be a set of EvidenceKind"
+        case EstimatorDef(needs=needs, targets=targets) if not targets <= _scorable(needs):
+            kinds = ", ".join(sorted(_scorable(needs)))
+            return f"targets can only be {kinds} with needs {', '.join(sorted(needs))}"
     return ""
+
+
+def _scorable(needs: Iterable[EvidenceKind]) -> set[OutputKind]:
+    """Return the kinds of target for which the platform can make this evidence."""
+    kinds = set(OutputKind)
+    if EvidenceKind.FEATURES in needs:
+        kinds.discard(OutputKind.VOCABULARY_LOGITS)
+    if EvidenceKind.OUTPUTS in needs:
+        kinds = {kind for kind in kinds if kind.has_labels}
+    return kinds
 
 
 def _are_kinds(kinds: Iterable[object]) -> bool:

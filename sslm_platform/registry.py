@@ -10,6 +10,7 @@ from sslm_platform.errors import PluginError, Problem, suggest
 from sslm_platform.types import (
     BalancerDef,
     Definition,
+    EstimatorDef,
     HeadDef,
     MetricDef,
     ObjectiveDef,
@@ -85,11 +86,19 @@ class Registry:
         self.metrics: Table[MetricDef] = Table("metric")
         self.samplers: Table[SamplerDef] = Table("sampler")
         self.balancers: Table[BalancerDef] = Table("balancer")
+        self.estimators: Table[EstimatorDef] = Table("estimator")
 
     @property
     def tables(self) -> tuple[Table, ...]:
         """All tables, in the order in which people think of them."""
-        return (self.objectives, self.heads, self.metrics, self.samplers, self.balancers)
+        return (
+            self.objectives,
+            self.heads,
+            self.metrics,
+            self.samplers,
+            self.balancers,
+            self.estimators,
+        )
 
     def freeze(self) -> None:
         """Freeze all tables."""

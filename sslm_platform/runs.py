@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sslm_platform.errors import Problem, RunError, SpecError, raise_all
+from sslm_platform.errors import Interrupted, Problem, RunError, SpecError, raise_all
+from sslm_platform.signals import SIGNALS
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.load import LoadedSpec, load_run_spec
 from sslm_platform.spec.resolve import resolve
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from sslm_platform.corpus import Corpus
     from sslm_platform.report.records import TaskScore
     from sslm_platform.train.folder import RunFolder
-    from sslm_platform.transfer.cells import Plan
+    from sslm_platform.transfer.plan import Plan
 
 
 class Run:
@@ -51,13 +52,17 @@ class Run:
             self._corpus.check_unknown()
         return self._corpus
 
-    def train(self) -> None:
-        """Train jointly, or go on where a killed training was saved."""
+    def train(self, restart: bool = False) -> None:
+        """Train jointly, or go on where a training was saved; ``restart`` removes the folder's before.
+
+        Raises:
+            RunError: the folder's training is of another spec, data or plugins, and nothing was touched.
+        """
         from sslm_platform.train.joint import train_joint
 
         spec = self.resolved.spec
-        with self._recorded() as folder:
-            train_joint(self.corpus, folder, self.console, spec.seed, spec.engine)
+        with self._recorded(restart) as folder:
+            train_joint(self.corpus, folder, self.console, spec.seed, spec.engine, fresh=restart)
 
     def plan_transfer(self) -> Plan:
         """Return the cells that the spec asks for."""
@@ -65,23 +70,47 @@ class Run:
 
         return plan_cells(self.corpus)
 
-    def transfer(self) -> None:
-        """Measure every planned cell that has no finished record."""
+    def transfer(self, restart: bool = False) -> None:
+        """Measure every planned cell without a finished record; ``restart`` removes the joint training before.
+
+        Raises:
+            RunError: the folder's joint training is of another spec, data or plugins, and nothing was touched.
+        """
         from sslm_platform.transfer.runner import run_transfer
 
-        with self._recorded() as folder:
+        with self._recorded(restart) as folder:
             run_transfer(self.corpus, folder, self.console)
 
-    @contextmanager
-    def _recorded(self) -> Iterator[RunFolder]:
-        """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``."""
-        from sslm_platform.train.folder import RunFolder, finish_run, write_run
+    def begin(self, restart: bool = False) -> RunFolder:
+        """Write the run's facts into its folder, if its training is this one or there is none.
 
-        began, folder = time.monotonic(), RunFolder(self.path)
-        if _rank() != 0:
-            yield folder
-            return
+        Args:
+            restart: whether a training that is there is removed.
+
+        Raises:
+            RunError: the folder's training is of another spec, data or plugins, and nothing was touched.
+        """
+        from sslm_platform.train.folder import RunFolder, forget_training, write_run
+        from sslm_platform.train.job import joint_content
+        from sslm_platform.train.resume import check_same
+
+        folder = RunFolder(self.path)
+        if restart:
+            forget_training(folder)
+        check_same(folder, joint_content(self.corpus, self.resolved.spec.seed))
         write_run(folder, self.corpus)
+        return folder
+
+    @contextmanager
+    def _recorded(self, restart: bool) -> Iterator[RunFolder]:
+        """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``."""
+        from sslm_platform.train.folder import RunFolder, finish_run
+
+        began = time.monotonic()
+        if _rank() != 0:
+            yield RunFolder(self.path)
+            return
+        folder = self.begin(restart)
         try:
             yield folder
         except Exception:
@@ -119,6 +148,7 @@ def run(
     cache: str | Path | None = None,
     overrides: Sequence[str] = (),
     num_processes: int = 1,
+    restart: bool = False,
     console: Console | None = None,
 ) -> Run:
     """Do all of a spec: train, evaluate, measure the transfer cells, render the report.
@@ -129,6 +159,7 @@ def run(
         cache: downloads and tokenized data; default: ``SSLM_CACHE`` or the user's cache folder.
         overrides: ``key.path=value``, as ``--set`` on the command line.
         num_processes: ranks of the joint training; more than one needs ``engine: {name: deepspeed}``.
+        restart: remove the folder's joint training and train again; else one of another spec is an error.
         console: where progress goes; default: standard error.
 
     Raises:
@@ -136,9 +167,9 @@ def run(
     """
     result = open_run(spec, out=out, cache=cache, overrides=overrides, console=console)
     if num_processes > 1:
-        launch_training(result, num_processes)
+        launch_training(result, num_processes, restart)
     else:
-        result.train()
+        result.train(restart)
     if result.resolved.spec.transfer:
         result.transfer()
     result.report()
@@ -154,8 +185,14 @@ def open_run(
     console: Console | None = None,
 ) -> Run:
     """Read and check a spec, and return its run, with nothing done yet."""
-    resolved = resolve_spec(load_run_spec(spec, overrides))
-    path = Path(out) if out is not None else Path("runs") / resolved.spec.name
+    loaded = load_run_spec(spec, overrides)
+    path = Path(out) if out is not None else Path("runs") / loaded.spec.name
+    try:
+        resolved = resolve_spec(loaded)
+    except SpecError as error:
+        from sslm_platform.train.folder import RunFolder, lost_plugins
+
+        raise SpecError(*error.problems, *lost_plugins(RunFolder(path))) from None
     return Run(resolved, path, Path(cache) if cache is not None else None, console or _console())
 
 
@@ -189,24 +226,26 @@ def resolve_spec(loaded: LoadedSpec) -> ResolvedRun:
     return resolved
 
 
-def launch_training(run: Run, num_processes: int) -> None:
+def launch_training(run: Run, num_processes: int, restart: bool = False) -> None:
     """Train jointly in several processes on this machine.
 
     Raises:
         RunError: a process failed; its own message is on the screen.
+        Interrupted: a signal asked to stop; what the processes saved is there.
     """
     from sslm_platform.engine.launch import launch
-    from sslm_platform.train.folder import RunFolder, write_run
 
     if run.resolved.spec.engine.name != "deepspeed":
         raise SpecError(
             Problem("engine.name", "local is one process; several need engine: {name: deepspeed}")
         )
-    write_run(RunFolder(run.path), run.corpus)  # the data are read and cached once, before the ranks start
+    run.begin(restart)  # the data are read and cached once, before the ranks start
     argv = ["-m", "sslm_platform", "train", str(run.path / "spec.yaml"), "--out", str(run.path)]
     if run._cache is not None:
         argv += ["--cache", str(run._cache)]
     code = launch(argv, num_processes)
+    if code - 128 in SIGNALS:
+        raise Interrupted(code - 128)
     if code:
         raise RunError(f"the training stopped: a process ended with code {code}")
 

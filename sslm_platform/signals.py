@@ -15,6 +15,7 @@ from sslm_platform.errors import Interrupted
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Batch systems signal every process of a job, and a launcher passes its own on: that is still the first.
 SAME_SECONDS = 1.0
+LAUNCHED = "SSLM_LAUNCHED"  # in the environment of processes whose parent says how to go on
 
 
 @dataclass(slots=True)

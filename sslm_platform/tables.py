@@ -16,7 +16,7 @@ from sslm_platform.plugins import Host
 
 if TYPE_CHECKING:
     from sslm_platform.report.records import TaskScore
-    from sslm_platform.transfer.cells import CellPlan, Plan
+    from sslm_platform.transfer.plan import CellPlan, Plan
 
 
 def plugin_facts(host: Host) -> dict[str, Any]:

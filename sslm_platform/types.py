@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from sslm_platform.errors import Problem
+    from sslm_platform.evidence import Estimator
     from sslm_platform.interfaces import Balancer, GradientBalancer, Head, Metric, Objective, Sampler
 
 
@@ -40,6 +41,21 @@ class OutputKind(StrEnum):
     def has_labels(self) -> bool:
         """Whether the head's width is the number of labels found in the data."""
         return self in (OutputKind.SEQUENCE_LOGITS, OutputKind.TOKEN_LOGITS)
+
+
+class EvidenceKind(StrEnum):
+    """What an estimator may read, and what it costs (see :mod:`sslm_platform.evidence`)."""
+
+    FEATURES = "features"  # a trained source; the target encoded by it
+    OUTPUTS = "outputs"  # the same
+    TEXTS = "texts"  # each task's texts encoded once, by the pretrained encoder
+    GRADIENTS = "gradients"  # a probe and some backward passes for each task, at the pretrained encoder
+    LOG = "log"  # the joint run, with `balancer.log_affinity_every` or `log_gradients_every`
+
+    @property
+    def needs_source_model(self) -> bool:
+        """Whether a model that was trained on the source is needed."""
+        return self in (EvidenceKind.FEATURES, EvidenceKind.OUTPUTS)
 
 
 class FieldKind(StrEnum):
@@ -198,7 +214,24 @@ class BalancerDef:
     gradients: bool = False
 
 
-Definition = ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef
+@dataclass(frozen=True, slots=True)
+class EstimatorDef:
+    """An estimator of transferability: how much training on a source should help a target.
+
+    ``needs`` says what it reads; ``targets`` are the kinds of output of the targets that it can score.
+    ``signed`` says that 0 means no effect and below 0 harm, in one unit for all targets.
+    """
+
+    name: str
+    build: Callable[[Any], Estimator]
+    needs: frozenset[EvidenceKind]
+    targets: frozenset[OutputKind]
+    options: type[Options] = Options
+    signed: bool = False
+    summary: str = ""
+
+
+Definition = ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef | EstimatorDef
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,4 +281,5 @@ class StepRecord:
     gradients: GradientStatistics | None = None
     skipped_for: tuple[str, ...] = ()
     num_skipped: int = 0
+    affinities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # of a task on others (TAG)
     scores: Mapping[str, float] = field(default_factory=dict)

@@ -59,13 +59,13 @@ def test_problems_of_all_streams_come_at_once_with_their_places(specs):
 @pytest.fixture
 def english_encoder(specs):
     """A folder whose tokenizer knows the English texts' characters only."""
-    from sslm_platform.model.backbone import load_backbone, load_tokenizer
+    from sslm_platform.model.backbone import load_backbone
     from sslm_platform.model.encoder import SharedEncoder
     from sslm_platform.model.store import save_model
 
     corpus = specs.corpus(specs.content("films"))
     spec = corpus.run.spec.encoder
-    backbone = load_backbone(spec, load_tokenizer(spec, corpus._training_texts()), 1)
+    backbone = load_backbone(spec, corpus.tokenizer, 1)
     save_model(specs.folder / "english", backbone, corpus.tokenizer, SharedEncoder(backbone).state_dict(), {})
     return {"path": str(specs.folder / "english" / "encoder"), "max_length": 32}
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from sslm_platform.data.feeds import Feed
 from sslm_platform.data.fields import TaskRows
 from sslm_platform.data.load import StreamRows
-from sslm_platform.data.splits import SPLITS, normalized
+from sslm_platform.data.splits import SPLITS
 from sslm_platform.errors import Problem
 from sslm_platform.types import Field, FieldKind
 
@@ -78,28 +80,20 @@ def _empty_splits(rows: StreamRows, task: TaskRows, where: str) -> list[Problem]
 
 def _numeric_texts(task: TaskRows, needs: Mapping[str, Field], where: str) -> list[Problem]:
     problems = []
+    train = task.splits["train"]
     for name, column in task.inputs:
-        texts = task.splits["train"].fields[name] if needs[name].kind is FieldKind.TEXT else ()
-        num_numbers = sum(map(_is_number, texts))
-        if num_numbers > len(texts) / 2:
+        count, first = train.facts.numbers.get(name, (0, ""))
+        if needs[name].kind is FieldKind.TEXT and count > len(train) / 2:
             what = (
-                f"column {column!r} holds numbers: {num_numbers} of {len(texts)} texts of train, such as"
-                f" {next(filter(_is_number, texts))!r}; is another column meant?"
+                f"column {column!r} holds numbers: {count} of {len(train)} texts of train, such as"
+                f" {first!r}; is another column meant?"
             )
             problems.append(Problem(f"{where}.fields.{name}", what))
     return problems
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _labels(task: TaskRows, name: str, where: str) -> list[Problem]:
-    train = set(task.splits["train"].fields[name])
+    train = task.splits["train"].facts.counts[name]
     problems = _unseen(task, name, where)
     if len(train) == 1:
         problems.append(Problem(where, f"train has one label only: {next(iter(train))!r}; nothing to learn"))
@@ -107,10 +101,11 @@ def _labels(task: TaskRows, name: str, where: str) -> list[Problem]:
 
 
 def _unseen(task: TaskRows, name: str, where: str) -> list[Problem]:
-    known = set(_names(task.splits["train"].fields[name]))
+    named = {split: task.splits[split].facts.counts[name] for split in SPLITS}
+    counts = {split: _types(c) if task.kinds[name] is FieldKind.TAGS else c for split, c in named.items()}
     problems = []
     for split in SPLITS[1:]:
-        unseen = Counter(n for n in _names(task.splits[split].fields[name]) if n not in known)
+        unseen = Counter({n: count for n, count in counts[split].items() if n not in counts["train"]})
         if unseen:
             shown = ", ".join(f"{label!r} ({count})" for label, count in unseen.most_common(_SHOWN))
             more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
@@ -118,27 +113,24 @@ def _unseen(task: TaskRows, name: str, where: str) -> list[Problem]:
     return problems
 
 
-def _names(values: Sequence[Any]) -> list[str]:
-    """Return labels, or the types of tags: a label set with ``B-`` of a type has ``I-`` of it too."""
-    if values and isinstance(values[0], list):
-        return [tag[2:] for tags in values for tag in tags if len(tag) > 1]
-    return list(values)
+def _types(tags: Mapping[str, int]) -> Counter[str]:
+    """Count tags by type: a label set with ``B-`` of a type has ``I-`` of it too."""
+    types: Counter[str] = Counter()
+    for tag, count in tags.items():
+        if len(tag) > 1:
+            types[tag[2:]] += count
+    return types
 
 
 def _empty_texts(task: TaskRows, where: str) -> list[Problem]:
-    num_empty = sum(split.num_empty for split in task.splits.values())
+    num_empty = sum(split.facts.num_empty for split in task.splits.values())
     return [Problem(where, f"{num_empty} rows are left out: their text is empty")] if num_empty else []
 
 
 def _duplicates(task: TaskRows, where: str) -> list[Problem]:
-    fields = [name for name, _ in task.inputs]
-
-    def contents(split: Any) -> list[str]:
-        return [normalized(values) for values in zip(*(split.fields[f] for f in fields), strict=True)]
-
-    train = set(contents(task.splits["train"]))
-    count = sum(content in train for content in contents(task.splits["test"]))
+    train, test = task.splits["train"], task.splits["test"]
+    count = int(np.isin(test.content_hashes(), train.content_hashes()).sum())
     if not count:
         return []
-    what = f"{count} of {len(task.splits['test'])} test examples are in train too (without regard to case)"
+    what = f"{count} of {len(test)} test examples are in train too (without regard to case)"
     return [Problem(where, what)]

@@ -5,16 +5,14 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
-import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sslm_platform.data.prose import prose
 from sslm_platform.errors import DataError, Problem
-from sslm_platform.files import write_json
 
 COLUMNS = ("text", "summary", "module", "name")
 _VERSION = 1  # of the extraction; part of the cache's key
@@ -24,23 +22,20 @@ _Documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 logger = logging.getLogger(__name__)
 
 
-def read_docstrings(packages: list[str], min_words: int, *, cache: Path, where: str) -> dict[str, list[Any]]:
-    """Return columns ``text`` (prose), ``summary`` (its first paragraph), ``module`` and ``name``.
+def find_docstrings(
+    packages: list[str], min_words: int, where: str
+) -> tuple[str, Callable[[], dict[str, list[Any]]]]:
+    """Return a digest of the files that hold the docstrings, and what reads them.
 
-    In order of package, file and line; a text that occurs twice is kept once. Tests and vendored code are
-    left out. What is parsed is cached under a digest of the files' names, sizes and times of change.
+    The digest is of the files' names, sizes and times of change. What is read are columns ``text`` (prose),
+    ``summary`` (its first paragraph), ``module`` and ``name``, in order of package, file and line; a text
+    that occurs twice is kept once. Tests and vendored code are left out.
 
     Raises:
         DataError: a package is not installed, or has no source.
     """
     files = [(module, path) for package in packages for module, path in _source_files(package, where)]
-    saved = cache / "docstrings" / f"{_digest(files, min_words)}.json"
-    try:
-        columns = json.loads(saved.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        columns = _extract(files, min_words)
-        write_json(saved, columns)
-    return {name: columns[name] for name in COLUMNS}
+    return _digest(files, min_words), lambda: _extract(files, min_words)
 
 
 def _source_files(package: str, where: str) -> list[tuple[str, Path]]:
@@ -72,9 +67,9 @@ def _digest(files: list[tuple[str, Path]], min_words: int) -> str:
     return hashlib.sha256(repr((_VERSION, min_words, facts)).encode()).hexdigest()[:32]
 
 
-def _extract(files: list[tuple[str, Path]], min_words: int) -> dict[str, list[str]]:
+def _extract(files: list[tuple[str, Path]], min_words: int) -> dict[str, list[Any]]:
     logger.info("reading the docstrings of %d files", len(files))
-    columns: dict[str, list[str]] = {name: [] for name in COLUMNS}
+    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     seen: set[str] = set()
     for module, path in files:
         for name, docstring in _docstrings(path):

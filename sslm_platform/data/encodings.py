@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,20 +12,29 @@ import pyarrow as pa
 from sslm_platform.interfaces import Encoded
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Ragged:
-    """N arrays of different lengths, end to end; ``offsets_N`` has N + 1 entries."""
+    """N arrays of different lengths: a list column of a stored table, read where it lies."""
 
-    values: np.ndarray
-    offsets_N: np.ndarray
+    def __init__(self, column: pa.ChunkedArray) -> None:
+        # Offsets of a slice start anywhere in its values
+        self._chunks = [(chunk.values.to_numpy(), chunk.offsets.to_numpy()) for chunk in column.chunks]
+        self._starts = np.cumsum([0, *(len(chunk) for chunk in column.chunks)])
 
     def __getitem__(self, row: int) -> np.ndarray:
-        return self.values[self.offsets_N[row] : self.offsets_N[row + 1]]
+        number = int(np.searchsorted(self._starts, row, side="right")) - 1
+        values, offsets = self._chunks[number]
+        place = row - int(self._starts[number])
+        return values[offsets[place] : offsets[place + 1]]
 
-    @property
     def lengths(self) -> np.ndarray:
-        """Length of each array, (N,) int64."""
-        return np.diff(self.offsets_N).astype(np.int64)
+        """Return the length of each array, (N,) int32."""
+        found = [np.diff(offsets) for _, offsets in self._chunks]
+        return np.concatenate(found) if found else np.empty(0, dtype=np.int32)
+
+    def chunks(self) -> Iterator[np.ndarray]:
+        """Yield the arrays end to end, many at a time."""
+        for values, offsets in self._chunks:
+            yield values[offsets[0] : offsets[-1]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,6 +45,15 @@ class Encodings:
     special: Ragged
     segment: Ragged | None
     word_start: Ragged | None
+
+    def count(self, token_id: int) -> tuple[int, int]:
+        """Return how many tokens have this id, and how many there are; special tokens apart."""
+        found = total = 0
+        for ids, special in zip(self.input_ids.chunks(), self.special.chunks(), strict=True):
+            is_text = special == 0
+            found += int(np.count_nonzero(is_text & (ids == token_id)))
+            total += int(np.count_nonzero(is_text))
+        return found, total
 
     def example(self, row: int, values: Mapping[str, Any]) -> Encoded:
         """Return one row, in arrays of its own, with a task's target values."""
@@ -62,9 +80,10 @@ def encode_inputs(columns: Mapping[str, Sequence[Any]], tokenizer: Any, max_leng
 
 
 def encodings_of(table: pa.Table) -> Encodings:
-    """Return the arrays of a table of :func:`encode_batch`'s columns, without copying one chunk."""
+    """Return the arrays of a table of :func:`encode_batch`'s columns; nothing is copied."""
     names = ("input_ids", "special", "segment", "word_start")
-    return Encodings(*(_ragged(table, name) for name in names))  # type: ignore[arg-type]
+    present = {name: Ragged(table.column(name)) for name in names if name in table.column_names}
+    return Encodings(*(present.get(name) for name in names))  # type: ignore[arg-type]
 
 
 def encode_batch(raw: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int) -> dict[str, pa.Array]:
@@ -124,11 +143,3 @@ def _scatter(values: Sequence[Any], places: Sequence[int], num_rows: int, kind: 
 
 def _copy(ragged: Ragged | None, row: int) -> np.ndarray | None:
     return None if ragged is None else ragged[row].astype(np.int64)
-
-
-def _ragged(table: pa.Table, name: str) -> Ragged | None:
-    if name not in table.column_names:
-        return None
-    column = table.column(name).combine_chunks()
-    array = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
-    return Ragged(array.values.to_numpy(), array.offsets.to_numpy())

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sslm_platform.data.encodings import Encodings
-from sslm_platform.data.fields import TaskRows
+from sslm_platform.data.fields import TaskRows, TaskSplit
 from sslm_platform.data.load import StreamRows
 from sslm_platform.data.splits import SPLITS
 from sslm_platform.data.token_cache import encode_rows, tokenizer_digest
@@ -28,7 +29,7 @@ class FeedSplit:
     """N examples, and each task's view of them.
 
     Attributes:
-        lengths_N: int64, tokens of each example: special ones included, truncated.
+        lengths_N: int32, tokens of each example: special ones included, truncated.
         keys_N: uint64, each example's identity: a hash of its content, the same wherever it stands.
         rows_N: int64, places in the stream's split.
     """
@@ -37,7 +38,7 @@ class FeedSplit:
     keys_N: np.ndarray
     rows_N: np.ndarray
     _encodings: Encodings
-    _values: Mapping[str, Mapping[str, Sequence[Any]]]
+    _tasks: Mapping[str, TaskSplit]
     _kinds: Mapping[str, Mapping[str, FieldKind]]
 
     def __len__(self) -> int:
@@ -52,28 +53,34 @@ class FeedSplit:
             labels: names by id; a label that is not among them gets the id -1.
         """
         ids = {name: i for i, name in enumerate(labels)}
-        targets = {f: k for f, k in self._kinds[task].items() if not k.is_input}
-        columns = [(f, _to_ids(k, ids), self._values[task][f]) for f, k in targets.items()]
-        return [self._example(row, columns) for row in rows]
+        places = self.rows_N[np.asarray(rows, dtype=np.int64)]
+        targets = {
+            field: map(_to_ids(kind, ids), self._tasks[task].values(field, places))
+            for field, kind in self._kinds[task].items()
+            if not kind.is_input
+        }
+        columns = zip(*targets.values(), strict=True) if targets else repeat(())
+        return [
+            self._encodings.example(row, dict(zip(targets, values, strict=True)))
+            for row, values in zip(places.tolist(), columns, strict=bool(targets))
+        ]
 
     def values(self, task: str, field: str) -> list[Any]:
         """Return a field's values of all examples, as parsed."""
-        return list(self._values[task][field])
+        return self._tasks[task].values(field, self.rows_N)
+
+    def take(self, rows: np.ndarray) -> FeedSplit:
+        """Return the split of some of the examples; ``rows`` are places in this split, 0 to N - 1."""
+        return replace(
+            self, lengths_N=self.lengths_N[rows], keys_N=self.keys_N[rows], rows_N=self.rows_N[rows]
+        )
 
     def count_tokens(self, token_id: int) -> tuple[int, int]:
-        """Return how many tokens have this id, and how many there are; special tokens apart."""
-        found = total = 0
-        for row in self.rows_N:
-            text = self._encodings.input_ids[row][self._encodings.special[row] == 0]
-            found += int(np.count_nonzero(text == token_id))
-            total += len(text)
-        return found, total
+        """Return how many tokens of the stream's split have this id, and how many there are.
 
-    def _example(
-        self, row: int, columns: Sequence[tuple[str, Callable[[Any], Any], Sequence[Any]]]
-    ) -> Encoded:
-        values = {field: convert(column[row]) for field, convert, column in columns}
-        return self._encodings.example(int(self.rows_N[row]), values)
+        Special tokens are left out; examples that a limit leaves out are not.
+        """
+        return self._encodings.count(token_id)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -161,14 +168,16 @@ def _feed_split(
     tasks: Mapping[str, TaskRows],
     split: SplitName,
 ) -> FeedSplit:
-    values = {}
-    for identity, task in tasks.items():
-        places = np.searchsorted(task.splits[split].rows, rows_N)
-        columns = task.splits[split].fields
-        values[identity] = {field: [column[i] for i in places] for field, column in columns.items()}
-    kinds = {identity: task.kinds for identity, task in tasks.items()}
-    lengths_N = encodings.input_ids.lengths[rows_N]
-    return FeedSplit(lengths_N, keys_N[rows_N], rows_N, encodings, values, kinds)
+    lengths_N = encodings.input_ids.lengths()
+    every = len(rows_N) == len(lengths_N)
+    return FeedSplit(
+        lengths_N if every else lengths_N[rows_N],
+        keys_N if every else keys_N[rows_N],
+        rows_N,
+        encodings,
+        {identity: task.splits[split] for identity, task in tasks.items()},
+        {identity: task.kinds for identity, task in tasks.items()},
+    )
 
 
 def _to_ids(kind: FieldKind, ids: Mapping[str, int]) -> Callable[[Any], Any]:

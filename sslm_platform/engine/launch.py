@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import tempfile
 import uuid
@@ -11,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException, Std
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from sslm_platform.engine.threads import threads_per_rank
+from sslm_platform.signals import LAUNCHED, SIGNALS
 
 logger = logging.getLogger(__name__)
 
@@ -34,19 +36,38 @@ def launch(argv: Sequence[str], num_processes: int) -> int:
         0, or the code of the rank that failed first (128 plus the signal's number when one ended it).
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(threads_per_rank(num_processes)))
+    # After a signal the ranks end their step and save. A second signal ends them at once.
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")
+    os.environ[LAUNCHED] = "1"
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # repeats what is said below
     with tempfile.TemporaryDirectory(prefix="sslm-ranks-") as folder:
         try:
             elastic_launch(_config(num_processes, folder), sys.executable)(*argv)
         except ChildFailedError as error:
-            rank, failure = error.get_first_failure()
-            logger.error("rank %d of %d failed; all were ended", rank, num_processes)
+            rank, failure = _cause(error)
+            died = f"was killed by {_signal_name(failure)}" if failure.exitcode < 0 else "failed"
+            logger.error("rank %d of %d %s; all were ended", rank, num_processes, died)
             if rank > 0:
                 sys.stderr.write(_last_words(rank, Path(folder)))
             return failure.exitcode if failure.exitcode >= 0 else 128 - failure.exitcode
         except SignalException as signal:
             return 128 + int(signal.sigval)
     return 0
+
+
+def _cause(error: ChildFailedError) -> tuple[int, ProcessFailure]:
+    """Return the rank that began it: what others say, that it is gone, may be recorded before it."""
+    killed = {
+        rank: failure
+        for rank, failure in error.failures.items()
+        if failure.exitcode < 0 and -failure.exitcode not in SIGNALS  # with these the launcher ends the rest
+    }
+    return next(iter(killed.items()), error.get_first_failure())
+
+
+def _signal_name(failure: ProcessFailure) -> str:
+    name = signal.Signals(-failure.exitcode).name
+    return f"{name} (out of memory?)" if name == "SIGKILL" else name
 
 
 def _config(num_processes: int, folder: str) -> LaunchConfig:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -40,6 +41,21 @@ class TaskGradients:
                 rows_TP = torch.stack([self._rows[tasks[i]][name].flatten() for i in present])
                 gramian_TT[np.ix_(present, present)] += (rows_TP @ rows_TP.T).double().cpu().numpy()
         return gramian_TT
+
+    @contextmanager
+    def ahead(self, task: str, rate: float) -> Iterator[None]:
+        """Hold the part a plain step along one task's gradient further; then as it was, to the bit."""
+        row = self._rows.get(task, {})
+        kept = {name: self._part.parameters[name].detach().clone() for name in row}
+        with torch.no_grad():
+            for name, gradient in row.items():
+                self._part.parameters[name].sub_(gradient, alpha=rate)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, value in kept.items():
+                    self._part.parameters[name].copy_(value)
 
     def combine(self, weights: Mapping[str, float]) -> None:
         """Make the weighted sum the part's gradient, and forget the tasks'."""

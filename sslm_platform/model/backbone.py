@@ -44,7 +44,10 @@ def locate(path: str) -> str:
 
 
 def load_tokenizer(spec: EncoderSpec, texts: Iterable[str] = (), cache: Path | None = None) -> Any:
-    """Return the encoder's fast tokenizer; ``texts`` and ``cache`` are for one that the spec trains."""
+    """Return the encoder's fast tokenizer.
+
+    ``texts`` and ``cache`` are for one that the spec trains; it goes through the texts more than once.
+    """
     source = spec.path or (spec.tokenizer.path if spec.tokenizer else None)
     if source is None:
         assert spec.tokenizer is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +22,16 @@ SPECIAL = [PAD, UNKNOWN, START, END, MASK]
 def trained_tokenizer(
     spec: TokenizerTraining, texts: Iterable[str], max_length: int, cache: Path | None = None
 ) -> Any:
-    """Return a tokenizer with BERT's special tokens, trained on these texts.
+    """Return a tokenizer with BERT's special tokens, trained on these texts, in more than one pass.
 
     With ``cache``, all processes use the tokenizer that the first of them has trained: the Unigram trainer's
     scores differ in their last digits from one call to the next, and a model is bound to its tokenizer.
     """
-    given = list(texts)
-    file = cache / "tokenizers" / f"{_key(spec, given)}.json" if cache is not None else None
+    file = cache / "tokenizers" / f"{_key(spec, texts)}.json" if cache is not None else None
     if file is not None and file.exists():
         content = file.read_text(encoding="utf-8")
     else:
-        content = _train(spec, given).to_str()
+        content = _train(spec, texts).to_str()
         content = write_once(file, content) if file is not None else content
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(content),
@@ -45,14 +44,14 @@ def trained_tokenizer(
     )
 
 
-def _key(spec: TokenizerTraining, texts: Sequence[str]) -> str:
+def _key(spec: TokenizerTraining, texts: Iterable[str]) -> str:
     digest = hashlib.sha256(json.dumps([tokenizers.__version__, spec.model_dump(mode="json")]).encode())
     for text in texts:
         digest.update(json.dumps(text).encode())
     return digest.hexdigest()[:40]
 
 
-def _train(spec: TokenizerTraining, texts: Sequence[str]) -> Tokenizer:
+def _train(spec: TokenizerTraining, texts: Iterable[str]) -> Tokenizer:
     tokenizer = Tokenizer(_model(spec))
     steps = [normalizers.NFC()] + ([normalizers.Lowercase()] if spec.lowercase else [])
     tokenizer.normalizer = normalizers.Sequence(steps)
@@ -96,7 +95,7 @@ def _train(spec: TokenizerTraining, texts: Sequence[str]) -> Tokenizer:
     return tokenizer
 
 
-def _continuations(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
+def _continuations(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
     """Return ``##c`` for each character c inside words, sorted.
 
     The trainer numbers them in the order of a hash table, and breaks ties between pairs by number; given as

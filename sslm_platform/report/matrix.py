@@ -27,6 +27,7 @@ class State(StrEnum):
     OK = "ok"
     MISSING = "missing"
     FAILED = "failed"
+    UNDEFINED = "undefined"
     NO_BASELINE = "no baseline"
     NOT_PLANNED = "not planned"
 
@@ -140,8 +141,9 @@ def build_matrix(
 def _row(axis: str, key: CellKey, tasks: Mapping[str, TaskInfo]) -> str:
     if axis == "source" or not key.source_tasks:
         return key.source
-    names = {_label(axis, tasks[task], "source") for task in key.source_tasks}
-    return " + ".join(sorted(names))
+    stages = ({_label(axis, tasks[task], "source") for task in stage} for stage in key.row_stages)
+    label = " → ".join(" + ".join(sorted(names)) for names in stages)
+    return f"all but {label}" if key.source_stage == "leave_one_out" else label
 
 
 def _col(axis: str, key: CellKey, tasks: Mapping[str, TaskInfo]) -> str:
@@ -173,8 +175,11 @@ def _cell(
     if entries:
         return _averaged(entries, left_out, relation, where)
     records = [cells[planned.id] for planned in group if planned.id in cells]
-    worst = next(s for s in (State.FAILED, State.MISSING, State.NO_BASELINE) if s in left_out)
-    error = next((r.error for r in records if r.status == "failed"), "")
+    states = (State.FAILED, State.MISSING, State.NO_BASELINE, State.UNDEFINED)
+    worst = next(s for s in states if s in left_out)
+    failures = (r.error for r in records if r.status == "failed")
+    reasons = (planned.undefined for planned in group if planned.undefined)
+    error = next(failures if worst is State.FAILED else reasons, "")
     return Cell(worst, left_out=left_out, relation=relation, error=error)
 
 
@@ -187,6 +192,8 @@ def _relation(keys: Sequence[CellKey]) -> Relation:
 def _entry(
     planned: PlannedCell, cells: Mapping[str, CellRecord], value: Value, baseline: str
 ) -> _Entry | State:
+    if planned.undefined:
+        return State.UNDEFINED
     record = cells.get(planned.id)
     if record is None:
         return State.MISSING

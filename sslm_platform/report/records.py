@@ -16,8 +16,8 @@ R = TypeVar("R", bound=BaseModel)
 
 SCHEMA_VERSION = 1
 
-SourceStage = Literal["none", "head", "full", "majority", "tfidf"]
-TargetStage = Literal["zero_shot", "probe", "finetune"]
+SourceStage = Literal["none", "head", "full", "pairwise", "leave_one_out", "sequential", "majority", "tfidf"]
+TargetStage = Literal["zero_shot", "probe", "finetune", "few_shot"]
 
 
 class _Record(BaseModel):
@@ -47,14 +47,28 @@ class CellKey(_Record):
     source_stage: SourceStage
     target_stage: TargetStage
     source: str = Field(description="display name of the source; empty where there is none")
-    source_tasks: tuple[str, ...] = ()
+    source_tasks: tuple[str, ...] = Field(default=(), description="every task that was trained on")
+    row: tuple[tuple[str, ...], ...] = Field(
+        default=(),
+        description="tasks that the row stands for, where they are not `source_tasks`: the partner of"
+        " `pairwise`, what `leave_one_out` leaves out, the stages of `sequential`",
+    )
     target: str
     seed: int
+    shots: int | None = Field(default=None, description="`few_shot`: training examples for each label")
+    draw: int = Field(default=0, description="`few_shot`: which draw of them; varies like a seed")
+    learner: Literal["probe", "finetune"] | None = Field(default=None, description="`few_shot`: its `by`")
 
     @property
     def protocol(self) -> str:
-        """``full/zero_shot`` and the like."""
-        return f"{self.source_stage}/{self.target_stage}"
+        """``full/zero_shot``, ``full/few_shot-8``, ``full/few_shot-8-finetune`` and the like."""
+        parts = [self.target_stage, self.shots, self.learner if self.learner == "finetune" else None]
+        return f"{self.source_stage}/{'-'.join(str(part) for part in parts if part is not None)}"
+
+    @property
+    def row_stages(self) -> tuple[tuple[str, ...], ...]:
+        """The tasks that a row's label is made of, by stage; one stage but for ``sequential``."""
+        return self.row or (self.source_tasks,)
 
 
 class MetricValue(_Record):
@@ -94,13 +108,32 @@ class PlannedCell(_Record):
     """A cell that the spec asks for and, in order of preference, the cells that it is compared with.
 
     ``baselines`` maps a baseline's name (``pretrained``, ``majority``, ``tfidf``, ``head``) to the baseline
-    cell's id. ``pretrained`` is the gain's baseline where it exists (probe and finetune).
+    cell's id. ``pretrained`` is the gain's baseline where it exists (probe and finetune). A cell with
+    ``undefined`` has no value by its nature, and is not measured.
     """
 
     id: str
     key: CellKey
     baselines: dict[str, str] = Field(default_factory=dict)
     is_baseline: bool = False
+    training: str = Field(default="", description="id of the source training that it uses")
+    undefined: str = Field(default="", description="why the cell can have no value; empty where it can")
+
+
+class TrainingRecord(_Record):
+    """What one source training cost; many cells share it."""
+
+    version: int = SCHEMA_VERSION
+    id: str
+    source: str = Field(description="display name of the source, as far as this training goes")
+    tasks: tuple[str, ...] = Field(description="tasks of this training; of a sequence, of its last stage")
+    start: str = Field(default="", description="id of the training whose weights it began with")
+    seed: int
+    num_steps: int
+    num_tokens: int = Field(description="real tokens that were trained on")
+    num_padded_tokens: int = Field(description="tokens that were computed, padding included")
+    slots: dict[str, int] = Field(default_factory=dict, description="batches of each feed")
+    seconds: float
 
 
 class TransferPlan(_Record):
@@ -108,6 +141,9 @@ class TransferPlan(_Record):
 
     version: int = SCHEMA_VERSION
     cells: tuple[PlannedCell, ...]
+    trainings: tuple[str, ...] = Field(
+        default=(), description="ids of the source trainings; the run's own joint training is none"
+    )
     tasks: dict[str, TaskInfo]
 
 
@@ -164,3 +200,9 @@ def read_cells(directory: Path) -> Mapping[str, CellRecord]:
     """Read every ``cells/<id>/record.json`` below a run's ``transfer`` folder."""
     paths = sorted(directory.glob("cells/*/record.json"))
     return {record.id: record for record in (read_record(CellRecord, path) for path in paths)}
+
+
+def read_trainings(directory: Path) -> Mapping[str, TrainingRecord]:
+    """Read every ``trainings/<id>/record.json`` below a run's ``transfer`` folder."""
+    paths = sorted(directory.glob("trainings/*/record.json"))
+    return {record.id: record for record in (read_record(TrainingRecord, path) for path in paths)}

@@ -243,7 +243,17 @@ class _Resolver:
                 f"{definition.name} compares the tasks of one step, and each step has one: set"
                 " schedule.slots_per_step to 2 or more",
             )
-        asks = {"name": definition.gradients, "log_gradients_every": spec.balancer.log_gradients_every}
+        if spec.balancer.log_affinity_every and not several:
+            self.problem(
+                where("balancer", "log_affinity_every"),
+                "compares the tasks of one step, and each step has one: set schedule.slots_per_step to 2 or"
+                " more",
+            )
+        asks = {
+            "name": definition.gradients,
+            "log_gradients_every": spec.balancer.log_gradients_every,
+            "log_affinity_every": spec.balancer.log_affinity_every,
+        }
         for key, asked in asks.items():
             if asked and spec.engine.name != "local":
                 self.problem(

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
-from sslm_platform.types import Definition, HeadDef, MetricDef, ObjectiveDef, Options, OutputKind
+from sslm_platform.types import (
+    Definition,
+    EstimatorDef,
+    HeadDef,
+    MetricDef,
+    ObjectiveDef,
+    Options,
+    OutputKind,
+)
 
 D = TypeVar("D", bound=Definition)
 
@@ -38,4 +46,6 @@ def cases_of(definition: D, options: Mapping[str, Any]) -> list[Case[D]]:
         return [Case(definition, options, kind) for kind in definition.needs]
     if isinstance(definition, MetricDef):
         return [Case(definition, options, kind) for kind in sorted(definition.accepts)]
+    if isinstance(definition, EstimatorDef):
+        return [Case(definition, options, kind) for kind in sorted(definition.targets)]
     return [Case(definition, options)]

@@ -12,6 +12,7 @@ from sslm_platform.errors import PluginError, suggest
 from sslm_platform.plugins import Host, host
 from sslm_platform.registry import Table
 from sslm_platform.types import (
+    BalancerDef,
     Definition,
     HeadDef,
     MetricDef,
@@ -40,8 +41,8 @@ def parametrize_with_checks(
 
     Args:
         name: Name of a definition of an installed plugin.
-        kind: ``objective``, ``head``, ``metric``, ``sampler`` or ``balancer``; needed where several share the
-            name.
+        kind: ``objective``, ``head``, ``metric``, ``sampler``, ``balancer`` or ``estimator``; needed where
+            several share the name.
         options: Options to test with, as a spec would give them.
 
     Raises:
@@ -72,6 +73,7 @@ def checks_of(definition: Definition, options: Mapping[str, Any] | None = None) 
 def _checks_of_kind(case: Any) -> tuple[Callable[[Any], None], ...]:
     from sslm_platform.testing import (
         balancer_checks,
+        estimator_checks,
         head_checks,
         metric_checks,
         objective_checks,
@@ -86,7 +88,9 @@ def _checks_of_kind(case: Any) -> tuple[Callable[[Any], None], ...]:
         return metric_checks.metric_checks(case)
     if isinstance(case.definition, SamplerDef):
         return sampler_checks.SAMPLER_CHECKS
-    return balancer_checks.BALANCER_CHECKS
+    if isinstance(case.definition, BalancerDef):
+        return balancer_checks.BALANCER_CHECKS
+    return estimator_checks.ESTIMATOR_CHECKS
 
 
 def _find(plugins: Host, name: str, kind: str | None) -> Definition:

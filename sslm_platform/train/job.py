@@ -50,16 +50,16 @@ def training_content(
 ) -> dict[str, Any]:
     """Return what identifies a training of some tasks."""
     spec = corpus.run.spec
+    logged = {"log_gradients_every": spec.balancer.log_gradients_every}
+    if spec.balancer.log_affinity_every is not None:
+        logged["log_affinity_every"] = spec.balancer.log_affinity_every
     schedule = spec.schedule.model_dump(mode="json", include={"tokens_per_batch", "slots_per_step"})
     return {
         "encoder": encoder_content(corpus),
         "tasks": [task_content(corpus, task) for task in tasks],
         "schedule": {**schedule, **budget},
         "sampler": corpus.run.sampler.fingerprint(),
-        "balancer": {
-            **corpus.run.balancer.fingerprint(),
-            "log_gradients_every": spec.balancer.log_gradients_every,  # it changes how sums are rounded
-        },
+        "balancer": {**corpus.run.balancer.fingerprint(), **logged},  # logging changes how sums are rounded
         "optimizer": spec.optimizer.model_dump(mode="json", exclude={"max_skipped"}),
         "precision": spec.engine.precision,
         "seed": seed,

@@ -51,17 +51,32 @@ def is_done(folder: RunFolder, job: str) -> bool:
 
 
 def train_joint(
-    corpus: Corpus, folder: RunFolder, console: Console, seed: int, engine_spec: EngineSpec
+    corpus: Corpus,
+    folder: RunFolder,
+    console: Console,
+    seed: int,
+    engine_spec: EngineSpec,
+    *,
+    fresh: bool = False,
 ) -> None:
     """Train all tasks of a run jointly, or go on where a training was saved.
+
+    Args:
+        corpus: the run's data.
+        folder: where the training is kept.
+        console: where it says how it goes.
+        seed: of the training.
+        engine_spec: the section ``engine``.
+        fresh: rank 0 has removed, or is removing, what the folder held.
 
     Raises:
         RunError: the folder's training is another, or damaged; or training has diverged.
         Interrupted: a signal asked to stop, and all is saved.
     """
     content = joint_content(corpus, seed)
-    check_same(folder, content)
-    if is_done(folder, digest(content)):
+    if not fresh:
+        check_same(folder, content)
+    if not fresh and is_done(folder, digest(content)):
         console.print(f"joint training: done before ({folder.model})", highlight=False)
         return
     spec = corpus.run.spec

@@ -30,6 +30,7 @@ from sslm_platform.schedule.plan import (
 )
 from sslm_platform.schedule.progress import Progress
 from sslm_platform.spec.schema import OptimizerSpec, ScheduleSpec
+from sslm_platform.train.affinity import look_ahead
 from sslm_platform.train.balancing import Balancing
 from sslm_platform.train.model import Model
 from sslm_platform.train.requests import Requests
@@ -55,6 +56,11 @@ class Training:
         return Progress(self.planner.start())
 
     @property
+    def log_affinity_every(self) -> int | None:
+        """Steps between measurements of the tasks' affinities."""
+        return self.corpus.run.spec.balancer.log_affinity_every
+
+    @property
     def num_steps(self) -> int:
         """Optimizer steps of the whole training."""
         return self.planner.num_steps
@@ -74,10 +80,14 @@ def plan_training(
     *,
     max_steps: int | None = None,
     epochs: float | None = None,
+    feeds: Mapping[str, Feed] | None = None,
 ) -> Training:
-    """Plan the joint training of a model's tasks; ``max_steps`` or ``epochs`` replace the schedule's."""
-    tasks = [m.task for m in model.tasks.values()]
-    feeds = corpus.feeds(tasks, seed)
+    """Plan the joint training of a model's tasks; ``max_steps`` or ``epochs`` replace the schedule's.
+
+    ``feeds`` replaces the corpus's, to train on some of the examples.
+    """
+    if feeds is None:
+        feeds = corpus.feeds([m.task for m in model.tasks.values()], seed)
     names = list(feeds)
 
     @lru_cache(maxsize=2 * len(names))
@@ -157,15 +167,21 @@ def train_step(
         state = replace(state, losses=losses_only())
     weights = balancing.weights(state)
     factors = loss_factors(plan, tasks, weights, totals)
-    apart = engine.task_gradients if balancing.gradients or balancing.measures(plan.step) else None
+    looks_ahead = len(shares) > 1 and _is_due(training.log_affinity_every, plan.step)
+    is_apart = balancing.gradients or balancing.measures(plan.step) or looks_ahead
+    apart = engine.task_gradients if is_apart else None
+    rate = rate_factor(plan.step, training.num_steps, training.optimizer)
     engine.start_step(len(batches))
     losses_of = _run_slots(training, engine, plan.step, batches, _backward(engine, factors, apart))
-    settled = None
+    settled, affinities = None, {}
     if apart is not None:
         seen = replace(state, losses=_means(losses_of, totals, engine))
+        if looks_ahead:
+            scales = {task: share * weights[task] for task, share in shares.items()}
+            size = rate * training.optimizer.lr
+            affinities = look_ahead(apart, scales, seen.losses, losses_only, size)
         settled = balancing.settle(seen, apart, weights)
         state = replace(state, memory=settled.memory)
-    rate = rate_factor(plan.step, training.num_steps, training.optimizer)
     heads = {training.model.tasks[task].task.head_key for task in factors}
     norms = engine.step(heads, rate)
     # read once the step is under way: a read waits for the device
@@ -193,7 +209,12 @@ def train_step(
         gradients=settled.statistics if settled else None,
         skipped_for=blamed,
         num_skipped=progress.skipped,
+        affinities=affinities,
     )
+
+
+def _is_due(every: int | None, step: int) -> bool:
+    return every is not None and step % every == 0
 
 
 Backward = Callable[[Mapping[str, Tensor]], None]

@@ -41,6 +41,31 @@ class Model:
         saved = {name: (self.infos[name], state) for name, state in heads.items()}
         save_model(folder, self.encoder.backbone, tokenizer, encoder, saved, facts)
 
+    def only(self, tasks: Sequence[Task]) -> Model:
+        """Return the same encoder with the heads of some of the tasks."""
+        names = {task.identity for task in tasks}
+        keys = {task.head_key for task in tasks}
+        infos = {
+            key: info.model_copy(update={"tasks": tuple(name for name in info.tasks if name in names)})
+            for key, info in self.infos.items()
+            if key in keys
+        }
+        heads = {key: head for key, head in self.heads.items() if key in keys}
+        return Model(self.encoder, heads, {n: m for n, m in self.tasks.items() if n in names}, infos)
+
+    def load(self, folder: Path) -> None:
+        """Load the weights of a model folder.
+
+        Raises:
+            RunError: the folder lacks a head, or its weights are of another model.
+        """
+        self.encoder.load_state_dict(encoder_weights(folder))
+        saved = read_heads(folder)
+        for name, head in self.heads.items():
+            if name not in saved or saved[name][0].labels != self.infos[name].labels:
+                raise RunError(Problem(str(folder / "heads" / name), "missing, or trained with other labels"))
+            head.load_state_dict(saved[name][1])
+
 
 def build_model(corpus: Corpus, tasks: Sequence[Task], seed: int) -> Model:
     """Build the pretrained (or random) encoder with new heads for the tasks."""
@@ -86,12 +111,7 @@ def load_trained(corpus: Corpus, tasks: Sequence[Task], folder: Path, seed: int 
         RunError: the folder lacks a head, or its weights are of another model.
     """
     model = build_model(corpus, tasks, seed)
-    model.encoder.load_state_dict(encoder_weights(folder))
-    saved = read_heads(folder)
-    for name, head in model.heads.items():
-        if name not in saved or saved[name][0].labels != model.infos[name].labels:
-            raise RunError(Problem(str(folder / "heads" / name), "missing, or trained with other labels"))
-        head.load_state_dict(saved[name][1])
+    model.load(folder)
     return model
 
 

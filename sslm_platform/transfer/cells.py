@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sslm_platform.baselines import TFIDF_C
 from sslm_platform.corpus import Corpus
-from sslm_platform.errors import Problem, SpecError, raise_all
-from sslm_platform.report.records import CellKey, PlannedCell, SourceStage, TargetStage, TransferPlan
+from sslm_platform.errors import Problem, SpecError, raise_all, suggest
+from sslm_platform.report.records import CellKey, TargetStage
 from sslm_platform.spec.resolved import Task
 from sslm_platform.spec.schema import TransferSpec
 from sslm_platform.train.job import (
@@ -20,81 +20,100 @@ from sslm_platform.train.job import (
     training_content,
 )
 from sslm_platform.train.joint import joint_id
-from sslm_platform.transfer.sources import Source, expand_sources, expand_targets, head_for
+from sslm_platform.transfer.answers import Answer, answer_for
+from sslm_platform.transfer.designs import Arm, Design
+from sslm_platform.transfer.labels import label_kinds
+from sslm_platform.transfer.plan import Budget, CellPlan, Plan, TrainingPlan
+from sslm_platform.transfer.sources import Source, alone, expand_targets
 from sslm_platform.types import OutputKind
 
 PROBE = {"solver": "lbfgs", "inverse_l2": [0.1, 1.0, 10.0]}
+FEW_SHOT_PROBE = {
+    "solver": "lbfgs",
+    "inverse_l2": [1.0],
+}  # a dev split to choose by would be more than few shots
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
-    """How long a training is: steps, or passes over its data."""
+class Learning:
+    """What is learned of the target: its stage, and what of its training split."""
 
-    max_steps: int | None
-    epochs: float | None
-
-    def content(self) -> dict[str, Any]:
-        """Return what identifies the budget."""
-        return {"max_steps": self.max_steps, "epochs": self.epochs}
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingPlan:
-    """One source training; many cells share it."""
-
-    id: str
-    source: Source
-    seed: int
-    budget: Budget
-
-
-@dataclass(frozen=True, slots=True)
-class CellPlan:
-    """One cell: what the runner needs to measure it."""
-
-    id: str
-    key: CellKey
-    source: Source | None
-    target: Task
-    training: TrainingPlan | None = None
+    stage: TargetStage
     finetune: Budget | None = None
-    baselines: dict[str, str] = field(default_factory=dict)
-    is_baseline: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """All cells of a run, each once, baselines included."""
-
-    cells: dict[str, CellPlan]
+    shots: int | None = None
+    draw: int = 0
 
     @property
-    def trainings(self) -> dict[str, TrainingPlan]:
-        """The source trainings that the cells need, each once."""
-        return {cell.training.id: cell.training for cell in self.cells.values() if cell.training}
+    def probes(self) -> bool:
+        """Whether a new head is fitted on the frozen encoder."""
+        return self.stage == "probe" or (self.stage == "few_shot" and self.finetune is None)
 
-    def record(self, corpus: Corpus) -> TransferPlan:
-        """Return the plan as the report reads it."""
-        seed = corpus.run.spec.seed
-        cells = tuple(
-            PlannedCell(id=c.id, key=c.key, baselines=c.baselines, is_baseline=c.is_baseline)
-            for c in self.cells.values()
-        )
-        tasks = {name: corpus.task_info(task, seed) for name, task in corpus.run.tasks.items()}
-        return TransferPlan(cells=cells, tasks=tasks)
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields of a :class:`CellKey`."""
+        fields: dict[str, Any] = {"target_stage": self.stage}
+        if self.shots is not None:
+            learner = "finetune" if self.finetune else "probe"
+            fields |= {"shots": self.shots, "draw": self.draw, "learner": learner}
+        return fields
 
 
 def plan_cells(corpus: Corpus) -> Plan:
     """Return the cells of all transfer blocks.
 
     Raises:
-        SpecError: a block asks for no cell that can be measured, or for a probe of a tied head.
+        SpecError: a block asks for no cell that can be measured, for a probe of a tied head, or maps a label
+            that does not exist.
     """
     planner = _CellPlanner(corpus)
+    problems = []
     for index, block in enumerate(corpus.run.spec.transfer):
-        planner.block(block, corpus.run.loaded.where("transfer", index))
-    raise_all(SpecError, planner.problems)
+        where = corpus.run.loaded.where("transfer", index)
+        found = list(_problems(corpus, block, where))
+        problems += found or planner.block(block, where)
+    raise_all(SpecError, problems)
     return Plan(planner.cells)
+
+
+def _problems(corpus: Corpus, block: TransferSpec, where: str) -> Iterator[Problem]:
+    tasks = list(corpus.run.tasks.values())
+    targets = expand_targets(block.targets, tasks)
+    if any(learning.probes for learning in _learnings(corpus, block)):
+        for target in targets:
+            if target.head.definition.tied:
+                what = f"{target.identity}: a head tied to the embedding has no probe; use finetune"
+                yield Problem(f"{where}.targets", what)
+    trained = _label_names(corpus, Design(block, tasks).tasks)
+    asked = _label_names(corpus, targets)
+    for label, wanted in block.label_map.items():
+        if label not in trained:
+            yield Problem(f"{where}.label_map.{label}", f"no source has this label{suggest(label, trained)}")
+        if wanted not in asked:
+            what = f"no target has the label {wanted!r}{suggest(wanted, asked)}"
+            yield Problem(f"{where}.label_map.{label}", what)
+
+
+def _label_names(corpus: Corpus, tasks: Sequence[Task]) -> set[str]:
+    return {name for task in tasks for name in label_kinds(corpus.labels([task]), tags=_has_tags(task))}
+
+
+def _has_tags(task: Task) -> bool:
+    return task.head.definition.emits is OutputKind.TOKEN_LOGITS
+
+
+def _learnings(corpus: Corpus, block: TransferSpec) -> list[Learning]:
+    budget = _budget(corpus, block.finetune_max_steps, block.finetune_epochs)
+    if block.few_shot is None:
+        return [Learning(block.target_stage, budget if block.target_stage == "finetune" else None)]
+    finetune = budget if block.few_shot.by == "finetune" else None
+    draws = range(block.few_shot.draws)
+    return [Learning("few_shot", finetune, k, draw) for k in block.few_shot.sizes for draw in draws]
+
+
+def _budget(corpus: Corpus, max_steps: int | None, epochs: float | None) -> Budget:
+    if max_steps is None and epochs is None:
+        return Budget(corpus.run.spec.schedule.max_steps, corpus.run.spec.schedule.epochs)
+    return Budget(max_steps, epochs)
 
 
 class _CellPlanner:
@@ -103,147 +122,213 @@ class _CellPlanner:
         self.tasks = list(corpus.run.tasks.values())
         self.encoder = encoder_content(corpus)
         self.cells: dict[str, CellPlan] = {}
-        self.problems: list[Problem] = []
 
-    def block(self, block: TransferSpec, where: str) -> None:
+    def block(self, block: TransferSpec, where: str) -> list[Problem]:
+        """Add the cells of a block; return the problem of one that asks for none."""
+        design = Design(block, self.tasks)
         targets = expand_targets(block.targets, self.tasks)
-        sources = expand_sources(block.sources, self.tasks) if block.source_stage != "none" else [None]
-        for target in targets:
-            if block.target_stage == "probe" and target.head.definition.tied:
-                what = f"{target.identity}: a head tied to the embedding has no probe; use finetune"
-                self.problems.append(Problem(f"{where}.targets", what))
-        if self.problems:
-            return
-        before = len(self.cells)
+        budget = _budget(self.corpus, block.max_steps, block.epochs)
+        num_asked = 0
         for seed in block.seeds or [self.corpus.run.spec.seed]:
-            for source in sources:
-                for target in targets:
-                    if block.target_stage == "zero_shot" and not (source and head_for(source, target)):
-                        continue  # no head that could answer: not a cell, rather than a failed one
-                    self._asked(block, source, target, seed)
-        if len(self.cells) == before and not any(self._covers(block, c) for c in self.cells.values()):
+            planner = _BlockPlanner(self, seed, budget, block.label_map, design)
+            for learning in _learnings(self.corpus, block):
+                for arm, target in design.cells(targets):
+                    num_asked += planner.asked(arm, target, learning)
+        if num_asked:
+            return []
+        if block.target_stage == "zero_shot" and any(True for _ in design.cells(targets)):
             what = (
                 "no source has a head for any target: zero_shot needs tasks of one name with one kind of head"
             )
-            self.problems.append(Problem(where, what))
+        else:
+            what = f"{block.source_stage} asks for no cell: it needs two sources or more that share no task"
+        return [Problem(where, what)]
 
-    @staticmethod
-    def _covers(block: TransferSpec, cell: CellPlan) -> bool:
-        return cell.key.protocol == f"{block.source_stage}/{block.target_stage}"
-
-    def _asked(self, block: TransferSpec, source: Source | None, target: Task, seed: int) -> None:
-        finetune = self._finetune_budget(block) if block.target_stage == "finetune" else None
-        training = self._training(block, source, seed) if source and block.source_stage == "full" else None
-        baselines: dict[str, str] = {}
-        if block.source_stage == "full" and block.target_stage != "zero_shot":
-            pretrained = self._cell("none", block.target_stage, None, target, seed, finetune=finetune)
-            baselines["pretrained"] = pretrained.id
-        is_zero_shot = block.source_stage == "full" and block.target_stage == "zero_shot"
-        if is_zero_shot and source and not target.head.definition.tied:
-            baselines["head"] = self._cell("head", "zero_shot", source, target, seed).id
-        if target.head.definition.emits is OutputKind.SEQUENCE_LOGITS:
-            teacher = source if block.target_stage == "zero_shot" else Source(target.identity, (target,))
-            baselines["tfidf"] = self._cell("tfidf", block.target_stage, teacher, target, seed).id
-        baselines["majority"] = self._cell("majority", block.target_stage, None, target, seed).id
-        self._cell(
-            block.source_stage,
-            block.target_stage,
-            source,
-            target,
-            seed,
-            training=training,
-            finetune=finetune,
-            baselines=baselines,
-            is_baseline=False,
-        )
-
-    def _cell(
-        self,
-        source_stage: SourceStage,
-        target_stage: TargetStage,
-        source: Source | None,
-        target: Task,
-        seed: int,
-        *,
-        training: TrainingPlan | None = None,
-        finetune: Budget | None = None,
-        baselines: dict[str, str] | None = None,
-        is_baseline: bool = True,
-    ) -> CellPlan:
-        key = CellKey(
-            source_stage=source_stage,
-            target_stage=target_stage,
-            source=source.name if source else "",
-            source_tasks=source.identities if source else (),
-            target=target.identity,
-            seed=seed,
-        )
-        content = self._content(source_stage, target_stage, source, target, training, finetune)
-        cell = CellPlan(
-            digest([content, seed]), key, source, target, training, finetune, baselines or {}, is_baseline
-        )
+    def add(self, cell: CellPlan) -> CellPlan:
+        """Add a cell; one that was there before keeps what it is compared with."""
         known = self.cells.get(cell.id)
         if known is not None:  # asked for twice, or as a baseline and for itself
             cell = replace(
                 cell,
                 baselines=known.baselines | cell.baselines,
-                is_baseline=known.is_baseline and is_baseline,
+                is_baseline=known.is_baseline and cell.is_baseline,
             )
         self.cells[cell.id] = cell
         return cell
 
+
+@dataclass(frozen=True, slots=True)
+class _BlockPlanner:
+    """Plans the cells of one block and one seed."""
+
+    planner: _CellPlanner
+    seed: int
+    budget: Budget
+    label_map: Mapping[str, str]
+    design: Design
+    trainings: dict[tuple[Any, ...], TrainingPlan] = field(default_factory=dict)
+
+    @property
+    def corpus(self) -> Corpus:
+        return self.planner.corpus
+
+    def asked(self, arm: Arm, target: Task, learning: Learning) -> bool:
+        """Plan a cell with its baselines; False where it can be none, for want of a head."""
+        training = self._training(arm)
+        answer = self._answer(arm, target, training) if learning.stage == "zero_shot" else None
+        if learning.stage == "zero_shot" and answer is None:
+            return False
+        if answer is not None and arm.source is not None and answer.lacking:
+            self._cell(arm, target, learning, is_baseline=False, undefined=answer.undefined(arm.source))
+            return True
+        baselines = self._compared(arm, target, learning)
+        baselines |= self._without_training(arm, target, learning, training, answer)
+        self._cell(
+            arm, target, learning, training=training, answer=answer, baselines=baselines, is_baseline=False
+        )
+        return True
+
+    def _compared(self, arm: Arm, target: Task, learning: Learning) -> dict[str, str]:
+        """Plan the cells that the arm's design compares it with."""
+        found = {}
+        for name, other in arm.compared.items():
+            training = self._training(other)
+            answer = self._answer(other, target, training) if learning.stage == "zero_shot" else None
+            if learning.stage == "zero_shot" and (answer is None or answer.lacking):
+                continue
+            found[name] = self._cell(other, target, learning, training=training, answer=answer).id
+        return found
+
+    def _without_training(
+        self, arm: Arm, target: Task, learning: Learning, training: TrainingPlan | None, answer: Answer | None
+    ) -> dict[str, str]:
+        """Plan the baselines that train no encoder on the source."""
+        found = {}
+        zero_shot = learning.stage == "zero_shot"
+        if training is not None and not zero_shot:
+            found["pretrained"] = self._cell(Arm("none", None), target, learning).id
+        if training is not None and zero_shot and not target.head.definition.tied:
+            head = Arm("head", arm.source)
+            theirs = self._answer(head, target, None)
+            if theirs is not None and not theirs.lacking:
+                found["head"] = self._cell(head, target, learning, answer=theirs).id
+        if target.head.definition.emits is OutputKind.SEQUENCE_LOGITS:
+            teacher = Arm("tfidf", arm.source if zero_shot else alone(target))
+            found["tfidf"] = self._cell(teacher, target, learning, answer=answer).id
+        found["majority"] = self._cell(Arm("majority", None), target, Learning(learning.stage)).id
+        return found
+
+    def _answer(self, arm: Arm, target: Task, training: TrainingPlan | None) -> Answer | None:
+        if arm.source is None:
+            return None
+        known = training.known if training else ()
+        return answer_for(self.corpus, arm.source, target, self.label_map, known)
+
+    def _cell(
+        self,
+        arm: Arm,
+        target: Task,
+        learning: Learning,
+        *,
+        training: TrainingPlan | None = None,
+        answer: Answer | None = None,
+        baselines: dict[str, str] | None = None,
+        is_baseline: bool = True,
+        undefined: str = "",
+    ) -> CellPlan:
+        key = CellKey(
+            source_stage=arm.stage,
+            source=arm.name or (arm.source.name if arm.source else ""),
+            source_tasks=arm.source.identities if arm.source else (),
+            row=arm.row,
+            target=target.identity,
+            seed=self.seed,
+            **learning.fields,
+        )
+        content = self._content(arm, target, learning, training, answer)
+        if undefined:
+            content["undefined"] = undefined
+        return self.planner.add(
+            CellPlan(
+                digest([content, self.seed]),
+                key,
+                arm.source,
+                target,
+                training,
+                learning.finetune,
+                self.label_map if learning.stage == "zero_shot" else {},
+                baselines or {},
+                is_baseline,
+                undefined,
+            )
+        )
+
     def _content(
         self,
-        source_stage: str,
-        target_stage: str,
-        source: Source | None,
+        arm: Arm,
         target: Task,
+        learning: Learning,
         training: TrainingPlan | None,
-        finetune: Budget | None,
+        answer: Answer | None,
     ) -> dict[str, Any]:
         """Return what the cell's figures depend on, and nothing else: a new domain changes no other cell."""
         content: dict[str, Any] = {
-            "stages": [source_stage, target_stage],
+            "stages": [arm.stage, learning.stage],
             "target": task_content(self.corpus, target),
             "metrics": metric_content(target),
         }
         if training is not None:
             content["training"] = training.id
-        elif source is not None:
-            content["source"] = [task_content(self.corpus, task) for task in source.tasks]
-        if source_stage in ("none", "head", "full"):
-            content["encoder"] = self.encoder
-        if target_stage == "probe" or source_stage == "head":
-            content["probe"] = PROBE
-        if source_stage == "tfidf":
-            content["inverse_l2"] = TFIDF_C
-        if finetune is not None:
-            content["finetune"] = training_content(self.corpus, [target], 0, finetune.content())
+        elif arm.source is not None:
+            content["source"] = [task_content(self.corpus, task) for task in arm.source.tasks]
+        if learning.shots is not None:
+            content["few_shot"] = learning.fields
+        if answer is not None and answer.mapping is not None:
+            content["labels"] = answer.mapping
+        if arm.stage == "tfidf":
+            return content | {"inverse_l2": TFIDF_C}
+        if arm.stage == "majority":
+            return content
+        content["encoder"] = self.planner.encoder
+        if learning.probes or arm.stage == "head":
+            content["probe"] = FEW_SHOT_PROBE if learning.shots else PROBE
+        if learning.finetune is not None:
+            content["finetune"] = training_content(self.corpus, [target], 0, learning.finetune.content())
         return content
 
-    def _training(self, block: TransferSpec, source: Source, seed: int) -> TrainingPlan:
-        schedule = self.corpus.run.spec.schedule
-        given = block.max_steps is not None or block.epochs is not None
-        if source.joint or not given:
-            budget = Budget(schedule.max_steps, schedule.epochs)
-        else:
-            budget = Budget(block.max_steps, block.epochs)
+    def _training(self, arm: Arm) -> TrainingPlan | None:
+        """Return the training of an arm, or None where it trains no encoder on a source."""
+        if arm.source is None or arm.stage in ("head", "tfidf"):
+            return None
+        stages = tuple(tuple(task.identity for task in stage) for stage in arm.source.stages)
+        key = (arm.stage, arm.source.joint, stages)
+        if key not in self.trainings:
+            self.trainings[key] = self._new_training(arm, arm.source)
+        return self.trainings[key]
+
+    def _new_training(self, arm: Arm, source: Source) -> TrainingPlan:
+        """Plan a training after those of the stages before it."""
         if source.joint:
-            return TrainingPlan(joint_id(self.corpus, seed), source, seed, budget)
-        content = training_content(self.corpus, source.tasks, seed, budget.content())
-        return TrainingPlan(digest(content), source, seed, budget)
+            schedule = self.corpus.run.spec.schedule
+            budget = Budget(schedule.max_steps, schedule.epochs)
+            return TrainingPlan(
+                joint_id(self.corpus, self.seed), source, self.seed, budget, None, source.tasks
+            )
+        before = arm.compared.get("before")
+        start = self._training(before) if before else None
+        known = self.design.tasks if arm.stage == "sequential" else source.tasks
+        budget = self.budget.shared(arm.share)
+        content = training_content(self.corpus, source.stages[-1], self.seed, budget.content())
+        if start is not None:
+            content["start"] = start.id
+        labels = self._head_labels(source.tasks, known)
+        if start is not None or labels != self._head_labels(source.tasks, source.tasks):
+            content["labels"] = labels
+        return TrainingPlan(digest(content), source, self.seed, budget, start, known)
 
-    def _finetune_budget(self, block: TransferSpec) -> Budget:
-        schedule = self.corpus.run.spec.schedule
-        if block.finetune_max_steps is None and block.finetune_epochs is None:
-            return Budget(schedule.max_steps, schedule.epochs)
-        return Budget(block.finetune_max_steps, block.finetune_epochs)
-
-
-def in_order(cells: Iterable[CellPlan]) -> list[tuple[TrainingPlan | None, list[CellPlan]]]:
-    """Group cells by the encoder that they use, the pretrained one first, so that each is loaded once."""
-    groups: dict[str, tuple[TrainingPlan | None, list[CellPlan]]] = {"": (None, [])}
-    for cell in cells:
-        key = cell.training.id if cell.training else ""
-        groups.setdefault(key, (cell.training, []))[1].append(cell)
-    return [group for group in groups.values() if group[1]]
+    def _head_labels(self, tasks: Sequence[Task], known: Sequence[Task]) -> dict[str, tuple[str, ...]]:
+        """Return the labels of the tasks' heads, from all that share them among ``known``."""
+        return {
+            key: self.corpus.labels([task for task in known if task.head_key == key])
+            for key in {task.head_key for task in tasks}
+        }

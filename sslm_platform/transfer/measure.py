@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from sslm_platform.baselines import majority, tfidf
-from sslm_platform.corpus import Corpus, target_field
 from sslm_platform.data.feeds import FeedSplit
-from sslm_platform.errors import RunError
-from sslm_platform.evaluate import TaskModel, goodness, outputs_of, score_feed
+from sslm_platform.evaluate import TaskModel, outputs_of, score_feed
 from sslm_platform.interfaces import Scored
 from sslm_platform.model.encoder import SharedEncoder
-from sslm_platform.spec.data import SplitName
-from sslm_platform.spec.resolved import Bound, Task
-from sslm_platform.train.model import Model, add_heads, build_model, load_trained, task_model
-from sslm_platform.transfer.cells import PROBE, CellPlan, TrainingPlan
-from sslm_platform.transfer.probe import Features, encode_features, fit_probe, score_features
-from sslm_platform.transfer.sources import Source, head_for
-from sslm_platform.transfer.training import Lab, train, train_source
-from sslm_platform.types import HeadDef
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What measuring a cell gives."""
-
-    scored: Scored
-    labels: tuple[str, ...]
-    num_train: int
-    num_tokens: int
-    notes: Mapping[str, str | float]
+from sslm_platform.spec.resolved import Task
+from sslm_platform.train.job import digest, encoder_content
+from sslm_platform.train.model import Model, add_heads, build_model, task_model
+from sslm_platform.transfer.answers import Answer, answer_for
+from sslm_platform.transfer.cells import FEW_SHOT_PROBE
+from sslm_platform.transfer.features import FeatureStore
+from sslm_platform.transfer.floors import Measured, cell_feed, measure_majority, measure_tfidf
+from sslm_platform.transfer.heads import FittedHeads
+from sslm_platform.transfer.mapped_head import MappedHead
+from sslm_platform.transfer.plan import CellPlan, TrainingPlan
+from sslm_platform.transfer.probe import Probe, fit_probe, score_features
+from sslm_platform.transfer.training import Lab, load_source, train
 
 
 class EncoderCells:
@@ -44,25 +32,29 @@ class EncoderCells:
         self.corpus = lab.corpus
         self.training = training
         self._model: Model | None = None
-        self._features: dict[tuple[Any, ...], Features] = {}
+        self._heads: FittedHeads | None = None
         if training is not None:
-            self._model = self._trained(training)
+            self._model = load_source(lab, training)
 
     def measure(self, cell: CellPlan) -> Measured:
-        """Measure one cell."""
-        stage = cell.key.source_stage
-        if stage == "majority":
-            return self._majority(cell)
-        if stage == "tfidf":
-            return self._tfidf(cell)
-        if stage == "head":
-            return self._head(cell)
-        by_target: dict[str, Callable[[CellPlan], Measured]] = {
-            "zero_shot": self._zero_shot,
-            "probe": self._probe,
-            "finetune": self._finetune,
-        }
-        return by_target[cell.key.target_stage](cell)
+        """Measure one cell; its tokens are those that no cell before it had encoded."""
+        before = self._heads.features.num_tokens if self._heads else 0
+        measured = self._measured(cell)
+        encoded = self._heads.features.num_tokens - before if self._heads else 0
+        return replace(measured, num_tokens=measured.num_tokens + encoded)
+
+    def _measured(self, cell: CellPlan) -> Measured:
+        match cell.key.source_stage, cell.key.target_stage:
+            case "majority", _:
+                return measure_majority(self.corpus, cell, self._new_head(cell.target, cell.key.seed))
+            case "tfidf", _:
+                return measure_tfidf(self.corpus, cell)
+            case "head", _:
+                return self._head(cell)
+            case _, "zero_shot":
+                return self._zero_shot(cell)
+            case _:
+                return self._probe(cell) if cell.finetune is None else self._finetune(cell)
 
     @property
     def encoder(self) -> SharedEncoder:
@@ -72,121 +64,75 @@ class EncoderCells:
             self._model.encoder.to(self.lab.device)
         return self._model.encoder
 
-    def _trained(self, plan: TrainingPlan) -> Model:
-        folder = train_source(self.lab, plan)
-        model = load_trained(self.corpus, plan.source.tasks, folder)
-        model.encoder.to(self.lab.device)
-        for head in model.heads.values():
-            head.to(self.lab.device)
-        return model
+    @property
+    def heads(self) -> FittedHeads:
+        """Heads fitted to the frozen encoder."""
+        if self._heads is None:
+            features = FeatureStore(self.corpus, self.encoder, self.lab.device)
+            encoder = self.training.id if self.training else digest(encoder_content(self.corpus))
+            self._heads = FittedHeads(features, encoder, self.lab.folder.transfer / "heads")
+        return self._heads
 
-    def _split(self, cell: CellPlan, name: str) -> FeedSplit:
-        return self.corpus.task_feed(cell.target, cell.key.seed).splits[name]  # type: ignore[index]
+    @property
+    def features(self) -> FeatureStore:
+        """What heads read of the frozen encoder."""
+        return self.heads.features
+
+    def _num_train(self, tasks: Sequence[Task], seed: int) -> int:
+        return sum(len(self.corpus.task_feed(task, seed).splits["train"]) for task in tasks)
 
     def _new_head(self, task: Task, seed: int) -> TaskModel:
-        model = add_heads(self.corpus, self.encoder, [task], seed)
+        return self._new_heads([task], seed)[0]
+
+    def _new_heads(self, tasks: Sequence[Task], seed: int) -> list[TaskModel]:
+        model = add_heads(self.corpus, self.encoder, tasks, seed)
         for head in model.heads.values():
             head.to(self.lab.device)
-        return model.tasks[task.identity]
-
-    def _encoded(self, model: TaskModel, head: Bound[HeadDef], split: str, seed: int) -> Features:
-        """Encode a task's split once for a head's options and labels; its weights do not matter."""
-        limited = model.task.stream.limit.train is not None and split == "train"
-        options = head.options.model_dump_json()
-        key = (model.task.identity, model.labels, options, split, seed if limited else 0)
-        if key not in self._features:
-            feed = self.corpus.task_feed(model.task, seed)
-            part = feed.splits[split]  # type: ignore[index]
-            self._features[key] = encode_features(self.corpus, self.encoder, model, part, self.lab.device)
-        return self._features[key]
-
-    def _majority(self, cell: CellPlan) -> Measured:
-        model = self._new_head(cell.target, cell.key.seed)
-        train, test = self._split(cell, "train"), self._split(cell, "test")
-        scored = majority(model, train, test, self.corpus.vocabulary.pad_id)
-        return Measured(scored, model.labels, len(train), 0, {})
-
-    def _tfidf(self, cell: CellPlan) -> Measured:
-        assert cell.source is not None
-        target, labels = cell.target, self.corpus.labels([cell.target])
-        teachers = [t for t in cell.source.tasks if t.spec.name == target.spec.name]
-        train, dev = (self._labelled(teachers, part, cell.key.seed, labels) for part in ("train", "dev"))
-        if not train[0]:
-            raise RunError(f"undefined: {cell.source.name} has none of {target.identity}'s labels")
-        test = self._split(cell, "test")
-        predictions, chosen = tfidf(
-            train,
-            _texts(target, test),
-            labels,
-            dev[0],
-            lambda answers: goodness(target, _answered(answers, [labels.index(n) for n in dev[1]]), labels),
-        )
-        gold = test.encoded(target.identity, range(len(test)), labels)
-        references = [example.values[target_field(target) or ""] for example in gold]
-        scored = _answered(predictions, references)
-        return Measured(scored, labels, len(train[0]), 0, {"inverse_l2": chosen})
-
-    def _labelled(
-        self, tasks: list[Task], part: SplitName, seed: int, labels: tuple[str, ...]
-    ) -> tuple[list[str], list[str]]:
-        """Return texts and label names of a split of some tasks, where the label is among ``labels``."""
-        pairs = []
-        for task in tasks:
-            split = self.corpus.task_feed(task, seed).splits[part]
-            names = split.values(task.identity, target_field(task) or "")
-            pairs += [(t, n) for t, n in zip(_texts(task, split), names, strict=True) if n in labels]
-        return [text for text, _ in pairs], [name for _, name in pairs]
+        return [model.tasks[task.identity] for task in tasks]
 
     def _head(self, cell: CellPlan) -> Measured:
         """Fit the source's head on the frozen encoder, and let it answer for the target."""
         assert cell.source is not None
-        members = _head_members(cell.source, cell.target)
-        built = add_heads(self.corpus, self.encoder, members, cell.key.seed)
-        models = [built.tasks[task.identity] for task in members]
-        _require_labels(self.corpus, cell.target, models[0].labels)
-        head = members[0].head
-        train = [self._encoded(m, head, "train", cell.key.seed) for m in models]
-        dev = [self._encoded(m, head, "dev", cell.key.seed) for m in models]
-        probe = fit_probe(models, train, dev, PROBE["inverse_l2"])  # type: ignore[arg-type]
-        size = self.encoder.backbone.get_input_embeddings().num_embeddings
-        answering = task_model(self.corpus, cell.target, probe.head, models[0].labels, size)
-        test = self._encoded(answering, head, "test", cell.key.seed)
-        scored = score_features(answering, test, probe.head)
-        num_train = sum(part.num_examples for part in train)
-        return Measured(
-            scored, models[0].labels, num_train, test.num_tokens, {"inverse_l2": probe.inverse_l2}
-        )
+        answer, seed = self._answer(cell), cell.key.seed
+        members = [task for task in cell.source.tasks if task.head_key == answer.head_key]
+        models = self._new_heads(members, seed)
+        probe = self.heads.fit(models, seed)
+        model = self._answering(cell, answer, models[0], probe.head)
+        scored = score_features(model, self.features.read(model, "test", seed), model.head.module)
+        notes = {"inverse_l2": probe.inverse_l2}
+        return Measured(scored, model.labels, self._num_train(members, seed), 0, notes)
 
     def _probe(self, cell: CellPlan) -> Measured:
-        model = self._new_head(cell.target, cell.key.seed)
-        head = cell.target.head
-        parts = {s: self._encoded(model, head, s, cell.key.seed) for s in ("train", "dev", "test")}
-        probe = fit_probe([model], [parts["train"]], [parts["dev"]], PROBE["inverse_l2"])  # type: ignore[arg-type]
-        scored = score_features(model, parts["test"], probe.head)
-        tokens = sum(part.num_tokens for part in parts.values())
-        notes = {"inverse_l2": probe.inverse_l2}
-        return Measured(scored, model.labels, parts["train"].num_examples, tokens, notes)
+        """Fit a new head on the frozen encoder, to all or a few of the target's training examples."""
+        model, seed = self._new_head(cell.target, cell.key.seed), cell.key.seed
+        num_train = self._num_train([cell.target], seed)
+        if cell.key.shots is None:
+            probe = self.heads.fit([model], seed)
+        else:
+            few = cell_feed(self.corpus, cell).splits["train"]
+            probe, num_train = self._few_shot_probe(model, few), len(few)
+        scored = score_features(model, self.features.read(model, "test", seed), probe.head)
+        return Measured(scored, model.labels, num_train, 0, {"inverse_l2": probe.inverse_l2})
+
+    def _few_shot_probe(self, model: TaskModel, few: FeedSplit) -> Probe:
+        train = self.features.read_rows(model, few, "train")
+        # one C is no choice, so what it would be chosen by does not matter
+        return fit_probe([model], [train], [train], FEW_SHOT_PROBE["inverse_l2"])  # type: ignore[arg-type]
 
     def _zero_shot(self, cell: CellPlan) -> Measured:
+        """Let the source's head answer for the target."""
         assert cell.source is not None and self._model is not None  # noqa: PT018
-        key = head_for(cell.source, cell.target)
-        assert key is not None
-        teacher = next(m for m in self._model.tasks.values() if m.task.head_key == key)
-        _require_labels(self.corpus, cell.target, teacher.labels)
-        model = task_model(self.corpus, cell.target, teacher.head.module, teacher.labels, teacher.width)
-        scored = self._score(model, self._split(cell, "test"))
-        num_train = sum(
-            len(self.corpus.task_feed(t, cell.key.seed).splits["train"]) for t in cell.source.tasks
-        )
-        return Measured(scored, teacher.labels, num_train, 0, {})
-
-    def _score(self, model: TaskModel, split: FeedSplit) -> Scored:
-        self.encoder.eval()
+        answer = self._answer(cell)
+        teacher = next(m for m in self._model.tasks.values() if m.task.head_key == answer.head_key)
+        model = self._answering(cell, answer, teacher, teacher.head.module)
+        num_train = self._num_train(cell.source.tasks, cell.key.seed)
         model.head.module.eval()
-        models = {model.task.identity: model}
-        outputs = outputs_of(self.encoder, models)
-        pad_id = self.corpus.vocabulary.pad_id
-        return score_feed(outputs, split, models, pad_id, device=self.lab.device)[model.task.identity]
+        if not model.head.tied:
+            test = self.features.read(model, "test", cell.key.seed)
+            return Measured(score_features(model, test, model.head.module), model.labels, num_train, 0, {})
+        split = self.corpus.task_feed(cell.target, cell.key.seed).splits["test"]
+        scored = self._score(self.encoder, model, split)
+        return Measured(scored, model.labels, num_train, int(split.lengths_N.sum()), {})
 
     def _finetune(self, cell: CellPlan) -> Measured:
         """Train encoder and a new head on the target, starting from this encoder."""
@@ -195,36 +141,30 @@ class EncoderCells:
         model = build_model(self.corpus, [cell.target], cell.key.seed)
         model.encoder.load_state_dict(start)
         phase = f"finetune {cell.key.source or 'pretrained'} → {cell.target.identity}"
-        tokens = train(self.lab, model, cell.key.seed, phase, cell.finetune.content())
+        feed = cell_feed(self.corpus, cell)
+        spent = train(self.lab, model, cell.key.seed, phase, cell.finetune, {feed.name: feed})
         part = model.tasks[cell.target.identity]
-        model.encoder.eval()
-        part.head.module.eval()
-        models = {cell.target.identity: part}
-        test = self._split(cell, "test")
+        scored = self._score(model.encoder, part, feed.splits["test"])
+        return Measured(scored, part.labels, len(feed.splits["train"]), spent.num_tokens, {})
+
+    def _answer(self, cell: CellPlan) -> Answer:
+        assert cell.source is not None
+        known = cell.training.known if cell.training else ()
+        answer = answer_for(self.corpus, cell.source, cell.target, cell.label_map, known)
+        assert answer is not None
+        return answer
+
+    def _answering(self, cell: CellPlan, answer: Answer, teacher: TaskModel, head: Any) -> TaskModel:
+        """Return the target's task with a source's head, which answers with the target's labels."""
+        if answer.mapping is not None:
+            own = self._new_head(cell.target, cell.key.seed)
+            head = MappedHead(head, own.head.module, answer.mapping)
+        return task_model(self.corpus, cell.target, head, answer.labels, teacher.width)
+
+    def _score(self, encoder: SharedEncoder, model: TaskModel, split: FeedSplit) -> Scored:
+        encoder.eval()
+        model.head.module.eval()
+        models = {model.task.identity: model}
+        outputs = outputs_of(encoder, models)
         pad_id = self.corpus.vocabulary.pad_id
-        outputs = outputs_of(model.encoder, models)
-        scored = score_feed(outputs, test, models, pad_id, device=self.lab.device)
-        num_train = len(self._split(cell, "train"))
-        return Measured(scored[cell.target.identity], part.labels, num_train, tokens, {})
-
-
-def _answered(predictions: list[int], references: list[int]) -> Scored:
-    """Return answers without losses."""
-    zeros = np.zeros(len(predictions))
-    return Scored(predictions, references, zeros, zeros)
-
-
-def _texts(task: Task, split: FeedSplit) -> list[str]:
-    columns = [split.values(task.identity, name) for name, _ in task.input_columns]
-    return ["\n".join(values) for values in zip(*columns, strict=True)]
-
-
-def _head_members(source: Source, target: Task) -> list[Task]:
-    key = head_for(source, target)
-    return [task for task in source.tasks if task.head_key == key]
-
-
-def _require_labels(corpus: Corpus, target: Task, labels: tuple[str, ...]) -> None:
-    missing = sorted(set(corpus.labels([target])) - set(labels))
-    if missing:
-        raise RunError(f"undefined: the source's head does not know {', '.join(missing[:5])}")
+        return score_feed(outputs, split, models, pad_id, device=self.lab.device)[model.task.identity]

@@ -10,61 +10,20 @@ layers using linear classifier probes*, 2016.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sslm_platform.corpus import Corpus
-from sslm_platform.data.feeds import FeedSplit
-from sslm_platform.evaluate import (
-    EVALUATION_SEED,
-    Batch,
-    TaskModel,
-    evaluation_batches,
-    goodness,
-    make_batch,
-    score_batches,
-)
+from sslm_platform.evaluate import TaskModel, goodness, score_outputs
 from sslm_platform.interfaces import Scored
-from sslm_platform.model.encoder import SharedEncoder
+from sslm_platform.transfer.features import Features
 
 MAX_ITERATIONS = 200
-
-
-@dataclass(frozen=True, slots=True)
-class Features:
-    """A split as a head reads it, batch by batch; no gradient flows into it."""
-
-    batches: list[tuple[Batch, Tensor]]
-    num_tokens: int
-
-    @property
-    def num_examples(self) -> int:
-        """Number of examples."""
-        return sum(len(batch.rows) for batch, _ in self.batches)
-
-
-def encode_features(
-    corpus: Corpus, encoder: SharedEncoder, model: TaskModel, split: FeedSplit, device: torch.device
-) -> Features:
-    """Encode a split once and keep what the head reads of it (float32)."""
-    identity = model.task.identity
-    batches = []
-    encoder.eval()
-    with torch.no_grad():
-        for rows in evaluation_batches(split.lengths_N):
-            batch = make_batch(
-                split, rows, {identity: model}, corpus.vocabulary.pad_id, EVALUATION_SEED, 0, device
-            )
-            inputs = batch.inputs
-            hidden_BLD, _ = encoder(inputs["input_ids_BL"], inputs["mask_BL"], inputs["segment_BL"])
-            targets = batch.tasks[identity].targets
-            features = model.head.module.features(hidden_BLD, inputs["mask_BL"], targets)
-            batches.append((batch, features.float()))
-    return Features(batches, int(split.lengths_N.sum()))
+SHARED_NUMBERS = 4_000_000  # features; below it one thread fits a probe faster than two
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +67,7 @@ def _minimize(head: nn.Module, models: Sequence[TaskModel], train: Sequence[Feat
     parameters = [p for p in head.parameters() if p.requires_grad]
     matrices = [p for p in parameters if p.dim() >= 2]
     num_examples = sum(part.num_examples for part in train)
-    weight = sum(
-        float(batch.tasks[m.task.identity].weight_B.sum())
-        for m, part in zip(models, train, strict=True)
-        for batch, _ in part.batches
-    )
+    weight = sum(float(part.batch.weight_B.sum()) for part in train)
     optimizer = torch.optim.LBFGS(
         parameters,
         max_iter=MAX_ITERATIONS,
@@ -125,18 +80,28 @@ def _minimize(head: nn.Module, models: Sequence[TaskModel], train: Sequence[Feat
         optimizer.zero_grad()
         total = sum((p.square().sum() for p in matrices), start=torch.zeros(())) / (2 * c * num_examples)
         for model, part in zip(models, train, strict=True):
-            for batch, features in part.batches:
-                targets = batch.tasks[model.task.identity].targets
-                losses_B = model.objective.losses(head(features), targets, len(batch.rows))
-                total = total + losses_B.sum() / weight
+            losses_B = model.objective.losses(head(part.rows), part.batch.targets, part.num_examples)
+            total = total + losses_B.sum() / weight
         total.backward()
         return total
 
-    optimizer.step(closure)
+    with _threads_for(train):
+        optimizer.step(closure)
+
+
+@contextmanager
+def _threads_for(train: Sequence[Features]) -> Iterator[None]:
+    """Let one thread do what is too small to share: waking another one costs more than a dot product."""
+    before = torch.get_num_threads()
+    small = sum(part.rows.numel() for part in train) < SHARED_NUMBERS
+    torch.set_num_threads(1 if small else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def score_features(model: TaskModel, features: Features, head: nn.Module) -> Scored:
     """Return predictions and losses of a head on encoded features, in the order of the split."""
     with torch.no_grad():
-        results = [(batch, head(rows)) for batch, rows in features.batches]
-        return score_batches(model, results)
+        return score_outputs(model, features.batch, features.examples, head(features.rows))

@@ -16,9 +16,12 @@ from sslm_platform.plugins import host
 from sslm_platform.report.records import CellRecord, read_record, write_record
 from sslm_platform.spec.schema import EngineSpec
 from sslm_platform.train.folder import RunFolder, versions
+from sslm_platform.train.joint import joint_id
 from sslm_platform.train.observers import Notifier, TerminalProgress, observing
-from sslm_platform.transfer.cells import CellPlan, Plan, TrainingPlan, in_order, plan_cells
-from sslm_platform.transfer.measure import EncoderCells, Measured
+from sslm_platform.transfer.cells import plan_cells
+from sslm_platform.transfer.floors import Measured
+from sslm_platform.transfer.measure import EncoderCells
+from sslm_platform.transfer.plan import CellPlan, Plan, TrainingPlan, in_order
 from sslm_platform.transfer.training import Lab
 
 log = logging.getLogger(__name__)
@@ -27,7 +30,8 @@ log = logging.getLogger(__name__)
 def run_transfer(corpus: Corpus, folder: RunFolder, console: Console) -> Plan:
     """Measure every planned cell that has no finished record; a cell that fails is recorded as such."""
     plan = plan_cells(corpus)
-    write_record(plan.record(corpus), folder.transfer / "plan.json")
+    own = joint_id(corpus, corpus.run.spec.seed)
+    write_record(plan.record(corpus, own), folder.transfer / "plan.json")
     progress = TerminalProgress(console)
     with observing(host(), progress), progress.live():
         _Runner(_lab(corpus, folder, console)).run(plan)
@@ -64,8 +68,9 @@ class _Runner:
         self.versions = versions() | {"threads": str(torch.get_num_threads())}
 
     def run(self, plan: Plan) -> None:
-        open_cells = [c for c in plan.cells.values() if not is_finished(self.folder, c)]
-        done = len(plan.cells) - len(open_cells)
+        defined = [c for c in plan.cells.values() if not c.undefined]
+        open_cells = [c for c in defined if not is_finished(self.folder, c)]
+        done = len(defined) - len(open_cells)
         self.lab.console.print(
             f"transfer: {len(open_cells)} cells to measure, {done} done before", highlight=False
         )

@@ -11,11 +11,19 @@ from sslm_platform.spec.schema import Selector
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Tasks that are trained together; ``joint`` marks the run's own joint training."""
+    """Tasks to train on: the tasks of a stage together, one stage after the other.
+
+    Most sources have one stage. ``joint`` marks the run's own joint training.
+    """
 
     name: str
-    tasks: tuple[Task, ...]
+    stages: tuple[tuple[Task, ...], ...]
     joint: bool = False
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks of all stages, each once."""
+        return tuple({task.identity: task for stage in self.stages for task in stage}.values())
 
     @property
     def identities(self) -> tuple[str, ...]:
@@ -37,14 +45,19 @@ def expand_targets(selection: Selector | str, tasks: Sequence[Task]) -> list[Tas
     return [task for task in tasks if not isinstance(selection, Selector) or matches(task.axes, selection)]
 
 
+def alone(task: Task) -> Source:
+    """Return the source that is one task."""
+    return Source(task.identity, ((task,),))
+
+
 def _expand(item: Selector | str, tasks: Sequence[Task]) -> Iterable[Source]:
     if item == "joint":
-        yield Source("joint", tuple(tasks), joint=True)
+        yield Source("joint", (tuple(tasks),), joint=True)
         return
     selected = expand_targets(item, tasks)
     by = item.by if isinstance(item, Selector) else None
     if by is None:
-        yield from (Source(task.identity, (task,)) for task in selected)
+        yield from map(alone, selected)
         return
     groups: dict[str, list[Task]] = {}
     for task in selected:
@@ -52,19 +65,19 @@ def _expand(item: Selector | str, tasks: Sequence[Task]) -> Iterable[Source]:
             groups.setdefault(task.axes[by], []).append(task)
     for value, members in groups.items():
         name = members[0].identity if len(members) == 1 else f"{value} ({len(members)} tasks)"
-        yield Source(name, tuple(members))
+        yield Source(name, (tuple(members),))
 
 
-def head_for(source: Source, target: Task) -> str | None:
+def head_for(source: Source, target: Task, *, mapped: bool = False) -> str | None:
     """Return the key of the source's head that can score a target without training, if there is just one.
 
-    It is the target's own head where the source has it, else the head of the source's tasks of the same name.
+    It is the target's own head where the source has it, else the head of the source's tasks of the same name,
+    else, where its labels are ``mapped`` to the target's by the spec, the source's head of the same kind.
     """
     if any(task.head_key == target.head_key for task in source.tasks):
         return target.head_key
-    keys = {
-        task.head_key
-        for task in source.tasks
-        if task.spec.name == target.spec.name and task.head.definition == target.head.definition
-    }
+    alike = [task for task in source.tasks if task.head.definition == target.head.definition]
+    keys = {task.head_key for task in alike if task.spec.name == target.spec.name}
+    if not keys and mapped:
+        keys = {task.head_key for task in alike}
     return keys.pop() if len(keys) == 1 else None

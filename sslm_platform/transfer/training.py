@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
 from sslm_platform.corpus import Corpus
+from sslm_platform.data.feeds import Feed
 from sslm_platform.engine.factory import make_engine
+from sslm_platform.report.curves import read_curves
+from sslm_platform.report.records import TrainingRecord, write_record
 from sslm_platform.spec.schema import EngineSpec
 from sslm_platform.train.folder import RunFolder
 from sslm_platform.train.joint import joint_id, train_joint
 from sslm_platform.train.loop import plan_training, train_steps
-from sslm_platform.train.model import Model, build_model
+from sslm_platform.train.model import Model, build_model, load_trained
 from sslm_platform.train.observers import Notifier
 from sslm_platform.train.skipping import check_diverged
-from sslm_platform.transfer.cells import TrainingPlan
+from sslm_platform.transfer.plan import Budget, TrainingPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +38,96 @@ class Lab:
     device: torch.device
 
 
+@dataclass(slots=True)
+class Spent:
+    """What a training took."""
+
+    num_steps: int = 0
+    num_tokens: int = 0
+    num_padded_tokens: int = 0
+    seconds: float = 0.0
+    slots: Counter[str] = field(default_factory=Counter)
+
+
+def load_source(lab: Lab, plan: TrainingPlan) -> Model:
+    """Return a source's trained model on the lab's device; train where it is not there."""
+    folder = train_source(lab, plan)
+    if plan.source.joint:
+        model = load_trained(lab.corpus, plan.source.tasks, folder)
+    else:
+        model = _untrained(lab, plan)
+        model.load(folder)
+    for module in (model.encoder, *model.heads.values()):
+        module.to(lab.device)
+    return model
+
+
 def train_source(lab: Lab, plan: TrainingPlan) -> Path:
     """Return the model folder of a source training; train where it is not there."""
-    corpus = lab.corpus
+    folder = lab.folder.transfer / "trainings" / plan.id
     if plan.source.joint:
-        own = plan.id == joint_id(corpus, corpus.run.spec.seed)
-        folder = lab.folder if own else RunFolder(lab.folder.transfer / "trainings" / plan.id)
-        train_joint(corpus, folder, lab.console, plan.seed, lab.engine)
-        return folder.model
-    target = lab.folder.transfer / "trainings" / plan.id / "model"
-    if target.exists():
-        return target
-    model = build_model(corpus, plan.source.tasks, plan.seed)
-    train(lab, model, plan.seed, f"source {plan.source.name}", plan.budget.content())
+        return _train_joint(lab, plan, folder)
+    if (folder / "model").exists():
+        return folder / "model"
+    model = _untrained(lab, plan)
+    if plan.start is not None:
+        model.only(plan.start.source.tasks).load(train_source(lab, plan.start))
+    stage = model.only(plan.source.stages[-1])
+    spent = train(lab, stage, plan.seed, f"source {plan.source.name}", plan.budget)
+    record = TrainingRecord(
+        id=plan.id,
+        source=plan.source.name,
+        tasks=tuple(stage.tasks),
+        start=plan.start.id if plan.start else "",
+        seed=plan.seed,
+        num_steps=spent.num_steps,
+        num_tokens=spent.num_tokens,
+        num_padded_tokens=spent.num_padded_tokens,
+        slots=dict(spent.slots),
+        seconds=spent.seconds,
+    )
+    write_record(record, folder / "record.json")
     encoder, heads = model.encoder.state_dict(), {n: h.state_dict() for n, h in model.heads.items()}
-    model.save(target, corpus.tokenizer, encoder, heads)
-    return target
+    model.save(folder / "model", lab.corpus.tokenizer, encoder, heads)
+    return folder / "model"
 
 
-def train(lab: Lab, model: Model, seed: int, phase: str, budget: Mapping[str, float | int | None]) -> int:
-    """Train a model's tasks to the end of the budget, without selection; return the tokens seen."""
+def _untrained(lab: Lab, plan: TrainingPlan) -> Model:
+    """Build the source's model; its heads know the labels of later stages too."""
+    return build_model(lab.corpus, plan.known, plan.seed).only(plan.source.tasks)
+
+
+def _train_joint(lab: Lab, plan: TrainingPlan, folder: Path) -> Path:
+    own = plan.id == joint_id(lab.corpus, lab.corpus.run.spec.seed)
+    run = lab.folder if own else RunFolder(folder)
+    train_joint(lab.corpus, run, lab.console, plan.seed, lab.engine)
+    if not own:
+        curves = read_curves(run.train / "metrics.jsonl")
+        record = TrainingRecord(
+            id=plan.id,
+            source=plan.source.name,
+            tasks=plan.source.identities,
+            seed=plan.seed,
+            num_steps=len(curves.steps),
+            num_tokens=curves.num_tokens,
+            num_padded_tokens=curves.num_padded_tokens,
+            slots=dict(sum((Counter(step["slots"]) for step in curves.steps), Counter())),
+            seconds=curves.seconds,
+        )
+        write_record(record, folder / "record.json")
+    return run.model
+
+
+def train(
+    lab: Lab,
+    model: Model,
+    seed: int,
+    phase: str,
+    budget: Budget,
+    feeds: Mapping[str, Feed] | None = None,
+) -> Spent:
+    """Train a model's tasks to the end of the budget, without selection."""
+    began = time.perf_counter()
     spec = lab.corpus.run.spec
     engine = make_engine(lab.engine, spec.optimizer, model.encoder, model.heads)
     training = plan_training(
@@ -62,12 +137,18 @@ def train(lab: Lab, model: Model, seed: int, phase: str, budget: Mapping[str, fl
         spec.optimizer,
         seed,
         phase,
-        **budget,  # type: ignore[arg-type]
+        max_steps=budget.max_steps,
+        epochs=budget.epochs,
+        feeds=feeds,
     )
-    tokens, progress = 0, training.start()
+    spent = Spent(num_steps=training.num_steps)
+    progress = training.start()
     for record in train_steps(training, engine, progress):
         lab.notifier.step_ended(record)
         check_diverged(record, progress, spec.optimizer.max_skipped)
-        tokens += record.num_tokens
+        spent.num_tokens += record.num_tokens
+        spent.num_padded_tokens += record.num_padded_tokens
+        spent.slots.update(record.slots)
     engine.close()
-    return tokens
+    spent.seconds = time.perf_counter() - began
+    return spent

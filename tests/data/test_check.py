@@ -16,12 +16,12 @@ def rows_of(labels, prefix=""):
 
 
 @pytest.fixture
-def check(given_rows, task_spec):
+def check(given_rows, task_spec, tmp_path):
     def run(fields=None, needs=TEXT, **splits):
         fields = fields or {"text": "text", "label": "label"}
         splits = {"train": GOOD, "dev": rows_of("ab", "dev"), "test": rows_of("ab", "test")} | splits
         spec, rows = given_rows(**splits, tasks=[task_spec(fields=fields)])
-        task = read_task(rows, spec.tasks[0], needs, "w")
+        task = read_task(rows, spec.tasks[0], needs, "w", cache=tmp_path / "cache")
         findings = check_stream(rows, {task.identity: (needs, task, "streams[0].tasks[0]")})
         return [str(p) for p in findings.problems], [str(w) for w in findings.warnings]
 
@@ -92,7 +92,7 @@ def test_text_in_a_foreign_script_shows_in_the_rate_of_unknown_tokens(
     def rate(*texts):
         rows = [{"text": text, "label": "a"} for text in texts]
         spec, loaded = given_rows(train=rows, dev=rows, test=rows)
-        task = read_task(loaded, spec.tasks[0], TEXT, "")
+        task = read_task(loaded, spec.tasks[0], TEXT, "", cache=tmp_path / "cache")
         options = {"max_length": 16, "limit": LimitSpec(), "seed": 0, "cache": tmp_path / "cache"}
         feed = build_feed(loaded, {task.identity: task}, "pets", tokenizer, **options)
         return unknown_rate(feed, tokenizer)

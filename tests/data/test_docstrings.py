@@ -5,9 +5,11 @@ from inspect import cleandoc
 import pytest
 
 from sslm_platform.data import docstrings
-from sslm_platform.data.docstrings import read_docstrings
+from sslm_platform.data.docstrings import find_docstrings
 from sslm_platform.data.prose import prose
+from sslm_platform.data.sources import read_source
 from sslm_platform.errors import DataError
+from sslm_platform.spec.data import DocstringData
 
 NUMPY = """
     Return the :func:`~numpy.sum` of ``a``, *quickly*, as in [1]_.
@@ -115,8 +117,12 @@ def package(tmp_path, monkeypatch):
     return "sslm_toy_package"
 
 
-def test_a_package_is_read_without_importing_it(package, tmp_path):
-    columns = read_docstrings([package], 8, cache=tmp_path, where="data")
+def read(*packages):
+    return find_docstrings([*packages], 8, "data")[1]()
+
+
+def test_a_package_is_read_without_importing_it(package):
+    columns = read(package)
     assert list(zip(columns["module"], columns["name"], strict=True)) == [
         ("sslm_toy_package", ""),
         ("sslm_toy_package.b", "Thing"),
@@ -126,29 +132,30 @@ def test_a_package_is_read_without_importing_it(package, tmp_path):
     assert package not in sys.modules
 
 
-def test_a_part_of_a_package_can_be_named(package, tmp_path):
-    columns = read_docstrings([f"{package}.b"], 8, cache=tmp_path, where="data")
+def test_a_part_of_a_package_can_be_named(package):
+    columns = read(f"{package}.b")
     assert set(columns["module"]) == {"sslm_toy_package.b"}
 
 
 def test_a_second_call_reads_the_cache_until_a_file_changes(package, tmp_path, monkeypatch):
-    first = read_docstrings([package], 8, cache=tmp_path, where="data")
+    def rows():
+        data = DocstringData(source="docstrings", packages=[package], min_words=8)
+        return read_source(data, base=tmp_path, cache=tmp_path, where="data").parts["all"].to_dict()
+
+    first = rows()
     parsed = []
     original = docstrings._extract
     monkeypatch.setattr(docstrings, "_extract", lambda *args: parsed.append(1) or original(*args))
-    assert read_docstrings([package], 8, cache=tmp_path, where="data") == first
+    assert rows() == first
     assert not parsed
-    (saved,) = (tmp_path / "docstrings").iterdir()
-    saved.write_text('{"text": [')
-    assert read_docstrings([package], 8, cache=tmp_path, where="data") == first
     module = tmp_path / "site" / package / "b" / "__init__.py"
     module.write_text(module.read_text().replace("A method of it", "One method of it"))
-    assert read_docstrings([package], 8, cache=tmp_path, where="data") != first
-    assert len(parsed) == 2
+    assert rows() != first
+    assert len(parsed) == 1
 
 
-def test_packages_that_cannot_be_read_are_named(tmp_path):
+def test_packages_that_cannot_be_read_are_named():
     with pytest.raises(DataError, match=r"data\.packages: package 'sslm_absent' is not installed"):
-        read_docstrings(["sslm_absent"], 8, cache=tmp_path, where="data")
+        find_docstrings(["sslm_absent"], 8, "data")
     with pytest.raises(DataError, match="'_struct' has no Python source"):
-        read_docstrings(["_struct"], 8, cache=tmp_path, where="data")
+        find_docstrings(["_struct"], 8, "data")

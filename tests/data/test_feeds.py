@@ -25,7 +25,9 @@ def feed_of(given_rows, task_spec, tokenizer, tmp_path):
     def build(train, *tasks, limit=None, seed=0, max_length=16, test=None):
         specs = [task_spec(name=name, fields=fields) for name, fields, _ in tasks]
         stream, rows = given_rows(train=train, dev=train[:1], test=test or train[:1], tasks=specs)
-        read = [read_task(rows, s, n, "") for s, (_, _, n) in zip(stream.tasks, tasks, strict=True)]
+        needs = [n for _, _, n in tasks]
+        cache = tmp_path / "cache"
+        read = [read_task(rows, s, n, "", cache=cache) for s, n in zip(stream.tasks, needs, strict=True)]
         return build_feed(
             rows,
             {task.identity: task for task in read},

@@ -13,11 +13,11 @@ TOKENS = {"tokens": Field(FieldKind.TOKENS), "tags": Field(FieldKind.TAGS)}
 
 
 @pytest.fixture
-def read(given_rows, task_spec):
+def read(given_rows, task_spec, tmp_path):
     def read_fields(train, fields, needs, test=None):
         task = task_spec(fields=fields)
         spec, rows = given_rows(train=train, dev=train[:1], test=test or train[:1], tasks=[task])
-        return read_task(rows, spec.tasks[0], needs, "streams[0].tasks[0]")
+        return read_task(rows, spec.tasks[0], needs, "streams[0].tasks[0]", cache=tmp_path / "cache")
 
     return read_fields
 
@@ -31,7 +31,7 @@ def test_bins_are_closed_and_rows_between_them_are_left_out(read):
     fields = {"text": "text", "label": FieldSpec(column="label", bins=bins).model_dump()}
     task = read(rated("-0.5", "0", "0.5", "4", None), fields, SEQUENCE)
     assert task.splits["train"].rows.tolist() == [0, 2, 3]
-    assert task.splits["train"].fields["label"] == ["negative", "positive", "positive"]
+    assert list(task.splits["train"].all_values("label")) == ["negative", "positive", "positive"]
     assert task.identity == "mood@home"
     assert task.inputs == (("text", "text"),)
 
@@ -39,7 +39,7 @@ def test_bins_are_closed_and_rows_between_them_are_left_out(read):
 def test_map_renames_and_leaves_out(read):
     fields = {"text": "text", "label": {"column": "label", "map": {"1": "low", "5": "high"}}}
     task = read(rated(1, 3, 5), fields, SEQUENCE)
-    assert task.splits["train"].fields["label"] == ["low", "high"]
+    assert list(task.splits["train"].all_values("label")) == ["low", "high"]
 
 
 def test_numeric_labels_are_sorted_as_numbers_and_the_union_is_of_train_only(read):
@@ -51,7 +51,7 @@ def test_numeric_labels_are_sorted_as_numbers_and_the_union_is_of_train_only(rea
 
 def test_values_are_floats_and_have_no_labels(read):
     task = read(rated("1.5", "2", None, ""), {"text": "text", "value": "label"}, VALUE)
-    assert task.splits["train"].fields["value"] == [1.5, 2.0]
+    assert list(task.splits["train"].all_values("value")) == [1.5, 2.0]
     assert label_names([task], VALUE) == ()
 
 
@@ -62,7 +62,10 @@ def tagged(*pairs):
 def test_tags_become_bio_and_their_label_set_is_complete(read):
     fields = {"tokens": "tokens", "tags": {"column": "tags", "scheme": "io"}}
     task = read(tagged(("1 Main St", "Num Street Street"), ("in Rome", "O City")), fields, TOKENS)
-    assert task.splits["train"].fields["tags"] == [["B-Num", "B-Street", "I-Street"], ["O", "B-City"]]
+    assert list(task.splits["train"].all_values("tags")) == [
+        ["B-Num", "B-Street", "I-Street"],
+        ["O", "B-City"],
+    ]
     assert label_names([task], TOKENS) == ("O", "B-City", "I-City", "B-Num", "I-Num", "B-Street", "I-Street")
 
 
@@ -75,14 +78,15 @@ def test_class_numbers_of_a_data_set_become_names(tmp_path, stream_spec, task_sp
     data = {"source": "datasets", "path": "saved"}
     spec = stream_spec(data=data, split={"by": "given"}, tasks=[task])
     rows = load_stream(spec, base=tmp_path, cache=tmp_path)
-    assert read_task(rows, spec.tasks[0], TOKENS, "").splits["train"].fields["tags"] == [["B-x", "I-x"]]
+    split = read_task(rows, spec.tasks[0], TOKENS, "", cache=tmp_path).splits["train"]
+    assert list(split.all_values("tags")) == [["B-x", "I-x"]]
 
 
 def test_empty_texts_are_left_out_and_counted(read):
     rows = [{"text": t, "label": "a"} for t in ("fine", "  ", None)]
     split = read(rows, {"text": "text", "label": "label"}, SEQUENCE).splits["train"]
     assert len(split) == 1
-    assert split.num_empty == 2
+    assert split.facts.num_empty == 2
 
 
 LABEL_FIELDS = {"text": "text", "label": "label"}
@@ -130,8 +134,8 @@ def test_what_cannot_be_used_is_said_with_its_place(read, rows, fields, needs, m
         read(rows, fields, needs)
 
 
-def test_a_split_that_lacks_a_column_is_named(given_rows, task_spec):
+def test_a_split_that_lacks_a_column_is_named(given_rows, task_spec, tmp_path):
     task = task_spec(fields={"text": "text", "label": "label"})
     spec, rows = given_rows(train=rated("a"), dev=rated("a"), test=[{"text": "unlabelled"}], tasks=[task])
     with pytest.raises(DataError, match=r"fields\.label: no column 'label' in test; known: text"):
-        read_task(rows, spec.tasks[0], SEQUENCE, "")
+        read_task(rows, spec.tasks[0], SEQUENCE, "", cache=tmp_path)

@@ -1,3 +1,4 @@
+import io
 import json
 
 import pyarrow as pa
@@ -7,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from sslm_platform.data.formats import read_columns
+from sslm_platform.data.formats import read_batches
+from sslm_platform.data.tables import ROWS_AT_ONCE
 from sslm_platform.errors import DataError
 from sslm_platform.spec.data import Format
 
@@ -16,7 +18,12 @@ words = st.text(st.characters(exclude_categories=("Cs", "Cc", "Zs", "Zl", "Zp"))
 
 def read(content: bytes | str, **form) -> dict[str, list]:
     content = content if isinstance(content, bytes) else content.encode()
-    return read_columns(content, TypeAdapter(Format).validate_python(form), where="file")
+    whole: dict[str, list] = {}
+    for batch in read_batches(
+        lambda: io.BytesIO(content), TypeAdapter(Format).validate_python(form), where="file"
+    ):
+        whole = {name: [*whole.get(name, ()), *values] for name, values in batch.items()}
+    return whole
 
 
 def test_tsv_like_vaders_has_no_header_no_quoting_and_another_encoding():
@@ -116,3 +123,34 @@ def test_tagged_xml_refuses_entities_of_its_own():
 def test_json_lines_round_trip(columns):
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     assert read("\n".join(json.dumps(row) for row in rows), name="jsonl") == columns
+
+
+@pytest.mark.parametrize(
+    ("form", "line"),
+    [
+        ({"name": "jsonl"}, '{{"text": "row {0}"}}'),
+        ({"name": "csv", "columns": ["text"]}, "row {0}"),
+        ({"name": "text"}, "row {0}"),
+        ({"name": "text", "unit": "paragraph"}, "row\n  {0}\n"),
+    ],
+)
+def test_a_long_file_is_read_in_several_batches_without_loss(form, line):
+    num_rows = 2 * ROWS_AT_ONCE + 3
+    content = "\n".join(line.format(i) for i in range(num_rows)).encode()
+    parsed = TypeAdapter(Format).validate_python(form)
+    batches = list(read_batches(lambda: io.BytesIO(content), parsed, where="file"))
+    assert [len(batch["text"]) for batch in batches] == [ROWS_AT_ONCE, ROWS_AT_ONCE, 3]
+    assert [text for batch in batches for text in batch["text"]] == [f"row {i}" for i in range(num_rows)]
+
+
+def test_a_byte_that_cannot_be_decoded_is_found_far_into_a_file():
+    content = b"good line\n" * 50_000 + b"caf\xe9\n"
+    with pytest.raises(DataError, match="byte 0xe9 at line 50001"):
+        read(content, name="text")
+
+
+def test_utf_16_lines_end_where_its_line_feeds_are():
+    text = "\u0a0a one\n\u0d0a two\n"  # code points whose bytes hold those of a line feed
+    assert read(text.encode("utf-16"), name="text", encoding="utf-16") == {
+        "text": ["\u0a0a one", "\u0d0a two"]
+    }

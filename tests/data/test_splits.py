@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslm_platform.data.splits import hash_fractions, split_rows
+from sslm_platform.data.splits import hash_fractions, split_bases, split_places
 from sslm_platform.errors import DataError
 from sslm_platform.spec.data import SplitSpec
 
@@ -12,7 +12,13 @@ texts = st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=30)
 
 
 def split(rows: dict[str, list], spec: dict, inputs: tuple[str, ...] = ("text",)):
-    return split_rows({"all": datasets.Dataset.from_dict(rows)}, SplitSpec(**spec), inputs, where="split")
+    return split_parts({"all": datasets.Dataset.from_dict(rows)}, SplitSpec(**spec), inputs)
+
+
+def split_parts(parts: dict[str, datasets.Dataset], spec: SplitSpec, inputs: tuple[str, ...]):
+    bases = split_bases(parts, spec, where="split")
+    places = split_places(bases, spec, inputs, where="split")
+    return {name: base.select(places[name]) for name, base in bases.items()}
 
 
 @settings(max_examples=40)
@@ -73,7 +79,7 @@ def test_dev_from_train_is_taken_by_hash_and_leaves_test_alone():
         name: datasets.Dataset.from_dict({"text": [f"{name} {i}" for i in range(400)]})
         for name in ("train", "test")
     }
-    splits = split_rows(parts, SplitSpec(by="given", dev_from_train=0.25), ["text"], where="split")
+    splits = split_parts(parts, SplitSpec(by="given", dev_from_train=0.25), ("text",))
     assert splits["test"]["text"][:] == parts["test"]["text"][:]
     assert sorted([*splits["train"]["text"], *splits["dev"]["text"]]) == sorted(parts["train"]["text"])
     assert len(splits["dev"]) / 400 == pytest.approx(0.25, abs=0.06)

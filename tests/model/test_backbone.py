@@ -84,7 +84,7 @@ def test_trained_tokenizers_know_both_languages_and_keep_the_text(model):
 @pytest.mark.parametrize("model", ["wordpiece", "bpe"])
 def test_training_a_tokenizer_twice_gives_the_same_one(model):
     """Else a model would not fit the tokenizer of the process that loads it."""
-    made = {load_tokenizer(scratch(model), iter(TEXTS)).backend_tokenizer.to_str() for _ in range(4)}
+    made = {load_tokenizer(scratch(model), TEXTS).backend_tokenizer.to_str() for _ in range(4)}
     assert len(made) == 1
 
 

@@ -58,8 +58,11 @@ def make_tasks() -> dict[str, TaskInfo]:
     return {task.identity: task for task in infos}
 
 
+PLAIN_KEY = {"source_stage", "target_stage", "source", "source_tasks", "target", "seed"}
+
+
 def cell_id(key: CellKey) -> str:
-    return hashlib.sha256(key.model_dump_json().encode()).hexdigest()[:16]
+    return hashlib.sha256(key.model_dump_json(include=PLAIN_KEY).encode()).hexdigest()[:16]
 
 
 def make_key(stages: str, source: str, tasks: Iterable[str], target: str, seed: int) -> CellKey:
@@ -129,7 +132,9 @@ def make_record(key: CellKey, num_resamples: int = 500) -> CellRecord:
     """Score simulated examples; models of one target share the examples' difficulty, so they are paired."""
     target_seed = zlib.crc32(key.target.encode())
     difficulty_N = np.random.default_rng(target_seed).random(NUM_TEST)
-    noise_N = np.random.default_rng(zlib.crc32(key.model_dump_json().encode())).normal(0, 0.08, NUM_TEST)
+    noise_N = np.random.default_rng(zlib.crc32(key.model_dump_json(include=PLAIN_KEY).encode())).normal(
+        0, 0.08, NUM_TEST
+    )
     correct_N = (difficulty_N + noise_N) < accuracy_of(key)
     resamples_R = resample_counts(NUM_TEST, num_resamples, target_seed) @ correct_N / NUM_TEST
     low, high = percentile_interval(resamples_R)

@@ -107,10 +107,10 @@ def test_transfer_blocks_take_selectors_words_or_lists_of_them(problems, block, 
     assert found[0].startswith(f"run.yaml: {message}"), found
 
 
-def test_a_pair_of_stages_that_is_no_protocol_lists_those_that_are(problems):
+def test_a_pair_of_stages_that_is_no_protocol_says_what_is_one(problems):
     (found,) = problems(RUN + "transfer: [{source_stage: none, target_stage: zero_shot}]\n")
     assert "none/zero_shot is no protocol" in found
-    assert "full/finetune" in found
+    assert "use probe, finetune or few_shot" in found
 
 
 def test_every_mistake_of_all_files_comes_at_once_each_in_its_own_file(problems, tmp_path):

@@ -304,3 +304,9 @@ def test_a_missing_solver_is_said(problems, specs, monkeypatch):
     )
     (found,) = problems(specs.content("films", balancer={"name": "nash_mtl"}))
     assert found == "balancer.name: needs ecos: pip install 'sslm-schedule[torchjd]'"
+
+
+def test_affinities_need_tasks_that_share_a_step(specs):
+    content = specs.content("pairs", "names", balancer={"name": "equal", "log_affinity_every": 5})
+    with pytest.raises(SpecError, match=r"balancer\.log_affinity_every: compares the tasks of one step"):
+        specs.resolve(content)

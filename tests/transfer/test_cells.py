@@ -7,8 +7,10 @@ import json
 import pytest
 
 from sslm_platform.errors import SpecError
+from sslm_platform.train.joint import joint_id
 from sslm_platform.transfer import cells as cells_module
-from sslm_platform.transfer.cells import in_order, plan_cells
+from sslm_platform.transfer.cells import plan_cells
+from sslm_platform.transfer.plan import in_order
 
 
 @pytest.fixture
@@ -222,7 +224,7 @@ def test_another_way_of_probing_makes_new_probes(plan, monkeypatch):
     monkeypatch.setattr(cells_module, "PROBE", {"solver": "lbfgs", "inverse_l2": [1.0]})
     after = plan(("films", "shops"), blocks)
     for cell in before.cells.values():
-        probed = cell.key.target_stage == "probe" or cell.key.source_stage == "head"
+        probed = cell.key.protocol == "none/probe" or cell.key.source_stage == "head"
         assert (cell.id not in after.cells) == probed
 
 
@@ -239,7 +241,7 @@ def test_another_seed_is_another_cell_and_budgets_count(plan):
 def test_the_record_holds_every_cell_and_task(specs, encoder_folder):
     corpus = specs.corpus(specs.content("films", "shops", encoder=encoder_folder, transfer=[ZERO_SHOT]))
     plan = plan_cells(corpus)
-    record = plan.record(corpus)
+    record = plan.record(corpus, joint_id(corpus, 3))
     assert {cell.id for cell in record.cells} == set(plan.cells)
     assert all(identity in plan.cells for cell in record.cells for identity in cell.baselines.values())
     assert set(record.tasks) == set(corpus.run.tasks)

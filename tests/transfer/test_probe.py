@@ -9,7 +9,8 @@ from sklearn.linear_model import LogisticRegression
 
 from sslm_platform.evaluate import score_metrics
 from sslm_platform.train.model import add_heads, build_model
-from sslm_platform.transfer.probe import encode_features, fit_probe, score_features
+from sslm_platform.transfer.features import FeatureStore
+from sslm_platform.transfer.probe import fit_probe, score_features
 
 CPU = torch.device("cpu")
 
@@ -27,9 +28,8 @@ def parts(specs, encoder_folder):
         built = build_model(corpus, [given], 1)
         model = built.tasks["sentiment@film"]
         splits = corpus.task_feed(given, 1).splits
-        features = {
-            name: encode_features(corpus, built.encoder, model, split, CPU) for name, split in splits.items()
-        }
+        store = FeatureStore(corpus, built.encoder, CPU)
+        features = {name: store.read(model, name, 1) for name in splits}
         return corpus, built, model, splits, features
 
     return parts
@@ -37,9 +37,7 @@ def parts(specs, encoder_folder):
 
 def rows(features):
     """Return features (N, D) and gold label ids (N,)."""
-    x_ND = torch.cat([part for _, part in features.batches]).numpy()
-    labels = [next(iter(batch.tasks.values())).targets["labels"] for batch, _ in features.batches]
-    return x_ND.astype(np.float64), torch.cat(labels).numpy()
+    return features.rows.numpy().astype(np.float64), features.batch.targets["labels"].numpy()
 
 
 FOUR = {"a": (-3, -3), "b": (-2, -2), "c": (2, 2), "d": (3, 3)}

@@ -11,9 +11,11 @@ from rich.console import Console
 from sklearn.metrics import f1_score
 
 from sslm_platform.predict import Predictor
+from sslm_platform.report.matrix import State, build_matrix
 from sslm_platform.report.records import CellRecord, TransferPlan, read_cells, read_record
 from sslm_platform.runs import load_run
 from sslm_platform.train.folder import RunFolder
+from sslm_platform.transfer import heads
 from sslm_platform.transfer import measure as measuring
 from sslm_platform.transfer.runner import run_transfer
 
@@ -122,14 +124,21 @@ def test_unknown_labels_are_undefined_and_the_rest_is_measured(corpus_of, tmp_pa
         }
     ]
     records, said = measure(corpus_of(blocks, "films", "shops", change=relabelled), tmp_path)
-    failed = {key: r.error for key, r in records.items() if r.status == "failed"}
-    lacks = "undefined: the source's head does not know"
-    assert failed == {
-        ("head/zero_shot", "sentiment@film", "sentiment@shop"): f"{lacks} bad",
-        ("head/zero_shot", "sentiment@shop", "sentiment@film"): f"{lacks} negative",
+    plan = read_record(TransferPlan, tmp_path / "transfer" / "plan.json")
+    undefined = {(c.key.source, c.key.target): c.undefined for c in plan.cells if c.undefined}
+    assert undefined == {
+        ("sentiment@film", "sentiment@shop"): "sentiment@film has no label for bad; label_map can name one",
+        (
+            "sentiment@shop",
+            "sentiment@film",
+        ): "sentiment@shop has no label for negative; label_map can name one",
     }
-    assert records["head/zero_shot", "sentiment@shop", "sentiment@shop"].status == "done"
-    assert "failed" in said
+    assert {record.status for record in records.values()} == {"done"}
+    assert set(read_cells(tmp_path / "transfer")) == {c.id for c in plan.cells if not c.undefined}
+    shown = build_matrix(plan, read_cells(tmp_path / "transfer"), protocol="head/zero_shot")
+    place = shown.cells["sentiment@film", "sentiment@shop"]
+    assert (place.state, place.error) == (State.UNDEFINED, undefined["sentiment@film", "sentiment@shop"])
+    assert "failed" not in said
 
 
 def test_a_probe_does_not_depend_on_what_was_measured_before_it(corpus_of, tmp_path):
@@ -154,14 +163,14 @@ def test_a_probe_does_not_depend_on_what_was_measured_before_it(corpus_of, tmp_p
 @pytest.mark.parametrize("error", [ValueError("a plugin's own"), RuntimeError("out of memory")])
 def test_a_cell_that_fails_is_recorded_and_tried_again(corpus_of, tmp_path, monkeypatch, error):
     corpus = corpus_of([PROBES], "films", "shops")
-    fit = measuring.fit_probe
+    fit = heads.fit_probe
 
     def fails_on_films(models, *given):
         if models[0].task.identity == "sentiment@film":
             raise error
         return fit(models, *given)
 
-    monkeypatch.setattr(measuring, "fit_probe", fails_on_films)
+    monkeypatch.setattr(heads, "fit_probe", fails_on_films)
     records, said = measure(corpus, tmp_path)
     failed = records["none/probe", "", "sentiment@film"]
     assert (failed.status, failed.error) == ("failed", f"{type(error).__name__}: {error}")
@@ -181,14 +190,14 @@ def test_a_source_that_cannot_be_trained_fails_its_cells_only(corpus_of, tmp_pat
         "targets": SHOP,
         "max_steps": 2,
     }
-    train = measuring.train_source
+    load = measuring.load_source
 
-    def fails_on_masking(made, plan):
+    def fails_on_masking(lab, plan):
         if plan.source.name == "mlm@film":
             raise RuntimeError("out of memory")
-        return train(made, plan)
+        return load(lab, plan)
 
-    monkeypatch.setattr(measuring, "train_source", fails_on_masking)
+    monkeypatch.setattr(measuring, "load_source", fails_on_masking)
     records, _ = measure(corpus_of([block], "films", "shops"), tmp_path)
     failed = [key for key, record in records.items() if record.status == "failed"]
     assert failed == [("full/probe", "mlm@film", "sentiment@shop")]

@@ -46,9 +46,9 @@ def test_the_targets_own_head_is_preferred_and_a_choice_of_several_is_none(specs
         del stream["tasks"][0]["head"]["shared_as"]
     run = specs.resolve(content)
     film, shop, mlm = (run.tasks[name] for name in ("sentiment@film", "sentiment@shop", "mlm@film"))
-    assert head_for(Source("s", (film,)), shop) == "sentiment@film"
-    assert head_for(Source("s", (film, shop)), shop) == "sentiment@shop"
-    assert head_for(Source("s", (mlm,)), shop) is None
+    assert head_for(Source("s", ((film,),)), shop) == "sentiment@film"
+    assert head_for(Source("s", ((film, shop),)), shop) == "sentiment@shop"
+    assert head_for(Source("s", ((mlm,),)), shop) is None
     content["streams"].append(content["streams"][1] | {"name": "third", "domain": "third"})
     third = specs.resolve(content).tasks["sentiment@third"]
-    assert head_for(Source("s", (film, shop)), third) is None
+    assert head_for(Source("s", ((film, shop),)), third) is None

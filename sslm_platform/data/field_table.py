@@ -1,0 +1,172 @@
+"""One pass over a split: its raw values parsed, stored and counted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from sslm_platform.data.splits import normalized
+from sslm_platform.data.tables import ROWS_AT_ONCE, row_batches, stored_table, table_path
+from sslm_platform.data.values import UnusableError, value_parser
+from sslm_platform.errors import DataError, Problem, raise_all
+from sslm_platform.files import write_json
+from sslm_platform.spec.schema import FieldSpec
+from sslm_platform.types import FieldKind
+
+COMPLETE, CONTENT = ":complete", ":content"  # no field has such a name
+_VERSION = 1  # of the tables' content; part of their key
+_NAMED = (FieldKind.LABEL, FieldKind.TAGS)
+_TYPES = {
+    FieldKind.LABEL: pa.string(),
+    FieldKind.VALUE: pa.float64(),
+    FieldKind.TAGS: pa.list_(pa.string()),
+}
+
+
+@dataclass(slots=True)
+class SplitFacts:
+    """What a split's values are, for who does not want to read them all; JSON content.
+
+    Attributes:
+        num_empty: texts (or lists of tokens) that are empty; their rows are left out.
+        counts: for each field of labels or tags, how often each value occurs.
+        numbers: for each text field, how many texts are numbers, and the first of them.
+    """
+
+    num_empty: int = 0
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    numbers: dict[str, tuple[int, str]] = field(default_factory=dict)
+
+
+def field_table(
+    rows: datasets.Dataset,
+    split: str,
+    specs: Mapping[str, FieldSpec],
+    kinds: Mapping[str, FieldKind],
+    *,
+    key: Sequence[str],
+    cache: Path,
+    where: str,
+) -> tuple[pa.Table, SplitFacts]:
+    """Parse a split's fields, or open what an earlier run has parsed.
+
+    Args:
+        rows: the split.
+        split: its name, for messages.
+        specs: field to the spec's section.
+        kinds: field to its kind.
+        key: what identifies the rows.
+        cache: folder of all caches.
+        where: key path of the fields, for messages.
+
+    Returns:
+        One row for each of the split's: the targets; ``COMPLETE``, whether the row has all fields; and
+        ``CONTENT``, uint64, a hash of the inputs without regard to case and spacing.
+
+    Raises:
+        DataError: with every problem.
+    """
+    columns = [[n, s.model_dump(), kinds[n].value, rows.features[s.column]] for n, s in specs.items()]
+    path = table_path(cache, "fields", _VERSION, *key, columns)
+    facts = path.with_suffix(".json")
+    if not facts.exists():
+        path.unlink(missing_ok=True)
+
+    def make() -> Iterator[pa.RecordBatch]:
+        one = _Pass(rows, specs, kinds)
+        yield from one.batches(rows)
+        raise_all(DataError, list(one.problems(len(rows), split, where)))
+        write_json(facts, asdict(one.facts))
+
+    table = stored_table(path, make)
+    return table, SplitFacts(**json.loads(facts.read_text(encoding="utf-8")))
+
+
+class _Pass:
+    def __init__(
+        self, rows: datasets.Dataset, specs: Mapping[str, FieldSpec], kinds: Mapping[str, FieldKind]
+    ) -> None:
+        self.facts = SplitFacts(counts={n: {} for n, k in kinds.items() if k in _NAMED})
+        self._specs = specs
+        self._kinds = kinds
+        self._inputs = sorted(name for name, kind in kinds.items() if kind.is_input)
+        self._parsers = {n: value_parser(kinds[n], s, rows.features[s.column]) for n, s in specs.items()}
+        self._unusable: dict[str, list[str]] = {name: [] for name in specs}  # complaints
+        self._unequal: dict[str, list[str]] = {n: [] for n, k in kinds.items() if k is FieldKind.TAGS}
+
+    def batches(self, rows: datasets.Dataset) -> Iterator[pa.RecordBatch]:
+        for number, batch in enumerate(row_batches(rows, (spec.column for spec in self._specs.values()))):
+            start = number * ROWS_AT_ONCE
+            values = {n: self._parse(n, batch[s.column], start) for n, s in self._specs.items()}
+            self._compare_lengths(values, start)
+            complete = [None not in row for row in zip(*values.values(), strict=True)]
+            self._count(values, complete)
+            targets = {n: pa.array(v, t) for n, v in values.items() if (t := _TYPES.get(self._kinds[n]))}
+            contents = zip(*(values[name] for name in self._inputs), strict=True)
+            hashes = [_hash(row) if None not in row else 0 for row in contents]
+            yield pa.RecordBatch.from_pydict(
+                {**targets, COMPLETE: pa.array(complete, pa.bool_()), CONTENT: pa.array(hashes, pa.uint64())}
+            )
+
+    def problems(self, num_rows: int, split: str, where: str) -> Iterator[Problem]:
+        for name, found in self._unusable.items():
+            if found:
+                what = f"{len(found)} of {num_rows} values in {split} cannot be used; the first, {found[0]}"
+                yield Problem(f"{where}.{name}", what)
+        for name, found in self._unequal.items():
+            if found:
+                what = f"{len(found)} rows of {split} have another number of tags than tokens"
+                yield Problem(f"{where}.{name}", f"{what}; the first, {found[0]}")
+
+    def _parse(self, name: str, raw: Sequence[Any], start: int) -> list[Any]:
+        values = []
+        for row, value in enumerate(raw, start):
+            try:
+                values.append(self._parsers[name](value))
+            except UnusableError as error:
+                values.append(None)
+                self._unusable[name].append(f"row {row}: {error}")
+        return values
+
+    def _compare_lengths(self, values: Mapping[str, Sequence[Any]], start: int) -> None:
+        tokens = next((values[n] for n, kind in self._kinds.items() if kind is FieldKind.TOKENS), ())
+        for name, found in self._unequal.items():
+            for row, (words, tags) in enumerate(zip(tokens, values[name], strict=False), start):
+                if words and tags and len(words) != len(tags):
+                    found.append(f"row {row}: {len(tags)} tags, {len(words)} tokens")
+
+    def _count(self, values: Mapping[str, Sequence[Any]], complete: Sequence[bool]) -> None:
+        facts = self.facts
+        facts.num_empty += sum(value is None for name in self._inputs for value in values[name])
+        for name, kind in self._kinds.items():
+            kept = [value for value, whole in zip(values[name], complete, strict=True) if whole]
+            if kind is FieldKind.TEXT:
+                numbers = [text for text in kept if is_number(text)]
+                count, first = facts.numbers.get(name, (0, ""))
+                facts.numbers[name] = (count + len(numbers), first or (numbers[0] if numbers else ""))
+            elif kind in _NAMED:
+                names = kept if kind is FieldKind.LABEL else (tag for tags in kept for tag in tags)
+                counts = facts.counts[name]
+                for one in names:
+                    counts[one] = counts.get(one, 0) + 1
+
+
+def is_number(text: str) -> bool:
+    """Whether Python reads a text as a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _hash(row: tuple[Any, ...]) -> int:
+    content = normalized(row).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "big")

@@ -71,10 +71,10 @@ class Run:
         return plan_cells(self.corpus)
 
     def transfer(self, restart: bool = False) -> None:
-        """Measure every planned cell without a finished record; ``restart`` removes the joint training before.
+        """Measure every planned cell without a finished record; ``restart`` removes the joint training.
 
         Raises:
-            RunError: the folder's joint training is of another spec, data or plugins, and nothing was touched.
+            RunError: the folder's training is of another spec, data or plugins, and nothing was touched.
         """
         from sslm_platform.transfer.runner import run_transfer
 

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT: the first asks to stop, at once or at the next good moment; a second ends the process."""
+"""SIGTERM and SIGINT: the first asks to stop, at once or at the next good moment; a second ends all."""
 
 from __future__ import annotations
 

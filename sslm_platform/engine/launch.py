@@ -7,8 +7,10 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException, Std
@@ -38,9 +40,8 @@ def launch(argv: Sequence[str], num_processes: int) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(threads_per_rank(num_processes)))
     # After a signal the ranks end their step and save. A second signal ends them at once.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")
-    os.environ[LAUNCHED] = "1"
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # repeats what is said below
-    with tempfile.TemporaryDirectory(prefix="sslm-ranks-") as folder:
+    with tempfile.TemporaryDirectory(prefix="sslm-ranks-") as folder, _own_signals_and_environment():
         try:
             elastic_launch(_config(num_processes, folder), sys.executable)(*argv)
         except ChildFailedError as error:
@@ -50,9 +51,23 @@ def launch(argv: Sequence[str], num_processes: int) -> int:
             if rank > 0:
                 sys.stderr.write(_last_words(rank, Path(folder)))
             return failure.exitcode if failure.exitcode >= 0 else 128 - failure.exitcode
-        except SignalException as signal:
-            return 128 + int(signal.sigval)
+        except SignalException as stop:
+            return 128 + int(stop.sigval)
     return 0
+
+
+@contextmanager
+def _own_signals_and_environment() -> Iterator[None]:
+    """Undo the launcher's handlers, and tell the ranks, and nobody else, that they have a parent."""
+    before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGHUP, signal.SIGQUIT)}
+    os.environ[LAUNCHED] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[LAUNCHED]
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 def _cause(error: ChildFailedError) -> tuple[int, ProcessFailure]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -118,7 +117,7 @@ def load_checkpoint(folder: Path, engine: Engine) -> tuple[State | None, str]:
 
 
 def _find(folder: Path) -> dict[str, Any]:
-    """Return the last whole checkpoint's state, having put it where the last one belongs; empty without one."""
+    """Return the last whole checkpoint's state, empty without one; it is put where the last one belongs."""
     old, damage = previous(folder), ""
     for place in (folder, old):
         if not place.exists():

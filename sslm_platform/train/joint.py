@@ -143,7 +143,7 @@ class _Joint:
             self.models.restore([scoring.step for scoring in self.selection.kept])
 
     def _train(self, requests: Requests, metrics: MetricsFile | None) -> None:
-        """Run the steps that are left; score, save and stop where it is time to, all ranks after the same step."""
+        """Run the steps that are left; score, save and stop where it is time to, all ranks at once."""
         if self.selection.exhausted:
             return
         notifier, limit = Notifier(host()), self.spec.optimizer.max_skipped

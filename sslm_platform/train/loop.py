@@ -246,7 +246,9 @@ def _run_slots(
     sums: dict[str, Tensor] = {}
     for batch, empty in batches:
         share = 0.0 if empty else 1.0
-        losses = {task: _spoiling(loss * share) for task, loss in _slot_losses(training, engine, batch).items()}
+        losses = {
+            task: _spoiling(loss * share) for task, loss in _slot_losses(training, engine, batch).items()
+        }
         if backward is not None:
             backward(losses)
         for task, value in losses.items():

@@ -143,8 +143,8 @@ class TerminalProgress:
     def _say_skipped(self, record: StepRecord) -> None:
         kind = "loss" if record.skipped_for[0] in record.losses else "gradient"
         self.console.print(
-            f"{record.phase}: step {record.step} skipped: the {kind} of {', '.join(record.skipped_for)} is not"
-            f" finite ({record.num_skipped} skipped so far)",
+            f"{record.phase}: step {record.step} skipped: the {kind} of {', '.join(record.skipped_for)}"
+            f" is not finite ({record.num_skipped} skipped so far)",
             highlight=False,
             soft_wrap=True,
         )

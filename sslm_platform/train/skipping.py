@@ -1,4 +1,4 @@
-"""Steps with a loss or a gradient that is not finite: they change nothing, and after some in a row a run stops."""
+"""Steps with a loss or gradient that is not finite: they change nothing; after some in a row a run stops."""
 
 from __future__ import annotations
 

@@ -247,7 +247,10 @@ def launch_training(run: Run, num_processes: int, restart: bool = False) -> None
     if code - 128 in SIGNALS:
         raise Interrupted(code - 128)
     if code:
-        raise RunError(f"the training stopped: a process ended with code {code}")
+        raise RunError(
+            f"the training stopped: a process ended with code {code}; the same command goes on from the last"
+            " checkpoint"
+        )
 
 
 def read_scores(path: Path) -> list[TaskScore]:

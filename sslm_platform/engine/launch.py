@@ -40,7 +40,9 @@ def launch(argv: Sequence[str], num_processes: int) -> int:
     os.environ.setdefault("OMP_NUM_THREADS", str(threads_per_rank(num_processes)))
     # After a signal the ranks end their step and save. A second signal ends them at once.
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # repeats what is said below
+    for name in ("torch.distributed.elastic", *logging.root.manager.loggerDict):
+        if name.startswith("torch.distributed.elastic"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # they repeat what is said below
     with tempfile.TemporaryDirectory(prefix="sslm-ranks-") as folder, _own_signals_and_environment():
         try:
             elastic_launch(_config(num_processes, folder), sys.executable)(*argv)

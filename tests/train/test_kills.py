@@ -9,6 +9,8 @@ import random
 import runpy
 import signal
 import socket
+import subprocess
+import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,6 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).with_name("killed.py")
-STEPS = 60
 PATIENCE = 120.0  # seconds for anything that must happen
 ENGINES = {
     "local": ({"name": "local", "threads": 1}, 1),
@@ -38,6 +39,7 @@ def processes():
             "deepspeed",
             "sslm_platform.engine.deepspeed",
             "transformers.models.bert.modeling_bert",
+            "scipy.stats",
         ]
     )
     return context
@@ -90,17 +92,17 @@ class Command:
 def last_step(folder):
     """The last step of the metrics, which are written before anything is saved."""
     try:
-        lines = (folder / "train" / "metrics.jsonl").read_text().splitlines()
-        return max((json.loads(line)["step"] for line in lines if line.endswith("}")), default=0)
+        lines = (folder / "train" / "metrics.jsonl").read_bytes()[-5000:].split(b"\n")[1:-1]
+        return json.loads(lines[-1])["step"] if lines else 0
     except FileNotFoundError:
         return 0
 
 
-def wait_until(command, condition):
+def wait_until(command, condition, pause=0.004):
     deadline = time.monotonic() + PATIENCE
     while not condition() and command.is_alive:
         assert time.monotonic() < deadline
-        time.sleep(0.0005)
+        time.sleep(pause)
 
 
 @pytest.mark.slow
@@ -112,14 +114,14 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
     if num_ranks > 1:
         pytest.importorskip("deepspeed")
     num_kills = request.config.getoption("kills")
-    rng = random.Random(num_kills)
+    rng, num_steps = random.Random(num_kills), max(24, 3 * num_kills)
     content = specs.content(
         "films",
         "names",
         engine=section,
-        schedule={"tokens_per_batch": 120, "max_steps": STEPS},
-        evaluation={"every": 20},
-        checkpoint={"every": 2, "keep_best": STEPS},
+        schedule={"tokens_per_batch": 120, "max_steps": num_steps},
+        evaluation={"every": 10},
+        checkpoint={"every": 2, "keep_best": num_steps},
     )
     spec = specs.write(content)
 
@@ -130,11 +132,11 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
     assert start("expected").wait() == [0] * num_ranks, (tmp_path / "expected.log.0").read_text()
     out, aside = tmp_path / "run", tmp_path / "run" / "train" / ".checkpoint.part"
     resumed, moments = 0, []
-    for number, step in enumerate(sorted(rng.sample(range(1, STEPS - 2), num_kills))):
+    for number, step in enumerate(sorted(rng.sample(range(1, num_steps - 2), num_kills))):
         command = start("run")
         wait_until(command, lambda step=step: last_step(out) >= step)
         if number % 3 == 1:  # while a checkpoint is being written
-            wait_until(command, aside.exists)
+            wait_until(command, aside.exists, pause=0.0002)
             time.sleep(rng.uniform(0.0, 0.002))
         else:
             time.sleep(rng.uniform(0.0, 0.05))
@@ -143,4 +145,59 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
     assert start("run").wait() == [0] * num_ranks, moments
     log = (tmp_path / "run.log.0").read_text()
     assert log.count("continuing after step") >= num_kills - 1, moments
+    trainings.assert_same(out, tmp_path / "expected")
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_a_signal_to_the_launcher_and_the_death_of_a_rank(processes, specs, tmp_path, trainings):
+    """Two starts of ``--nproc 2``: the first is asked to stop, of the second one rank is killed."""
+    psutil = pytest.importorskip("psutil")
+    section, num_ranks = ENGINES["zero2"]
+    pytest.importorskip("deepspeed")
+    content = specs.content(
+        "films",
+        "names",
+        engine=section,
+        schedule={"tokens_per_batch": 120, "max_steps": 90},
+        evaluation={"every": 30},
+        checkpoint={"every": 3, "keep_best": 9},
+    )
+    spec, out = specs.write(content), tmp_path / "run"
+
+    def argv(folder):
+        return ("train", spec, "--out", folder, "--cache", specs.texts / "cache")
+
+    def launch(step):
+        command = [sys.executable, "-m", "sslm_platform", *map(str, argv(out)), "--nproc", "2"]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + PATIENCE
+        while last_step(out) < step and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return process
+
+    launched = launch(2)
+    launched.terminate()
+    said = launched.communicate(timeout=PATIENCE)[1]
+    assert launched.returncode == 128 + signal.SIGTERM, said
+    assert "joint training: saved after step" in said
+    assert said.splitlines()[-1].endswith("--nproc 2` goes on from what is saved")
+    assert "Traceback" not in said
+
+    launched = launch(last_step(out) + 5)
+    ranks = {child.environ().get("RANK"): child for child in psutil.Process(launched.pid).children()}
+    ranks["1"].kill()
+    began = time.monotonic()
+    said = launched.communicate(timeout=PATIENCE)[1]
+    assert time.monotonic() - began < 60
+    assert launched.returncode == 2
+    assert "continuing after step" in said
+    assert "rank 1 of 2 was killed by SIGKILL (out of memory?); all were ended" in said
+    assert said.splitlines()[-1].endswith("the same command goes on from the last checkpoint")
+    assert not any(child.is_running() for child in ranks.values())
+
+    for folder in (out, tmp_path / "expected"):
+        log = tmp_path / f"{folder.name}.log"
+        assert Command(processes, argv(folder), num_ranks, log).wait() == [0, 0], log
+    assert "continuing after step" in (tmp_path / "run.log.0").read_text()
     trainings.assert_same(out, tmp_path / "expected")

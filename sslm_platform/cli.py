@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sslm_platform.errors import Interrupted, Problem, RunError, SslmError
-from sslm_platform.files import NO_SPACE
-from sslm_platform.signals import LAUNCHED, interrupting
+from sslm_platform.cli_ending import run_to_end
+from sslm_platform.cli_options import Cache, Out, Overrides, Processes, Restart, RunPath, SpecPath
+from sslm_platform.cli_prediction import add_prediction_commands
+from sslm_platform.errors import SslmError
 
 if TYPE_CHECKING:
     from sslm_platform.runs import Run
-
-INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
     help="Train one encoder on many tasks and domains, and see what transfers to what.",
@@ -30,21 +28,6 @@ app = typer.Typer(
 )
 transfer_app = typer.Typer(help="Transfer matrices: what does training on A do for B?", no_args_is_help=True)
 app.add_typer(transfer_app, name="transfer")
-
-SpecPath = Annotated[Path, typer.Argument(metavar="SPEC", help="The run's YAML file.")]
-RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, say runs/quickstart.")]
-Overrides = Annotated[
-    list[str], typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key of the spec; repeatable.")
-]
-Out = Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/NAME")]
-Cache = Annotated[
-    Path | None,
-    typer.Option(help="Downloads and tokens.", show_default="$SSLM_CACHE, or the user's cache folder"),
-]
-Restart = Annotated[
-    bool, typer.Option("--restart", help="Remove the folder's joint training, and train from the beginning.")
-]
-Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes of the joint training.")]
 
 
 @app.callback()
@@ -97,6 +80,41 @@ def train(
         result.console.print(f"model: {result.path / 'train' / 'model'}", highlight=False, soft_wrap=True)
 
 
+@app.command("compare-balancers")
+def compare_balancers(
+    spec: SpecPath,
+    balancers: Annotated[
+        str, typer.Option(help="Names, by commas; `tuned`: fixed weights chosen on dev.")
+    ] = "tuned",
+    seeds: Annotated[
+        str,
+        typer.Option(
+            help="Seeds, by commas; at least 2, for intervals over seeds.", show_default="the spec's"
+        ),
+    ] = "",
+    overrides: Overrides = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of all trainings.", show_default="runs/NAME-balancers")
+    ] = None,
+    cache: Cache = None,
+    nproc: Processes = 1,
+) -> None:
+    """Train with the spec's balancer, `equal` and others, and compare their test scores with `equal`'s."""
+    from sslm_platform.comparison import compare_balancers
+    from sslm_platform.tables import comparison_tables
+
+    names = [name.strip() for name in balancers.split(",") if name.strip()]
+    try:
+        numbers = [int(seed) for seed in seeds.split(",") if seed.strip()]
+    except ValueError:
+        raise SslmError(f"--seeds {seeds}: expected whole numbers, separated by commas") from None
+    found = compare_balancers(
+        spec, names, numbers, out=out, cache=cache, overrides=overrides, num_processes=nproc
+    )
+    for table in comparison_tables(found):
+        _stdout().print(table)
+
+
 @app.command("eval")
 def evaluate(
     run: RunPath,
@@ -111,7 +129,8 @@ def evaluate(
         raise SslmError(f"--split {split}: expected train, dev or test")
     scores = load_run(run, cache=cache).evaluate(split)  # type: ignore[arg-type]
     if as_json:
-        typer.echo(json.dumps([score.model_dump(mode="json") for score in scores], indent=1))
+        content = [score.model_dump(mode="json", exclude={"resamples"}) for score in scores]
+        typer.echo(json.dumps(content, indent=1))
         return
     from sslm_platform.tables import score_table
 
@@ -174,11 +193,35 @@ def transfer_run(
     open_run(spec, out=out, cache=cache, overrides=overrides).transfer(restart)
 
 
+add_prediction_commands(transfer_app)
+
+
 @app.command()
-def report(run: RunPath) -> None:
-    """Render a run's report from its records: tables here, HTML and figures in RUN/report."""
+def report(
+    run: RunPath,
+    rows: Annotated[str, typer.Option(help="Axis of the sources: source, task, domain, or a tag.")] = "",
+    cols: Annotated[str, typer.Option(help="Axis of the targets: target, task, domain, or a tag.")] = "",
+    where: Annotated[
+        list[str],
+        typer.Option(metavar="AXIS=VALUE", help="Only these tasks; source.AXIS or target.AXIS for one side."),
+    ] = [],  # noqa: B006
+    protocol: Annotated[str, typer.Option(help="Say full/zero_shot.", show_default="the only one")] = "",
+    value: Annotated[str, typer.Option(help="score, gain, normalised or gap.", show_default="score")] = "",
+    baseline: Annotated[str, typer.Option(help="Of a gain, say majority.", show_default="the best")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the matrix as JSON.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the matrix as CSV.")] = False,
+) -> None:
+    """Render a run's report from its records: tables here, HTML and figures in RUN/report.
+
+    With any of the options: print one matrix, and render nothing.
+    """
     from sslm_platform.report.render import print_report, render_report
 
+    given = {"rows": rows, "cols": cols, "where": where, "protocol": protocol, "value": value}
+    given = {name: option for name, option in (given | {"baseline": baseline}).items() if option}
+    if given or as_json or as_csv:
+        _show_slice(run, given, as_json, as_csv)
+        return
     page = render_report(run)
     console = _stdout()
     print_report(run, console)
@@ -245,42 +288,7 @@ def main() -> None:
     # Threads that spin while they wait make a step up to ten times slower when another process takes a core.
     # OpenMP reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        with interrupting():
-            app()
-    except Interrupted as stop:
-        _say_how_to_go_on(str(stop))
-        sys.exit(128 + stop.number)
-    except SslmError as error:
-        _fail(error)
-    except OSError as error:
-        if error.errno not in NO_SPACE:
-            raise
-        _fail(RunError(Problem(str(error.filename or ""), f"{error.strerror}; make room, and run it again")))
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:
-            _say_how_to_go_on("interrupted")
-        raise
-
-
-def _fail(error: SslmError) -> NoReturn:
-    if "--debug" in sys.argv:
-        raise error
-    typer.secho(f"error: {error}" if len(error.problems) == 1 else _many(error), err=True, fg="red")
-    sys.exit(2)
-
-
-def _say_how_to_go_on(what: str) -> None:
-    """Say it once: the other ranks, and the processes of ``--nproc``, leave it to others."""
-    if os.environ.get("RANK", "0") == "0" and LAUNCHED not in os.environ:
-        words = [word for word in sys.argv[1:] if word != "--restart"]
-        command = "the same command" if "RANK" in os.environ else f"`{shlex.join(['sslm', *words])}`"
-        typer.secho(f"{what}; {command} goes on from what is saved", err=True)
-
-
-def _many(error: SslmError) -> str:
-    lines = "\n".join(f"  {problem}" for problem in error.problems)
-    return f"{len(error.problems)} errors:\n{lines}"
+    run_to_end(app)
 
 
 def _show_report(run: Run) -> None:
@@ -289,6 +297,23 @@ def _show_report(run: Run) -> None:
     console = _stdout()
     print_report(run.path, console)
     console.print(f"report: {run.path / 'report' / 'index.html'}", highlight=False, soft_wrap=True)
+
+
+def _show_slice(run: Path, given: dict[str, Any], as_json: bool, as_csv: bool) -> None:
+    from sslm_platform.report.console import print_matrix
+    from sslm_platform.report.run import read_run
+    from sslm_platform.report.slices import matrix_json, slice_run
+    from sslm_platform.report.tables import matrix_csv
+
+    if as_json and as_csv:
+        raise SslmError("give --json or --csv, not both")
+    matrix = slice_run(read_run(run), **given)
+    if as_json:
+        typer.echo(json.dumps(matrix_json(matrix), indent=1, ensure_ascii=False))
+    elif as_csv:
+        typer.echo(matrix_csv(matrix), nl=False)
+    else:
+        print_matrix(matrix, _stdout())
 
 
 def _stdout() -> Any:

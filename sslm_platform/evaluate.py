@@ -236,10 +236,10 @@ def score_intervals(
 ) -> tuple[dict[str, MetricValue], tuple[float, ...]]:
     """Return each metric with its 95 % bootstrap interval, and the primary metric's resamples.
 
-    The resamples' multiplicities depend on the task and its number of examples only: two models' resamples of
-    one task are paired.
+    The resamples' multiplicities depend on the stream and the number of examples only: two models' resamples
+    of one task are paired, and so are those of two tasks on the same texts.
     """
-    counts_RN = resample_counts(len(scored), NUM_RESAMPLES, zlib.crc32(task.identity.encode()))
+    counts_RN = resample_counts(len(scored), NUM_RESAMPLES, zlib.crc32(task.stream.name.encode()))
     values, primary = {}, np.empty(0)
     for name, metric in build_metrics(task, labels).items():
         resamples_R = metric.resample(scored, counts_RN)

@@ -261,7 +261,7 @@ class GradientBalancer(Protocol):
         Args:
             state: with this step's losses.
             gramian_TT: inner products of the gradients of the tasks' parts of the step's loss,
-                share_t · loss_t, in the order of ``state.shares``; T >= 2 tasks.
+                share_t · loss_t, of ``balancer.scope``, in the order of ``state.shares``; T >= 2 tasks.
         """
         ...
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sslm_platform.corpus import Corpus
+    from sslm_platform.report.grouping import GroupPlan
+    from sslm_platform.report.predictions import Prediction
     from sslm_platform.report.records import TaskScore
     from sslm_platform.train.folder import RunFolder
     from sslm_platform.transfer.plan import Plan
@@ -81,6 +83,23 @@ class Run:
         with self._recorded(restart) as folder:
             run_transfer(self.corpus, folder, self.console)
 
+    def predict_transfer(
+        self, estimators: Sequence[str] | None = None, *, may_train: bool = False
+    ) -> list[Prediction]:
+        """Predict the transfer matrix; what is done before is not done again.
+
+        Args:
+            estimators: names; default: the spec's, or all that are installed.
+            may_train: train the sources whose models some estimators read; else those are undefined.
+        """
+        from sslm_platform.transfer.predict import choose, plan_predictions, predict_transfer
+        from sslm_platform.transfer.runner import open_lab
+
+        chosen = choose(self.resolved, estimators) if estimators is not None else None
+        with self._recorded() as folder:
+            lab = open_lab(self.corpus, folder, self.console)
+            return predict_transfer(lab, plan_predictions(self.corpus, chosen), may_train=may_train)
+
     def begin(self, restart: bool = False) -> RunFolder:
         """Write the run's facts into its folder, if its training is this one or there is none.
 
@@ -102,7 +121,7 @@ class Run:
         return folder
 
     @contextmanager
-    def _recorded(self, restart: bool) -> Iterator[RunFolder]:
+    def _recorded(self, restart: bool = False) -> Iterator[RunFolder]:
         """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``."""
         from sslm_platform.train.folder import RunFolder, finish_run
 
@@ -219,7 +238,8 @@ def resolve_spec(loaded: LoadedSpec) -> ResolvedRun:
     except SpecError as error:
         problems.extend(error.problems)
     place = loaded.where("engine").removesuffix("engine")
-    found = check_engine(loaded.spec.engine)
+    wanted = (resolved.gradients_of, resolved.sharded_heads) if resolved else ()
+    found = check_engine(loaded.spec.engine, *wanted)
     problems += [loaded.blamed(Problem(place + p.where, p.what)) for p in found]
     raise_all(SpecError, problems)
     assert resolved is not None
@@ -273,3 +293,33 @@ def _console() -> Console:
     from rich.console import Console
 
     return Console(stderr=True)
+
+
+def write_groups(run: Path, by: str, budget: int, out: Path) -> GroupPlan:
+    """Group a run's tasks, and write the spec that tries the groups, with its predictions beside it as JSON.
+
+    Args:
+        run: a run's folder, with predictions or measured cells.
+        by: an estimator's name, or a measured protocol.
+        budget: most groups.
+        out: path of the spec.
+
+    Raises:
+        RunError: nothing was predicted or measured by that name.
+    """
+    from sslm_platform.files import write_text
+    from sslm_platform.report.grouping import affinities
+    from sslm_platform.report.predictions import predicted_matrices, read_predictions
+    from sslm_platform.report.records import TransferPlan, read_cells, read_record, write_record
+    from sslm_platform.spec.load import dump_spec
+    from sslm_platform.transfer.group_spec import group_spec, plan_groups
+
+    resolved = load_run(run).resolved
+    transfer = run / "transfer"
+    plan = read_record(TransferPlan, transfer / "plan.json") if (transfer / "plan.json").exists() else None
+    matrices = predicted_matrices(read_predictions(transfer))
+    known = affinities(by, matrices, plan, read_cells(transfer), list(resolved.tasks))
+    groups = plan_groups(known, budget)
+    write_text(out, dump_spec(group_spec(resolved.spec, groups, f"{resolved.spec.name}-groups")))
+    write_record(groups, out.with_suffix(".json"))
+    return groups

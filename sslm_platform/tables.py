@@ -15,6 +15,7 @@ from rich.text import Text
 from sslm_platform.plugins import Host
 
 if TYPE_CHECKING:
+    from sslm_platform.report.comparison import Comparison
     from sslm_platform.report.records import TaskScore
     from sslm_platform.transfer.plan import CellPlan, Plan
 
@@ -79,6 +80,44 @@ def score_table(scores: Sequence[TaskScore], split: str) -> Table:
                 str(score.num_test) if primary else "",
             )
     return table
+
+
+def comparison_tables(comparison: Comparison) -> Iterable[Table | Text]:
+    """Return a table of test scores by balancer, and what its intervals and marks mean."""
+    table = _table(
+        "balancer", "task", "metric", "test", "95 % interval", "against equal", "95 % interval", "q"
+    )
+    last = ""
+    for row in comparison.results:
+        table.add_row(
+            row.candidate if row.candidate != last else "",
+            row.task,
+            row.metric,
+            f"{row.value:.3f}",
+            _interval(row.low, row.high),
+            "" if row.better is None else f"{row.better:+.3f}",
+            _interval(row.better_low, row.better_high, "+"),
+            "" if row.q is None else f"{row.q:.2g}",
+        )
+        last = row.candidate
+    yield table
+    num_seeds = len(comparison.seeds)
+    over = "test examples and seeds"
+    if any(row.conditional for row in comparison.results):
+        over = "test examples alone: of these trained models, not of what other seeds would give"
+    yield Text(
+        f"{num_seeds} seed{'s' * (num_seeds > 1)}; + is better than equal; intervals over {over};"
+        " q: p adjusted for all differences (Benjamini-Hochberg)"
+    )
+    tuned = [c for c in comparison.candidates if c.name == "tuned"]
+    for candidate in tuned:
+        weights = candidate.balancer["options"].get("weights", {})
+        said = ", ".join(f"{task} {weight:.2g}" for task, weight in weights.items()) or "all 1, as equal"
+        yield Text(f"tuned, on dev among {len(comparison.tuning) + 1} settings: {said}")
+
+
+def _interval(low: float | None, high: float | None, sign: str = "") -> str:
+    return "" if low is None or high is None else f"{low:{sign}.3f} to {high:{sign}.3f}"
 
 
 def prediction_table(answers: Sequence[Mapping[str, Any]]) -> Table:

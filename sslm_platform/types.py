@@ -245,7 +245,7 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class GradientStatistics:
-    """How the tasks' gradients of the encoder lie to each other in one step.
+    """How the tasks' gradients of ``balancer.scope`` lie to each other in one step.
 
     ``norms`` are of each task's mean loss. ``cosines`` maps task to later task to their cosine;
     ``conflict_rate`` is the share of pairs whose cosine is below 0. Without a pair it is 0.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from sslm_platform.evaluate import (
     EVALUATION_SEED,
+    build_metrics,
     evaluation_batches,
     make_batch,
     normalized_gain,
@@ -20,7 +22,7 @@ from sslm_platform.evaluate import (
     score_outputs,
 )
 from sslm_platform.interfaces import Scored
-from sslm_platform.statistics import NUM_RESAMPLES
+from sslm_platform.statistics import NUM_RESAMPLES, resample_counts
 
 
 def feed_parts(corpus, model, name):
@@ -138,6 +140,19 @@ def test_intervals_hold_the_score_and_models_of_one_task_are_resampled_alike(cor
     gains_R = np.subtract(better_R, resamples_R)
     assert gains_R.min() > -0.01  # one example more is right: paired, it can hardly lose
     assert gains_R.std() < 0.5 * np.std(resamples_R)
+
+
+def test_tasks_on_the_same_texts_are_resampled_alike(corpus):
+    """A mean over them must not take one difficult text for two."""
+    predicted, gold = [0, 1, 1, 0, 0, 1] * 10, [0, 1] * 30
+    _, of_labels = score_intervals(corpus.run.tasks["sentiment@film"], scored_of(predicted, gold), ("a", "b"))
+    counts_RN = resample_counts(60, NUM_RESAMPLES, zlib.crc32(b"films"))
+    metric = next(iter(build_metrics(corpus.run.tasks["sentiment@film"], ("a", "b")).values()))
+    np.testing.assert_allclose(metric.resample(scored_of(predicted, gold), counts_RN), of_labels, atol=1e-6)
+    spearman = build_metrics(corpus.run.tasks["rating@film"], ())["spearman"]
+    ratings = scored_of([float(p) + 0.01 * i for i, p in enumerate(predicted)], [float(g) for g in gold])
+    _, of_ratings = score_intervals(corpus.run.tasks["rating@film"], ratings, ())
+    np.testing.assert_allclose(spearman.resample(ratings, counts_RN), of_ratings, atol=1e-6)
 
 
 def test_another_task_draws_other_resamples(corpus):

@@ -7,9 +7,9 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import islice, zip_longest
 from typing import IO, Any, TextIO, TypeVar
 
 import pyarrow as pa
@@ -20,6 +20,7 @@ from sslm_platform.data.tables import ROWS_AT_ONCE, Columns
 from sslm_platform.errors import DataError, Problem
 from sslm_platform.spec.data import (
     ConllFormat,
+    ConlluFormat,
     DelimitedFormat,
     Format,
     JsonLinesFormat,
@@ -33,6 +34,8 @@ Opener = Callable[[], IO[bytes]]
 
 _Row = TypeVar("_Row")
 
+_CONLLU = ("tokens", "lemmas", "upos", "xpos")
+_NO_WORD = re.compile(r"\d+[-.]\d+\t")
 _LONGEST_VALUE = (1 << 31) - 1
 
 
@@ -91,6 +94,30 @@ def _batched(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
     yield batch
     while batch := list(islice(iterator, ROWS_AT_ONCE)):
         yield batch
+
+
+def read_parallel(contents: Mapping[str, tuple[str, Opener]], encoding: str) -> Iterator[Columns]:
+    """Parse files that go line by line together; column name to the file's name and content.
+
+    Raises:
+        DataError: the files differ in their numbers of lines.
+    """
+    with ExitStack() as stack:
+        texts = {
+            column: stack.enter_context(_text_of(content, encoding, where))
+            for column, (where, content) in contents.items()
+        }
+        for batch in _batched(_aligned(texts, {c: where for c, (where, _) in contents.items()})):
+            yield {column: [row[i] for row in batch] for i, column in enumerate(texts)}
+
+
+def _aligned(texts: Mapping[str, TextIO], names: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    for number, lines in enumerate(zip_longest(*texts.values()), 1):
+        short = [names[column] for column, line in zip(texts, lines, strict=True) if line is None]
+        if short:
+            others = ", ".join(name for name in names.values() if name not in short)
+            raise DataError(Problem(short[0], f"ends before line {number}, which {others} has"))
+        yield tuple(line.strip() for line in lines)
 
 
 def _delimited(content: Opener, form: DelimitedFormat, where: str) -> Iterator[Columns]:
@@ -178,6 +205,19 @@ def _sentences(text: Iterable[str], form: ConllFormat, where: str) -> Iterator[l
     yield from _ended(sentence)
 
 
+def _conllu(content: Opener, form: ConlluFormat, where: str) -> Iterator[Columns]:
+    columns = ["id", *_CONLLU, "feats", "head", "deprel", "deps", "misc"]
+    plain = ConllFormat(name="conll", columns=columns, separator="\t", comment="#")
+    with _text_of(content, form.encoding, where) as text:
+        for batch in _batched(_sentences(_words(text), plain, where)):
+            yield {name: [s[i] for s in batch] for i, name in enumerate(_CONLLU, 1)}
+
+
+def _words(lines: Iterable[str]) -> Iterator[str]:
+    """Leave out what is no syntactic word: written words of several (``1-2``), and empty nodes (``1.1``)."""
+    return ("#\n" if _NO_WORD.match(line) else line for line in lines)
+
+
 def _ended(sentence: list[list[str]]) -> Iterator[list[list[str]]]:
     if sentence and not sentence[0][0].startswith("-DOCSTART-"):
         yield [list(values) for values in zip(*sentence, strict=True)]
@@ -214,6 +254,7 @@ _READERS: dict[type, Callable[[Opener, Any, str], Iterator[Columns]]] = {
     JsonLinesFormat: _json_lines,
     ParquetFormat: _parquet,
     ConllFormat: _conll,
+    ConlluFormat: _conllu,
     TextFormat: _text,
     TaggedXmlFormat: _tagged_xml,
 }

@@ -17,11 +17,19 @@ import pyarrow as pa
 from sslm_platform.data.archive import read_members
 from sslm_platform.data.docstrings import find_docstrings
 from sslm_platform.data.download import fetch_archive
-from sslm_platform.data.formats import Opener, read_batches
+from sslm_platform.data.formats import Opener, read_batches, read_parallel
 from sslm_platform.data.hub import read_datasets
 from sslm_platform.data.tables import Columns, dataset_of, record_batch, stored_table, table_path
 from sslm_platform.errors import DataError, Problem
-from sslm_platform.spec.data import ArchiveData, DatasetsData, DataSpec, DocstringData, FileData, Format
+from sslm_platform.spec.data import (
+    ArchiveData,
+    DatasetsData,
+    DataSpec,
+    DocstringData,
+    FileData,
+    Format,
+    ParallelData,
+)
 
 ALL = "all"  # the one part of a source that has no splits of its own
 _VERSION = 1  # of the tables' content; part of their key
@@ -68,6 +76,11 @@ def read_source(data: DataSpec, *, base: Path, cache: Path, where: str) -> Sourc
             }
         case FileData(path=str() | list() as path):
             tables = {ALL: _files(path, data.format, base, cache, f"{where}.path")}
+        case ParallelData():
+            tables = {
+                split: _parallel(files, data.encoding, base, cache, where)
+                for split, files in _files_by_split(data).items()
+            }
         case DocstringData():
             digest, read = find_docstrings(data.packages, data.min_words, where)
             tables = {ALL: _table(cache, [digest], where, lambda: iter([read()]))}
@@ -102,10 +115,36 @@ def _in_memory(content: bytes) -> Opener:
 def _files(path: str | list[str], form: Format, base: Path, cache: Path, where: str) -> datasets.Dataset:
     patterns = [path] if isinstance(path, str) else path
     found = dict.fromkeys(file for pattern in patterns for file in _matching(pattern, base, where))
-    stats = [(str(file.resolve()), (s := file.stat()).st_size, s.st_mtime_ns) for file in found]
-    facts = [form.model_dump(), stats]
+    facts = [form.model_dump(), [_stat(file) for file in found]]
     section = where.partition(".path")[0]
     return _table(cache, facts, section, lambda: _join({str(f): _rows_of(f, form) for f in found}))
+
+
+def _files_by_split(data: ParallelData) -> dict[str, dict[str, str]]:
+    by_column = {c: p if isinstance(p, dict) else {ALL: p} for c, p in data.columns.items()}
+    splits = next(iter(by_column.values()))
+    return {str(split): {c: files[split] for c, files in by_column.items()} for split in splits}  # type: ignore[index]
+
+
+def _parallel(
+    files: Mapping[str, str], encoding: str, base: Path, cache: Path, where: str
+) -> datasets.Dataset:
+    found = {c: _one_file(path, base, f"{where}.columns.{c}") for c, path in files.items()}
+    facts = ["parallel", encoding, [(column, _stat(file)) for column, file in found.items()]]
+    contents = {c: (str(file), lambda file=file: _opened(file)) for c, file in found.items()}
+    return _table(cache, facts, where, lambda: read_parallel(contents, encoding))
+
+
+def _one_file(path: str, base: Path, where: str) -> Path:
+    file = base / Path(path).expanduser()
+    if not file.is_file():
+        raise DataError(Problem(where, f"no such file: {file.resolve()}"))
+    return file
+
+
+def _stat(file: Path) -> tuple[str, int, int]:
+    facts = file.stat()
+    return str(file.resolve()), facts.st_size, facts.st_mtime_ns
 
 
 def _matching(pattern: str, base: Path, where: str) -> list[Path]:

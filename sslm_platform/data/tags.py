@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-Scheme = Literal["bio", "iob1", "iobes", "io"]
+Scheme = Literal["bio", "iob1", "iobes", "io", "word"]
 
 OUTSIDE = "O"
 
 # BILOU and BMES write the same four positions with other letters.
 _LETTERS = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
 _ALLOWED = {"bio": "BI", "iob1": "BI", "iobes": "BIMELSU"}
+_BARE = {"io": "I", "word": "S"}  # what a tag without a prefix means
 
 
 def to_bio(tags: Sequence[str], scheme: Scheme) -> list[str]:
@@ -19,12 +20,13 @@ def to_bio(tags: Sequence[str], scheme: Scheme) -> list[str]:
 
     An ``I-`` (or ``E-``) that continues nothing begins a chunk, as seqeval's default mode reads it; that is
     also what makes BIO out of IOB1. With ``io`` tags have no prefix: each run of equal tags is one chunk, and
-    only ``O`` itself is outside (a label such as ``NotAddress`` is a label).
+    only ``O`` itself is outside (a label such as ``NotAddress`` is a label). With ``word`` they have none
+    either, and each is a chunk of one word: parts of speech.
 
     Raises:
         ValueError: a tag that the scheme does not have.
     """
-    pairs = [("I", tag) if scheme == "io" and tag != OUTSIDE else _parse(tag, scheme) for tag in tags]
+    pairs = [_parse(tag, scheme) for tag in tags]
     result = []
     open_type = None  # of the chunk that the next tag can continue
     for letter, kind in pairs:
@@ -47,7 +49,9 @@ def tag_set(tags: Sequence[str]) -> tuple[str, ...]:
 def _parse(tag: str, scheme: str) -> tuple[str, str]:
     if tag == OUTSIDE:
         return OUTSIDE, ""
+    if scheme in _BARE:
+        return _BARE[scheme], tag
     letter, dash, kind = tag.partition("-")
     if not dash or not kind or letter not in _ALLOWED[scheme] or len(letter) != 1:
-        raise ValueError(f"tag {tag!r} is not {scheme.upper()}; if tags have no prefix, set scheme: io")
+        raise ValueError(f"tag {tag!r} is not {scheme.upper()}; without prefixes, set scheme: io (or word)")
     return _LETTERS[letter], kind

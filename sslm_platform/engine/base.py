@@ -25,7 +25,7 @@ class Engine(Protocol):
 
     Attributes:
         encoder: Call it to run the encoder's forward; states and logits are fp32 in any precision.
-        heads: Name to module; fp32 in any precision.
+        heads: Name to module; fp32 in any precision. Call these: a head may have been wrapped.
         task_gradients: The encoder's gradients by task, in :meth:`backward`'s stead; None where the engine
             cannot keep them apart.
     """
@@ -83,12 +83,13 @@ class Engine(Protocol):
         ...
 
     def head_states(self) -> dict[str, TensorDict]:
-        """Return each head's ``state_dict`` on the CPU."""
+        """Return each head's ``state_dict`` on the CPU, on rank 0; other ranks get an empty mapping."""
         ...
 
     def load_weights(self, encoder: Mapping[str, Tensor], heads: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Write weights as :meth:`encoder_state` and :meth:`head_states` return them, on every rank.
 
+        Each tensor is looked up once, in turn: mappings that read from disk when asked keep memory low.
         Optimizer states stay as they are.
 
         Raises:

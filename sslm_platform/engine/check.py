@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from sslm_platform.engine.offload import check_offload
 from sslm_platform.errors import Problem, suggest
-from sslm_platform.spec.schema import EngineSpec
+from sslm_platform.spec.schema import EngineSpec, GradientScope
 
 # The platform sets these itself; the values say where.
 OWNED = {
@@ -33,8 +34,6 @@ REFUSED = {
     "amp": "apex is not supported; set engine.precision: bf16",
     "bf16.check_grad_overflow": "a step whose gradient is not finite must be skipped",
     "zero_optimization.compute_grad_norm": "the norm is needed: it is reported, and clipped by",
-    "zero_optimization.offload_optimizer": "offloading has not been shown to be exact here",
-    "zero_optimization.offload_param": "offloading has not been shown to be exact here",
     "zero_optimization.zenflow": "it delays updates, so that losses would not be those of the local engine",
     "zero_optimization.zero_quantized_weights": "quantized communication is not exact",
     "zero_optimization.zero_quantized_nontrainable_weights": "quantized communication is not exact",
@@ -62,11 +61,25 @@ ALLOWED = {
 }
 
 
-def check_engine(spec: EngineSpec) -> list[Problem]:
-    """Return everything that is wrong with an engine's section."""
+def check_engine(
+    spec: EngineSpec, gradients_of: GradientScope | None = None, sharded_heads: Collection[str] = ()
+) -> list[Problem]:
+    """Return everything that is wrong with an engine's section.
+
+    Args:
+        spec: the section.
+        gradients_of: what each task's gradients are wanted of.
+        sharded_heads: names of the heads that are to be sharded.
+    """
     if spec.name != "deepspeed":
         return []
-    return [*_installation(), *_combination(spec), *_config(spec.config)]
+    return [
+        *_installation(),
+        *_combination(spec),
+        *_config(spec.config),
+        *check_offload(spec),
+        *_gradients(spec, gradients_of, sharded_heads),
+    ]
 
 
 def _installation() -> Iterator[Problem]:
@@ -84,6 +97,29 @@ def _combination(spec: EngineSpec) -> Iterator[Problem]:
     overlaps = isinstance(section, Mapping) and section.get("overlap_comm")
     if overlaps and (spec.zero_stage or 0) < 2:
         yield Problem("engine.config.zero_optimization.overlap_comm", "true needs engine.zero_stage 2 or 3")
+
+
+def _gradients(
+    spec: EngineSpec, gradients_of: GradientScope | None, sharded_heads: Collection[str]
+) -> Iterator[Problem]:
+    if gradients_of and spec.zero_stage and sharded_heads:
+        yield Problem(
+            "balancer",
+            "each task's gradient takes a backward of its own, and a sharded head can take part in one only:"
+            f" set head.sharded: false for {min(sharded_heads)!r}, or a balancer of losses",
+        )
+    if gradients_of == "all":
+        yield Problem(
+            "balancer.scope",
+            "all needs each task's gradient of the whole encoder, and deepspeed keeps only their sum: set"
+            " balancer.scope: last_layer, or engine.name: local",
+        )
+    if gradients_of and spec.precision == "bf16" and spec.zero_stage == 1:
+        yield Problem(
+            "engine.zero_stage",
+            "1 in bf16 cannot clip by one norm with the slice that tasks' gradients are taken of, which is"
+            " outside; set 2 or 3",
+        )
 
 
 def _config(config: Mapping[str, Any]) -> Iterator[Problem]:

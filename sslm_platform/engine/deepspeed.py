@@ -2,7 +2,8 @@
 
 DeepSpeed gets the encoder alone. One engine over encoder and heads would move idle heads: up to stage 2 a
 parameter out of use has a zero gradient, so that momentum and weight decay go on, and at stage 3 its last
-gradient comes again. So heads stay outside, replicated, each with an optimizer of its own.
+gradient comes again. So heads stay outside, replicated, each with an optimizer of its own; one that is too
+large for that is alone in an engine of its own, which steps only when the head is active.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ import contextlib
 import io
 import logging
 import warnings
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 import deepspeed
 import torch.distributed as dist
@@ -20,13 +21,22 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from sslm_platform.engine.base import TensorDict
-from sslm_platform.engine.deepspeed_config import deepspeed_config
-from sslm_platform.engine.encoder_part import EncoderPart, ReplicatedEncoder, ShardedEncoder
+from sslm_platform.engine.deepspeed_config import deepspeed_config, head_config
+from sslm_platform.engine.encoder_part import (
+    EnginePart,
+    ReplicatedEncoder,
+    Stored,
+    TrunkPart,
+    step_together,
+)
 from sslm_platform.engine.group import broadcast_module, gather_json, join_group, sum_in_place
 from sslm_platform.engine.part import Part, all_finite, head_part, read_norms
 from sslm_platform.engine.precision import Bf16
-from sslm_platform.engine.task_gradients import TaskGradients
-from sslm_platform.engine.weights import check_names, load_module, module_state
+from sslm_platform.engine.sharded_part import ShardedPart
+from sslm_platform.engine.sliced import slice_of
+from sslm_platform.engine.sliced_part import SlicedPart
+from sslm_platform.engine.task_gradients import SliceGradients, TaskGradients
+from sslm_platform.engine.weights import check_names
 from sslm_platform.errors import Problem, SpecError
 from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
 
@@ -39,53 +49,77 @@ class DeepSpeedEngine:
     The encoder's module is DeepSpeed's from here on: at stage 3 its parameters are slices.
     """
 
-    task_gradients: TaskGradients | None = None  # it reduces what it gets, and keeps only the sum
-
     def __init__(
         self,
         spec: EngineSpec,
         optimizer: OptimizerSpec,
         encoder: nn.Module,
         heads: Mapping[str, nn.Module],
+        gradients_of: Literal["last_layer"] | None = None,
+        sharded_heads: Collection[str] = (),
     ) -> None:
         self.device = join_group()
         self.rank = dist.get_rank()
         self.world_size = dist.get_world_size()
-        part = Part("encoder", encoder.to(self.device), optimizer, optimizer.lr)
+        bf16 = spec.precision == "bf16"
+        encoder = encoder.to(self.device)
+        sliced = slice_of(encoder, bf16=bf16) if gradients_of else None
+        part = Part("encoder", sliced.trunk if sliced else encoder, optimizer, optimizer.lr)
         if not part.parameters:
             raise SpecError(Problem("engine.name", "deepspeed needs an encoder to train; this one is frozen"))
         self._deepspeed = _initialize(part, deepspeed_config(spec, optimizer, self.world_size))
-        self._encoder: EncoderPart = (
-            ShardedEncoder(self._deepspeed, part, self.rank, self.world_size)
+        trunk: TrunkPart = (
+            ShardedPart(self._deepspeed, part, self.rank, self.world_size)
             if spec.zero_stage
             else ReplicatedEncoder(self._deepspeed, part)
         )
-        self.encoder: nn.Module = Bf16(self._deepspeed) if spec.precision == "bf16" else self._deepspeed
-        self.heads: Mapping[str, nn.Module] = {name: head.to(self.device) for name, head in heads.items()}
-        for head in self.heads.values():
-            broadcast_module(head)
-        head_rate = optimizer.head_lr or optimizer.lr
-        self._heads = {
-            name: Part(head_part(name), head, optimizer, head_rate) for name, head in self.heads.items()
+        self.encoder: nn.Module = Bf16(self._deepspeed) if bf16 else self._deepspeed
+        self._encoder: EnginePart = trunk
+        self._top: Part | None = None
+        self.task_gradients: TaskGradients | None = None
+        if sliced:
+            sliced.trunk, self.encoder = self._deepspeed, sliced
+            broadcast_module(sliced.top)
+            self._top = Part("encoder", sliced.top, optimizer, optimizer.lr)
+            self._encoder = SlicedPart(trunk, self._top)
+            backward = self._deepspeed.backward
+            self.task_gradients = SliceGradients(sliced, self.world_size, backward, self._mean)
+        parts = {name: self._head_part(name, head, optimizer) for name, head in heads.items()}
+        apart = {name for name, part in parts.items() if name in sharded_heads and part.parameters}
+        apart = apart if spec.zero_stage else set()
+        config = head_config(spec, optimizer, self.world_size)
+        engines = {name: _initialize(parts[name], config) for name in sorted(apart)}
+        self._heads = {name: part for name, part in parts.items() if name not in apart}
+        self._sharded_heads = {
+            name: ShardedPart(engine, parts[name], self.rank, self.world_size)
+            for name, engine in engines.items()
         }
+        self._engines = [self._deepspeed, *engines.values()]
+        self.heads: Mapping[str, nn.Module] = {**heads, **engines}
+
+    def _head_part(self, name: str, head: nn.Module, optimizer: OptimizerSpec) -> Part:
+        broadcast_module(head.to(self.device))
+        return Part(head_part(name), head, optimizer, optimizer.head_lr or optimizer.lr)
 
     def start_step(self, num_backwards: int) -> None:
         """Need nothing: DeepSpeed does not count them."""
 
     def backward(self, loss: Tensor) -> None:
-        """Accumulate gradients; DeepSpeed averages over ranks, so the sum is this many times the mean."""
+        """Accumulate gradients; DeepSpeed averages over ranks, so the sum is this many times the mean.
+
+        The engines of sharded heads take part through the hooks on their outputs.
+        """
         self._deepspeed.backward(loss * self.world_size)
 
     def step(self, active_heads: Collection[str], learning_rate: float) -> dict[str, float]:
         """Reduce, clip and step the encoder and the active heads, unless a norm is not finite."""
-        active = {name: self._heads[name] for name in sorted(active_heads)}
-        for part in active.values():
-            part.fill_gradients()
-        gradients = [gradient for part in active.values() for gradient in part.gradients]
-        sum_in_place(gradients, 1.0 / self.world_size)
+        active = {name: self._heads[name] for name in sorted(active_heads) if name in self._heads}
+        self._mean([gradient for part in self._unreduced(active.values()) for gradient in part.gradients])
         on_device = {name: part.norm() for name, part in active.items()}
         norms = read_norms(on_device)
-        norms = {"encoder": self._encoder.step(learning_rate, skip=not all_finite(norms))} | norms
+        sharded = {name: self._sharded_heads[name] for name in sorted(set(active_heads) - active.keys())}
+        parts = {"encoder": self._encoder, **sharded}
+        norms = step_together(parts, learning_rate, all_finite(norms)) | norms
         if all_finite(norms):
             for name, part in active.items():
                 part.clip(on_device[name])
@@ -93,6 +127,16 @@ class DeepSpeedEngine:
         for part in self._heads.values():
             part.clear_gradients()
         return norms
+
+    def _unreduced(self, active: Iterable[Part]) -> Iterator[Part]:
+        """Yield the parts outside DeepSpeed whose gradients are this rank's own, filled."""
+        apart = self.task_gradients is not None and self.task_gradients.take_combined()
+        for part in (*active, *([self._top] if self._top and not apart else [])):
+            part.fill_gradients()
+            yield part
+
+    def _mean(self, tensors: list[Tensor]) -> None:
+        sum_in_place(tensors, 1.0 / self.world_size)
 
     def all_reduce(self, tensor: Tensor) -> Tensor:
         """Return the sum over ranks."""
@@ -114,32 +158,39 @@ class DeepSpeedEngine:
         return state if self.rank == 0 else {}
 
     def head_states(self) -> dict[str, TensorDict]:
-        """Return each head's weights."""
-        return {name: module_state(head) for name, head in self.heads.items()}
+        """Gather each head's weights on rank 0."""
+        states = {name: part.weights() for name, part in self._sharded_heads.items()}
+        if self.rank > 0:
+            return {}
+        return states | {name: part.weights() for name, part in self._heads.items()}
 
     def load_weights(self, encoder: Mapping[str, Tensor], heads: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """Write weights, the encoder's in slices."""
+        """Write weights, sharded parts' in slices."""
         check_names("heads", heads, self.heads)
         self._encoder.load_weights(encoder)
-        for name, head in self.heads.items():
-            load_module(f"head {name!r}", head, heads[name])
+        for name, part in (self._sharded_heads | self._heads).items():
+            part.load_weights(heads[name])
 
     def optimizer_state(self) -> TensorDict:
         """Gather all parts' moments and step counts on rank 0."""
-        state = self._encoder.optimizer_state()
-        for part in self._heads.values():
+        state: TensorDict = {}
+        for part in self._parts:
             state |= part.optimizer_state()
         return state if self.rank == 0 else {}
 
     def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:
-        """Write all parts' moments and step counts, the encoder's in slices."""
-        self._encoder.load_optimizer_state(state)
-        for part in self._heads.values():
+        """Write all parts' moments and step counts, sharded parts' in slices."""
+        for part in self._parts:
             part.load_optimizer_state(state)
+
+    @property
+    def _parts(self) -> list[Stored]:
+        return [self._encoder, *self._sharded_heads.values(), *self._heads.values()]
 
     def close(self) -> None:
         """Undo DeepSpeed's hooks. The process group stays for the next engine."""
-        self._deepspeed.destroy()
+        for engine in self._engines:
+            engine.destroy()
 
 
 # It says on standard output that a step was skipped, which the trainer says, and of which task.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import nn
@@ -13,13 +13,19 @@ from sslm_platform.engine.base import Engine
 from sslm_platform.engine.check import check_engine
 from sslm_platform.engine.threads import threads_per_rank
 from sslm_platform.errors import Problem, SpecError, raise_all
-from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
+from sslm_platform.spec.schema import EngineSpec, GradientScope, OptimizerSpec
 
 logger = logging.getLogger(__name__)
 
 
 def make_engine(
-    spec: EngineSpec, optimizer: OptimizerSpec, encoder: nn.Module, heads: Mapping[str, nn.Module]
+    spec: EngineSpec,
+    optimizer: OptimizerSpec,
+    encoder: nn.Module,
+    heads: Mapping[str, nn.Module],
+    gradients_of: GradientScope | None = None,
+    *,
+    sharded_heads: Collection[str] = (),
 ) -> Engine:
     """Build the engine of one run. It takes over the encoder and the heads: reach them through it.
 
@@ -29,25 +35,34 @@ def make_engine(
         encoder: Called as ``encoder(input_ids_BL, mask_BL, segment_BL, transform)``; returns hidden_BLD
             and, with ``transform``, logits_NV, else None. Rank 0's weights count.
         heads: Name to module. Rank 0's weights count.
+        gradients_of: What ``task_gradients`` of the engine are of; with ``last_layer`` the encoder is a
+            :class:`~sslm_platform.engine.sliced.Splittable`.
+        sharded_heads: Names of the heads that ZeRO stages 1 to 3 shard like the encoder; elsewhere they are
+            like the others. They run only in steps that name them.
 
     Raises:
         SpecError: the section asks for what cannot be done here.
     """
-    raise_all(SpecError, check_engine(spec))
+    raise_all(SpecError, check_engine(spec, gradients_of, sharded_heads))
     _set_threads(spec)
     if spec.precision == "bf16" and not torch.cuda.is_available():
         logger.warning("engine.precision: bf16 is far slower than fp32 on most CPUs")
     if spec.name == "local":
-        return _local(spec, optimizer, encoder, heads)
+        return _local(spec, optimizer, encoder, heads, gradients_of)
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else it warns of what it did not find
     from sslm_platform.engine.deepspeed import DeepSpeedEngine
 
-    return DeepSpeedEngine(spec, optimizer, encoder, heads)
+    assert gradients_of != "all"
+    return DeepSpeedEngine(spec, optimizer, encoder, heads, gradients_of, sharded_heads)
 
 
 def _local(
-    spec: EngineSpec, optimizer: OptimizerSpec, encoder: nn.Module, heads: Mapping[str, nn.Module]
+    spec: EngineSpec,
+    optimizer: OptimizerSpec,
+    encoder: nn.Module,
+    heads: Mapping[str, nn.Module],
+    gradients_of: GradientScope | None,
 ) -> Engine:
     num_processes = int(os.environ.get("WORLD_SIZE", "1"))
     if num_processes > 1:
@@ -60,7 +75,7 @@ def _local(
     from sslm_platform.engine.local import LocalEngine
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return LocalEngine(spec, optimizer, encoder, heads, device)
+    return LocalEngine(spec, optimizer, encoder, heads, device, gradients_of)
 
 
 def _set_threads(spec: EngineSpec) -> None:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.part import Part, all_finite, head_part, read_norms
 from sslm_platform.engine.precision import Autocast
-from sslm_platform.engine.task_gradients import TaskGradients
-from sslm_platform.engine.weights import check_names, load_module, module_state
-from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
+from sslm_platform.engine.sliced import slice_of
+from sslm_platform.engine.task_gradients import SliceGradients, TaskGradients
+from sslm_platform.engine.weights import check_names
+from sslm_platform.spec.schema import EngineSpec, GradientScope, OptimizerSpec
 
 
 class LocalEngine:
@@ -30,13 +31,20 @@ class LocalEngine:
         encoder: nn.Module,
         heads: Mapping[str, nn.Module],
         device: torch.device,
+        gradients_of: GradientScope | None = None,
     ) -> None:
         self.device = device
-        self._module = encoder.to(device)
+        encoder.to(device)
         self.heads: Mapping[str, nn.Module] = {name: head.to(device) for name, head in heads.items()}
-        self.encoder = Autocast(encoder) if spec.precision == "bf16" else encoder
         self._encoder = Part("encoder", encoder, optimizer, optimizer.lr)
-        self.task_gradients: TaskGradients | None = TaskGradients(self._encoder)
+        self.task_gradients: TaskGradients | None = None
+        called: nn.Module = encoder
+        if gradients_of == "last_layer":
+            called = sliced = slice_of(encoder)
+            self.task_gradients = SliceGradients(sliced)
+        elif gradients_of == "all":
+            self.task_gradients = TaskGradients(self._encoder.parameters)
+        self.encoder = Autocast(called) if spec.precision == "bf16" else called
         head_rate = optimizer.head_lr or optimizer.lr
         self._heads = {
             name: Part(head_part(name), head, optimizer, head_rate) for name, head in self.heads.items()
@@ -75,18 +83,18 @@ class LocalEngine:
 
     def encoder_state(self) -> TensorDict:
         """Return the encoder's weights."""
-        return module_state(self._module)
+        return self._encoder.weights()
 
     def head_states(self) -> dict[str, TensorDict]:
         """Return each head's weights."""
-        return {name: module_state(head) for name, head in self.heads.items()}
+        return {name: part.weights() for name, part in self._heads.items()}
 
     def load_weights(self, encoder: Mapping[str, Tensor], heads: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Write weights in place."""
         check_names("heads", heads, self.heads)
-        load_module("encoder", self._module, encoder)
-        for name, head in self.heads.items():
-            load_module(f"head {name!r}", head, heads[name])
+        self._encoder.load_weights(encoder)
+        for name, part in self._heads.items():
+            part.load_weights(heads[name])
 
     def optimizer_state(self) -> TensorDict:
         """Return all parts' moments and step counts."""

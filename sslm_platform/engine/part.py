@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.optimizer import MOMENTS, make_adamw, set_rate
+from sslm_platform.engine.weights import load_module, module_state
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.spec.schema import OptimizerSpec
 
@@ -58,6 +59,14 @@ class Part:
         """Forget all gradients."""
         for parameter in self.parameters.values():
             parameter.grad = None
+
+    def weights(self) -> TensorDict:
+        """Return the module's weights on the CPU, floats as fp32."""
+        return module_state(self.module)
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Write weights in place."""
+        load_module(self.name, self.module, weights)
 
     def optimizer_state(self) -> TensorDict:
         """Return ``PART/step`` and ``PART/MOMENT/PARAMETER`` on the CPU; empty before the first step."""

@@ -10,6 +10,18 @@ from torch import Tensor, nn
 Transform = Callable[[Tensor], Tensor]
 
 
+def in_fp32(transform: Transform | None, kind: str) -> Transform | None:
+    """Return a head's transform as it runs inside autocast of a kind of device: outside of it."""
+    if transform is None:
+        return None
+
+    def run(hidden_BLD: Tensor) -> Tensor:
+        with torch.autocast(kind, enabled=False):
+            return transform(hidden_BLD.float())
+
+    return run
+
+
 class Autocast(nn.Module):
     """An encoder with fp32 weights whose products run in bf16."""
 
@@ -26,16 +38,8 @@ class Autocast(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Return fp32 hidden_BLD and logits_NV."""
         kind = input_ids_BL.device.type
-
-        def in_fp32(hidden_BLD: Tensor) -> Tensor:
-            assert transform is not None
-            with torch.autocast(kind, enabled=False):
-                return transform(hidden_BLD.float())
-
         with torch.autocast(kind, dtype=torch.bfloat16):
-            hidden_BLD, logits_NV = self.encoder(
-                input_ids_BL, mask_BL, segment_BL, in_fp32 if transform is not None else None
-            )
+            hidden_BLD, logits_NV = self.encoder(input_ids_BL, mask_BL, segment_BL, in_fp32(transform, kind))
         return hidden_BLD.float(), None if logits_NV is None else logits_NV.float()
 
 

@@ -28,8 +28,9 @@ def load_module(where: str, module: nn.Module, weights: Mapping[str, Tensor]) ->
     check_names(where, weights, own)
     with torch.no_grad():
         for name, tensor in own.items():
-            check_shape(where, name, weights[name], tensor.shape)
-            tensor.copy_(weights[name])
+            value = weights[name]
+            check_shape(where, name, value, tensor.shape)
+            tensor.copy_(value)
 
 
 def check_names(where: str, given: Iterable[str], expected: Iterable[str]) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from sslm_platform.model.split import Slice, Trunk, split_encoder
+
 
 class SharedEncoder(nn.Module):
     """Tokens to states, and for tied heads states to vocabulary logits.
@@ -25,6 +27,16 @@ class SharedEncoder(nn.Module):
     def hidden_size(self) -> int:
         """Width of the states."""
         return int(self.backbone.config.hidden_size)
+
+    def split(self) -> tuple[Trunk, Slice]:
+        """Return the encoder up to its last layer, and the last layer with what follows.
+
+        ``slice(trunk(...), transform)`` is :meth:`forward`; both share their parameters with this module.
+
+        Raises:
+            SpecError: the backbone does not end in a layer of its own.
+        """
+        return split_encoder(self.backbone, self.takes_segments, "backbone.")
 
     def forward(
         self,

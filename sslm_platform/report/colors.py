@@ -17,11 +17,11 @@ UNDECIDED = 0.3
 
 
 def gain_strength(cell: Cell, largest: float) -> float:
-    """How much of the hue a gain gets, 0..1: by its size, and little where its interval includes 0."""
+    """How much of the hue a gain gets, 0..1: by its size, and little where it is no discovery."""
     if cell.estimate is None or not largest:
         return 0.0
     share = min(1.0, abs(cell.estimate.value) / largest)
-    return STRONGEST * share * (1.0 if cell.estimate.excludes_zero else UNDECIDED)
+    return STRONGEST * share * (1.0 if cell.discovery else UNDECIDED)
 
 
 def score_strength(cell: Cell, lowest: float, highest: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -10,15 +10,17 @@ from rich.text import Text
 
 from sslm_platform.report.findings import caveats, find
 from sslm_platform.report.matrix import Cell, Matrix, Relation
-from sslm_platform.report.numbers import Scale, scale_for, scale_of, short_names
+from sslm_platform.report.numbers import Scale, detectable_text, scale_for, scale_of, short_names
 from sslm_platform.report.run import Run
+from sslm_platform.report.sequence_tables import PlainTable, sequence_tables
+from sslm_platform.report.sequences import sequence_scores
 from sslm_platform.report.tables import caption
 from sslm_platform.report.views import Family, families, summary
 
 CELL_WIDTH = 14
 LEGEND = (
-    "* interval excludes 0   = trained on the target alone   ~ target among the sources   "
-    "[low,high] 95 % interval"
+    "* significant among the cells shown (q <= 0.05)   = trained on the target alone   "
+    "~ target among the sources   [low,high] 95 % interval"
 )
 
 
@@ -33,9 +35,11 @@ def print_run(run: Run, console: Console) -> None:
         console.print()
     for family in shown:
         for matrix in (family.scores, *family.gains[:1]):
-            for title, table in _matrix_tables(matrix, family, console.width):
-                _print_table(console, title, table)
+            floor = {} if matrix.is_difference else family.floor
+            print_matrix(matrix, console, f"{family.task}: ", floor)
         _print_table(console, f"{family.task}: means, {family.protocol}", _summary_table(family))
+    for table in sequence_tables(sequence_scores(run.plan, run.cells)):
+        _print_table(console, table.title, _plain_table(table))
     if shown:
         console.print(Text(LEGEND, style="dim"))
     if run.scores:
@@ -44,15 +48,25 @@ def print_run(run: Run, console: Console) -> None:
         console.print(Text(f"Note: {note}", style="dim"))
 
 
-def _print_table(console: Console, title: str, table: Table) -> None:
+def print_matrix(
+    matrix: Matrix, console: Console, title: str = "", floor: Mapping[str, Matrix] | None = None
+) -> None:
+    """Print a matrix in as many tables as the width asks for; ``floor`` has more rows, by name."""
+    for shown, table in _matrix_tables(matrix, floor or {}, console.width):
+        _print_table(console, f"{title}{shown}", table, note=detectable_text(matrix))
+
+
+def _print_table(console: Console, title: str, table: Table, note: str = "") -> None:
     console.print(Text(title, style="bold"))
     console.print(table)
+    if note:
+        console.print(Text(note, style="dim"))
     console.print()
 
 
-def _matrix_tables(matrix: Matrix, family: Family, width: int) -> Iterator[tuple[str, Table]]:
+def _matrix_tables(matrix: Matrix, floor: Mapping[str, Matrix], width: int) -> Iterator[tuple[str, Table]]:
     rows, cols = short_names(matrix.rows, matrix.cols), short_names(matrix.cols)
-    scale, is_gain = scale_of(matrix.all_cells), matrix.value == "gain"
+    scale, is_gain = scale_of(matrix.all_cells), matrix.is_difference
     label_width = min(max(len(name) for name in (*rows.values(), "source")) + 3, 24)
     per_table = max(1, (width - label_width - 2) // (CELL_WIDTH + 2))
     for start in range(0, len(matrix.cols), per_table):
@@ -60,12 +74,11 @@ def _matrix_tables(matrix: Matrix, family: Family, width: int) -> Iterator[tuple
         last = start + len(part)
         span = f"targets {start + 1}-{last}" if len(part) > 1 else f"target {last}"
         more = f" ({span} of {len(matrix.cols)})"
-        title = f"{family.task}: {caption(matrix)}" + (more if len(part) < len(matrix.cols) else "")
+        title = caption(matrix) + (more if len(part) < len(matrix.cols) else "")
         table = _table("source", [cols[col] for col in part])
         for row in matrix.rows:
             table.add_row(rows[row], *(_cell_text(matrix.cells[row, col], scale, is_gain) for col in part))
-        if not is_gain:
-            _add_floor(table, family, part, scale)
+        _add_floor(table, floor, part, scale)
         yield title, table
 
 
@@ -77,9 +90,9 @@ def _table(first: str, headers: Sequence[str]) -> Table:
     return table
 
 
-def _add_floor(table: Table, family: Family, cols: Sequence[str], scale: Scale) -> None:
-    for name, floor in family.floor.items():
-        cells = (floor.cells.get(("", col)) for col in cols)
+def _add_floor(table: Table, floor: Mapping[str, Matrix], cols: Sequence[str], scale: Scale) -> None:
+    for name, matrix in floor.items():
+        cells = (matrix.cells.get(("", col)) for col in cols)
         table.add_row(
             Text(name, style="dim"),
             *(_cell_text(cell, scale, False) if cell else Text("-") for cell in cells),
@@ -89,7 +102,7 @@ def _add_floor(table: Table, family: Family, cols: Sequence[str], scale: Scale) 
 def _cell_text(cell: Cell, scale: Scale, is_gain: bool) -> Text:
     if cell.estimate is None:
         return Text(cell.state.value, style="dim italic")
-    decided = is_gain and cell.estimate.excludes_zero
+    decided = is_gain and cell.discovery
     color = "blue" if cell.estimate.value > 0 else "dark_orange"
     style = (f"bold {color}" if decided else "dim") if is_gain else ""
     mark = {Relation.SAME: "=", Relation.INCLUDES: "~", Relation.APART: ""}[cell.relation]
@@ -112,6 +125,13 @@ def _summary_table(family: Family) -> Table:
             scale.text(row.score.estimate.value),
             f"{scale.text(gain.value, signed=True)} {scale.interval(gain, signed=True)}" if gain else "",
         )
+    return table
+
+
+def _plain_table(plain: PlainTable) -> Table:
+    table = _table(plain.header[0], plain.header[1:])
+    for row in plain.body:
+        table.add_row(*row)
     return table
 
 

@@ -1,4 +1,4 @@
-"""What a run cost: time and tokens of joint training and of each protocol's cells."""
+"""What a run cost: time and tokens of its trainings and of each protocol's cells."""
 
 from __future__ import annotations
 
@@ -19,17 +19,27 @@ class CostRow:
 
 
 def cost_rows(run: Run) -> list[CostRow]:
-    """Joint training first, then protocols in the order of the plan, then the whole run."""
+    """Trainings first, the joint one before the sources', then protocols as planned, then the whole run."""
     rows = []
     if run.curves.steps:
         tokens, padded = run.curves.num_tokens, run.curves.num_padded_tokens
-        real = f" ({tokens / padded:.0%} of the padded)" if padded else ""
-        rows.append(CostRow("joint training", "", duration(run.curves.seconds), f"{tokens:,}{real}"))
+        rows.append(CostRow("joint training", "", duration(run.curves.seconds), _trained(tokens, padded)))
+    if run.plan.trainings:
+        trained = [run.trainings[id_] for id_ in run.plan.trainings if id_ in run.trainings]
+        tokens, padded = sum(t.num_tokens for t in trained), sum(t.num_padded_tokens for t in trained)
+        number = f"{len(trained)} of {len(run.plan.trainings)}"
+        seconds = sum(t.seconds for t in trained)
+        rows.append(CostRow("source trainings", number, duration(seconds), _trained(tokens, padded)))
     for protocol in dict.fromkeys(planned.key.protocol for planned in run.plan.cells):
-        planned = [cell.id for cell in run.plan.cells if cell.key.protocol == protocol]
+        of_protocol = (cell for cell in run.plan.cells if cell.key.protocol == protocol)
+        planned = [cell.id for cell in of_protocol if not cell.undefined]
         done = [run.cells[id_] for id_ in planned if id_ in run.cells]
         seconds, tokens = sum(cell.seconds for cell in done), sum(cell.num_tokens for cell in done)
         rows.append(CostRow(protocol, f"{len(done)} of {len(planned)}", duration(seconds), f"{tokens:,}"))
     if run.record.seconds:
         rows.append(CostRow("whole run", "", duration(run.record.seconds), ""))
     return rows
+
+
+def _trained(tokens: int, padded: int) -> str:
+    return f"{tokens:,}" + (f" ({tokens / padded:.0%} of the padded)" if padded else "")

@@ -19,7 +19,7 @@ CELL_WIDTH, CELL_HEIGHT, CHARACTER = 1.15, 0.62, 0.085  # inches
 FOOT = 0.42
 INK, FAINT = "#16202a", "#5b6672"
 LEGEND = "Outlined: trained on the target alone. Dashed: target among the sources."
-GAIN_LEGEND = " Pale: interval includes 0."
+GAIN_LEGEND = " Pale: not significant among the cells shown (q > 0.05)."
 
 
 def write_figures(matrix: Matrix, title: str, stem: Path) -> None:
@@ -51,7 +51,7 @@ def _draw(matrix: Matrix, title: str) -> Figure:
     axes.set_yticks([i + 0.5 for i in range(len(rows))], list(rows.values()))
     axes.tick_params(length=0, colors=INK)
     axes.spines[:].set_visible(False)
-    legend = LEGEND + (GAIN_LEGEND if matrix.value == "gain" else "")
+    legend = LEGEND + (GAIN_LEGEND if matrix.is_difference else "")
     figure.text(0.1 / width, 0.12 / height, legend, size=7.5, color=FAINT)
     _draw_cells(axes, matrix)
     figure.text(0.1 / width, 1 - 0.12 / height, title, va="top", weight="bold", size=10, color=INK)
@@ -60,7 +60,7 @@ def _draw(matrix: Matrix, title: str) -> Figure:
 
 
 def _draw_cells(axes: Axes, matrix: Matrix) -> None:
-    cells, is_gain = matrix.all_cells, matrix.value == "gain"
+    cells, is_gain = matrix.all_cells, matrix.is_difference
     shares, scale = strengths(cells, is_gain=is_gain), scale_of(cells)
     for index, (cell, share) in enumerate(zip(cells, shares, strict=True)):
         top, left = divmod(index, len(matrix.cols))
@@ -84,7 +84,7 @@ def _write(axes: Axes, cell: Cell, x: float, y: float, scale: Scale, is_gain: bo
     if cell.estimate is None:
         axes.text(x, y, cell.state.value, ha="center", va="center", size=8, style="italic", color=FAINT)
         return
-    weak = is_gain and not cell.estimate.excludes_zero
+    weak = is_gain and not cell.discovery
     value = scale.text(cell.estimate.value, signed=is_gain)
     weight = "normal" if weak else "bold"
     axes.text(x, y - 0.14, value, ha="center", va="center", weight=weight, color=FAINT if weak else INK)

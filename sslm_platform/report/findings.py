@@ -6,11 +6,30 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sslm_platform.report.matrix import Cell, Matrix, Relation, State
-from sslm_platform.report.numbers import Scale, count, scale_of, short_names
-from sslm_platform.report.views import BASELINE_MEANING, Family
-from sslm_platform.statistics import CONFIDENCE, Estimate
+from sslm_platform.report.numbers import Scale, count, detectable_text, scale_of, short_names
+from sslm_platform.report.protocols import BASELINE_MEANING
+from sslm_platform.report.views import Family
+from sslm_platform.statistics import FALSE_DISCOVERY_RATE, MIN_SEEDS, Estimate
 
 NUM_SHOWN = 3
+
+ONE_SEED = (
+    "intervals and tests are over test examples alone and hold for the one model that was trained; "
+    "another seed may differ by more, and what is significant may be due to this seed."
+)
+FEW_SEEDS = (
+    "intervals and tests are over test examples alone, conditional on the trained models; "
+    "so few seeds do not tell how much another one would change."
+)
+DRAWS = (
+    "intervals and tests are over draws of the training examples and over test examples, for the one source "
+    "model that was trained; another seed may differ by more."
+)
+MANY_SEEDS = "intervals and tests are over seeds and test examples."
+DISCOVERIES = (
+    "Gains and harms count where they are significant among all cells of their matrix, at a false discovery "
+    f"rate of {FALSE_DISCOVERY_RATE:.0%} (Benjamini-Hochberg). Other cells are undecided, not without effect."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +57,12 @@ def _finding(family: Family) -> Finding:
     others = [(pair, cell) for pair, cell in pairs if cell.relation is Relation.APART and cell.estimate]
     others = others or [(pair, cell) for pair, cell in pairs if cell.relation is Relation.INCLUDES]
     meaning = BASELINE_MEANING.get(matrix.baseline, matrix.baseline)
+    parts = [f"Gain over {matrix.baseline} ({meaning}).", _verdict(apart), _among(pairs)]
+    if not any(cell.discovery for _, cell in pairs):
+        parts.append(detectable_text(matrix))
     return Finding(
         title,
-        f"Gain over {matrix.baseline} ({meaning}). {_verdict(apart)}{_among(pairs)}",
+        " ".join(part for part in parts if part),
         gains=_strongest(matrix, others, helps=True),
         harms=_strongest(matrix, others, helps=False),
     )
@@ -49,46 +71,42 @@ def _finding(family: Family) -> Finding:
 def _verdict(cells: Sequence[Cell]) -> str:
     if not cells:
         return "No source was measured on a target outside its own training."
-    estimates = [cell.estimate for cell in cells if cell.estimate]
-    unmeasured = len(cells) - len(estimates)
+    measured = [cell for cell in cells if cell.estimate]
+    unmeasured = len(cells) - len(measured)
     left = f" {count(unmeasured, 'pair')} could not be measured." if unmeasured else ""
-    if not estimates:
+    if not measured:
         return f"Nothing is known yet.{left}"
-    helps, harms = _decided(estimates)
-    undecided = len(estimates) - helps - harms
-    pairs = f"Of {count(len(estimates), 'pair')} of a source and a target that it was not trained on"
+    helps, harms = _decided(measured)
+    undecided = len(measured) - helps - harms
+    pairs = f"Of {count(len(measured), 'pair')} of a source and a target that it was not trained on"
     if not helps and not harms:
-        return f"{pairs}, none shows a difference: every {CONFIDENCE:.0%} interval includes 0.{left}"
+        return f"{pairs}, none shows a difference that is significant among all of them.{left}"
     return f"{pairs}, {helps} help, {harms} harm, {undecided} undecided.{left}"
 
 
-def _decided(estimates: Sequence[Estimate]) -> tuple[int, int]:
-    decided = [estimate for estimate in estimates if estimate.excludes_zero]
-    helps = sum(estimate.value > 0 for estimate in decided)
-    return helps, len(decided) - helps
+def _decided(cells: Sequence[Cell]) -> tuple[int, int]:
+    return sum(cell.helps for cell in cells), sum(cell.harms for cell in cells)
 
 
 def _among(pairs: Sequence[tuple[tuple[str, str], Cell]]) -> str:
-    estimates = [cell.estimate for _, cell in pairs if cell.relation is Relation.INCLUDES and cell.estimate]
-    if not estimates:
+    cells = [cell for _, cell in pairs if cell.relation is Relation.INCLUDES and cell.estimate]
+    if not cells:
         return ""
-    helps, harms = _decided(estimates)
+    helps, harms = _decided(cells)
     return (
-        f" Where the source includes the target among others, {helps} of {len(estimates)} help "
-        f"and {harms} harm."
+        f"Where the source includes the target among others, {helps} of {len(cells)} help and {harms} harm."
     )
 
 
 def _strongest(
     matrix: Matrix, pairs: Sequence[tuple[tuple[str, str], Cell]], *, helps: bool
 ) -> tuple[str, ...]:
-    sign = 1 if helps else -1
     decided = [
         (cell.estimate, pair, cell.relation)
         for pair, cell in pairs
-        if cell.estimate and cell.estimate.excludes_zero and sign * cell.estimate.value > 0
+        if cell.estimate and (cell.helps if helps else cell.harms)
     ]
-    decided.sort(key=lambda item: (-sign * item[0].value, item[1]))
+    decided.sort(key=lambda item: (-abs(item[0].value), item[1]))
     rows, cols = short_names(matrix.rows, matrix.cols), short_names(matrix.cols)
     scale = scale_of(matrix.all_cells)
     return tuple(
@@ -107,18 +125,24 @@ def caveats(families: Sequence[Family], notes: Sequence[str], *, joint: bool) ->
 
     ``joint`` says that the joint model, which has one seed always, has scores.
     """
-    cells = [cell for family in families for cell in family.scores.all_cells if cell.estimate]
-    found = []
-    if joint or any(len(cell.seeds) == 1 for cell in cells):
-        found.append(
-            "One seed: intervals are over test examples only, for the one model that was trained; "
-            "another seed may differ by more."
+    samples = [
+        (f"{family.task} {family.protocol}", len(cell.seeds), cell.sample.num_seeds)
+        for family in families
+        for cell in family.scores.all_cells
+        if cell.sample
+    ]
+    one = [name for name, _, repeated in samples if repeated == 1] + ["joint model"] * joint
+    few = [name for name, _, repeated in samples if 1 < repeated < MIN_SEEDS]
+    drawn = [name for name, seeds, repeated in samples if repeated >= MIN_SEEDS and seeds == 1]
+    many = [name for name, seeds, repeated in samples if repeated >= MIN_SEEDS and seeds > 1]
+    found = [
+        f"{title} ({', '.join(dict.fromkeys(names))}): {text}"
+        for title, names, text in (
+            ("One seed", one, ONE_SEED),
+            (f"Two to {MIN_SEEDS - 1} seeds or draws", few, FEW_SEEDS),
+            (f"One seed, {MIN_SEEDS} draws or more", drawn, DRAWS),
+            (f"{MIN_SEEDS} seeds or more", many, MANY_SEEDS),
         )
-    if any(len(cell.seeds) > 1 for cell in cells):
-        found.append("Several seeds: intervals are over test examples and seeds.")
-    if cells:
-        found.append(
-            "Each interval stands alone, with no correction for the number of cells: of the pairs with no "
-            f"true difference, about {1 - CONFIDENCE:.0%} seem to have one."
-        )
-    return (*found, *notes)
+        if names
+    ]
+    return (*found, *([DISCOVERIES] if any(family.gains for family in families) and samples else []), *notes)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sslm_platform.report.colors import strengths
 from sslm_platform.report.matrix import Cell, Matrix, Relation
-from sslm_platform.report.numbers import Scale, metric_name, scale_of, short_names
+from sslm_platform.report.numbers import Scale, detectable_text, metric_name, p_text, scale_of, short_names
 from sslm_platform.report.tables import first_line
 from sslm_platform.report.views import Family
 
@@ -43,12 +43,13 @@ class Heat:
     cols: tuple[tuple[str, str], ...]
     rows: tuple[HeatRow, ...]
     dense: bool
+    note: str
 
 
 def heat(matrix: Matrix, family: Family) -> Heat:
     """Lay a matrix out; a matrix of scores ends with the baselines that do not depend on the source."""
     names, cols = short_names(matrix.rows, matrix.cols), short_names(matrix.cols)
-    scale, is_gain = scale_of(matrix.all_cells), matrix.value == "gain"
+    scale, is_gain = scale_of(matrix.all_cells), matrix.is_difference
     shares = iter(strengths(matrix.all_cells, is_gain=is_gain))
     rows = [
         HeatRow(
@@ -69,17 +70,18 @@ def heat(matrix: Matrix, family: Family) -> Heat:
         cols=tuple((cols[col], col) for col in matrix.cols),
         rows=tuple(rows),
         dense=len(matrix.cols) > DENSE,
+        note=detectable_text(matrix),
     )
 
 
 def _heat_cell(matrix: Matrix, row: str, col: str, share: float, scale: Scale, scores: Scale) -> HeatCell:
-    cell, is_gain = matrix.cells[row, col], matrix.value == "gain"
-    what = f"gain over {matrix.baseline}" if is_gain else "score"
+    cell, is_gain = matrix.cells[row, col], matrix.is_difference
+    what = f"{matrix.value} over {matrix.baseline}" if is_gain else "score"
     tip = "\n".join(f"{label}\t{value}" for label, value in _tip(cell, row, col, what, scale, scores))
     if cell.estimate is None:
         return HeatCell(cell.state.value, "", f"gap {_mark(cell)}", "0", tip)
     kind = ("pos" if cell.estimate.value >= 0 else "neg") if is_gain else "score"
-    weak = " weak" if is_gain and not cell.estimate.excludes_zero else ""
+    weak = " weak" if is_gain and not cell.discovery else ""
     text = scale.text(cell.estimate.value, signed=is_gain)
     if cell.left_out:
         text += "†"
@@ -103,6 +105,7 @@ def _tip(cell: Cell, row: str, col: str, what: str, scale: Scale, scores: Scale)
     lines += [
         (what, scale.text(cell.estimate.value, signed=signed)),
         ("95 % interval", scale.interval(cell.estimate, signed=signed)),
+        *(_test(cell, scale) if cell.inference else []),
         *([("score", scores.text(cell.score))] if signed and cell.score is not None else []),
         *((f"{name} scores", scores.text(value)) for name, value in cell.baselines.items()),
         ("metric", cell.metric.replace("_", " ") + scores.unit),
@@ -115,6 +118,26 @@ def _tip(cell: Cell, row: str, col: str, what: str, scale: Scale, scores: Scale)
         lines.append(("mean over", f"{cell.num_pairs} pairs"))
     if cell.left_out:
         lines.append(("left out", ", ".join(f"{number} {state}" for state, number in cell.left_out.items())))
+    return lines
+
+
+def _test(cell: Cell, scale: Scale) -> list[tuple[str, str]]:
+    inference = cell.inference
+    assert inference is not None
+    lines = [
+        ("p", p_text(inference.p) + (", these models" if inference.conditional else "")),
+        ("q among all cells", p_text(cell.q)),
+    ]
+    if inference.effect_examples is not None and cell.num_pairs == 1:
+        lines.append(("effect, SD of examples", f"{inference.effect_examples:+.2f}"))
+    if inference.effect_seeds is not None:
+        lines += [
+            ("effect, SD of seeds", f"{inference.effect_seeds:+.2f}"),
+            ("p over examples alone", p_text(inference.p_examples)),
+            ("p over seeds alone", p_text(inference.p_seeds)),
+        ]
+    if cell.detectable is not None:
+        lines.append(("detectable", scale.text(cell.detectable)))
     return lines
 
 

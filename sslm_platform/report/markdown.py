@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from sslm_platform.report.findings import caveats, find
 from sslm_platform.report.numbers import scale_for, scale_of
 from sslm_platform.report.run import Run
+from sslm_platform.report.sequence_tables import sequence_tables
+from sslm_platform.report.sequences import sequence_scores
 from sslm_platform.report.tables import markdown_table, matrix_markdown
 from sslm_platform.report.views import Family, summary
 
@@ -28,6 +30,8 @@ def report_markdown(run: Run, shown: Sequence[Family]) -> str:
         parts.append(f"### {family.task}, {family.protocol}\n")
         parts += [matrix_markdown(matrix) for matrix in (family.scores, *family.gains[:1])]
         parts.append(_means(family))
+    for table in sequence_tables(sequence_scores(run.plan, run.cells)):
+        parts += [f"### {table.title}\n", markdown_table(table.header, table.body)]
     if run.scores:
         parts += ["## Joint model on test\n", _joint(run)]
     return "\n".join(part for part in parts if part)

@@ -1,4 +1,4 @@
-"""Transfer matrices: planned cells and their records to a table of values with intervals.
+"""Transfer matrices: planned cells and their records to a table of values with intervals and tests.
 
 A cell's gain is its score minus its baseline's, in the metric's good direction, paired by seed and by
 bootstrap resample. Where several (source, target) pairs fall into one place, their mean is shown.
@@ -6,95 +6,32 @@ bootstrap resample. Where several (source, target) pairs fall into one place, th
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Literal
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from sslm_platform.errors import Problem, RunError, suggest
+from sslm_platform.report.measured import Pair, Reader
+from sslm_platform.report.places import Cell, Matrix, Relation, State, Value
 from sslm_platform.report.records import CellKey, CellRecord, PlannedCell, TaskInfo, TransferPlan
-from sslm_platform.statistics import Estimate, aggregate_seeds, estimate, paired_difference
+from sslm_platform.statistics import (
+    MIN_SEEDS,
+    Errors,
+    Estimate,
+    Inference,
+    Sample,
+    adjusted,
+    detectable,
+    infer,
+    mean_of,
+    percentile_interval,
+)
 
-Value = Literal["score", "gain"]
+__all__ = ["Cell", "Matrix", "Mean", "Relation", "State", "Value", "build_matrix", "mean_over"]
 
-
-class State(StrEnum):
-    """Why a place of a matrix has a value, or has none; the text is what a reader sees."""
-
-    OK = "ok"
-    MISSING = "missing"
-    FAILED = "failed"
-    UNDEFINED = "undefined"
-    NO_BASELINE = "no baseline"
-    NOT_PLANNED = "not planned"
-
-
-class Relation(StrEnum):
-    """What the source was trained on, seen from the target."""
-
-    SAME = "in-domain"
-    INCLUDES = "target among sources"
-    APART = "transfer"
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One place of a matrix.
-
-    ``num_pairs`` (source, target) pairs were averaged; ``left_out`` counts planned cells that could not be,
-    by their state. ``num_train`` is the range of the sources' training examples, ``num_test`` the sum over
-    targets.
-    ``score`` is the mean score, also where ``estimate`` is a gain; ``baselines`` gives the mean score of each
-    baseline that exists, in the plan's order.
-    """
-
-    state: State
-    estimate: Estimate | None = None
-    score: float | None = None
-    metric: str = ""
-    higher_is_better: bool = True
-    best: float = 1.0
-    baselines: Mapping[str, float] = field(default_factory=dict)
-    seeds: tuple[int, ...] = ()
-    num_pairs: int = 0
-    left_out: Mapping[State, int] = field(default_factory=dict)
-    num_train: tuple[int, int] = (0, 0)
-    num_test: int = 0
-    relation: Relation = Relation.APART
-    error: str = ""
-    resamples_R: np.ndarray = field(default_factory=lambda: np.empty(0), compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """Values of one protocol; ``cells[row, col]`` exists for every row and column."""
-
-    protocol: str
-    value: Value
-    baseline: str
-    rows: tuple[str, ...]
-    cols: tuple[str, ...]
-    cells: Mapping[tuple[str, str], Cell]
-
-    @property
-    def all_cells(self) -> tuple[Cell, ...]:
-        """Every place, row by row."""
-        return tuple(self.cells[row, col] for row in self.rows for col in self.cols)
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One planned cell that has what the matrix shows."""
-
-    key: CellKey
-    record: CellRecord
-    value: float
-    resamples_R: np.ndarray
-    baselines: Mapping[str, float]
-    stated: Estimate | None = None  # the record's own interval
+DEFAULT_BASELINE = {"score": "", "gain": "pretrained", "normalised": "majority", "gap": "majority"}
 
 
 def build_matrix(
@@ -106,7 +43,7 @@ def build_matrix(
     cols: str = "target",
     where: Callable[[CellKey], bool] = lambda key: True,
     value: Value = "score",
-    baseline: str = "pretrained",
+    baseline: str = "",
 ) -> Matrix:
     """Arrange the cells of one protocol.
 
@@ -117,12 +54,17 @@ def build_matrix(
         rows: axis of the sources: ``source`` (display name), ``task``, ``domain``, or a tag's key.
         cols: axis of the targets: ``target`` (identity), ``task``, ``domain``, or a tag's key.
         where: keeps a cell.
-        value: ``score``, or ``gain`` over ``baseline``.
-        baseline: a baseline's name; without it in the plan a cell prints ``no baseline``.
+        value: ``score``; ``gain`` over ``baseline``; ``normalised``, the gain as a share of the way from the
+            baseline to a perfect score; ``gap``, what is lost against training on the target itself, as a
+            share of what that gains over the baseline (0 is as good, -1 no better than the baseline). The
+            last two have no unit, so that different metrics may be averaged.
+        baseline: a baseline's name, by default ``pretrained`` for gains and else ``majority``; without it in
+            the plan a cell prints ``no baseline``.
 
     Raises:
-        RunError: an axis that no task has, or cells with different metrics in one place.
+        RunError: an axis that no task has, or scores or gains of different metrics in one place.
     """
+    baseline = "" if value == "score" else baseline or DEFAULT_BASELINE[value]
     groups: dict[tuple[str, str], list[PlannedCell]] = defaultdict(list)
     for planned in plan.cells:
         if planned.key.protocol == protocol and where(planned.key):
@@ -130,12 +72,13 @@ def build_matrix(
             groups[place].append(planned)
     row_names = tuple(dict.fromkeys(row for row, _ in groups))
     col_names = tuple(dict.fromkeys(col for _, col in groups))
+    reader = Reader(plan, cells, value, baseline)
     places = {
-        (row, col): _cell(groups.get((row, col), []), cells, value, baseline, f"{protocol}: {row} → {col}")
+        (row, col): _cell(groups.get((row, col), []), reader, f"{protocol}: {row} → {col}")
         for row in row_names
         for col in col_names
     }
-    return Matrix(protocol, value, baseline if value == "gain" else "", row_names, col_names, places)
+    return Matrix(protocol, value, baseline, row_names, col_names, _corrected(places))
 
 
 def _row(axis: str, key: CellKey, tasks: Mapping[str, TaskInfo]) -> str:
@@ -158,25 +101,24 @@ def _label(axis: str, task: TaskInfo, own: str) -> str:
     return labels[axis]
 
 
-def _cell(
-    group: Sequence[PlannedCell], cells: Mapping[str, CellRecord], value: Value, baseline: str, where: str
-) -> Cell:
+def _cell(group: Sequence[PlannedCell], reader: Reader, where: str) -> Cell:
     if not group:
         return Cell(State.NOT_PLANNED)
-    entries: list[_Entry] = []
-    left_out: dict[State, int] = defaultdict(int)
+    by_pair: dict[tuple[str, tuple[str, ...], str], list[PlannedCell]] = defaultdict(list)
     for planned in group:
-        entry = _entry(planned, cells, value, baseline)
-        if isinstance(entry, State):
-            left_out[entry] += 1
-        else:
-            entries.append(entry)
+        by_pair[planned.key.source, planned.key.source_tasks, planned.key.target].append(planned)
+    pairs, left_out = [], Counter[State]()
+    for same_pair in by_pair.values():
+        pair, states = reader.pair(same_pair)
+        left_out.update(states)
+        if pair:
+            pairs.append(pair)
     relation = _relation([planned.key for planned in group])
-    if entries:
-        return _averaged(entries, left_out, relation, where)
-    records = [cells[planned.id] for planned in group if planned.id in cells]
-    states = (State.FAILED, State.MISSING, State.NO_BASELINE, State.UNDEFINED)
-    worst = next(s for s in states if s in left_out)
+    if pairs:
+        return _averaged(pairs, left_out, relation, reader.value, where)
+    records = [reader.cells[planned.id] for planned in group if planned.id in reader.cells]
+    order = (State.FAILED, State.MISSING, State.NO_BASELINE, State.UNDEFINED)
+    worst = next(state for state in order if state in left_out)
     failures = (r.error for r in records if r.status == "failed")
     reasons = (planned.undefined for planned in group if planned.undefined)
     error = next(failures if worst is State.FAILED else reasons, "")
@@ -189,97 +131,97 @@ def _relation(keys: Sequence[CellKey]) -> Relation:
     return Relation.INCLUDES if any(key.target in key.source_tasks for key in keys) else Relation.APART
 
 
-def _entry(
-    planned: PlannedCell, cells: Mapping[str, CellRecord], value: Value, baseline: str
-) -> _Entry | State:
-    if planned.undefined:
-        return State.UNDEFINED
-    record = cells.get(planned.id)
-    if record is None:
-        return State.MISSING
-    if record.status == "failed":
-        return State.FAILED
-    done = {name: cells[id_] for name, id_ in planned.baselines.items() if _is_done(cells.get(id_))}
-    scores = {name: _primary(other) for name, other in done.items()}
-    if value == "score":
-        own = record.scores[record.metric]
-        resamples_R = np.asarray(record.resamples, np.float64)
-        return _Entry(
-            planned.key, record, own.value, resamples_R, scores, Estimate(own.value, own.low, own.high)
-        )
-    if baseline not in done:
-        return State.NO_BASELINE
-    gain, gain_R = paired_difference(
-        _primary(record),
-        scores[baseline],
-        record.resamples,
-        done[baseline].resamples,
-        higher_is_better=record.higher_is_better,
-    )
-    return _Entry(planned.key, record, gain, gain_R, scores)
-
-
-def _is_done(record: CellRecord | None) -> bool:
-    return record is not None and record.status == "done"
-
-
-def _primary(record: CellRecord) -> float:
-    return record.scores[record.metric].value
-
-
 def _averaged(
-    entries: Sequence[_Entry], left_out: Mapping[State, int], relation: Relation, where: str
+    pairs: Sequence[Pair], left_out: Mapping[State, int], relation: Relation, value: Value, where: str
 ) -> Cell:
-    metrics = sorted({entry.record.metric for entry in entries})
-    if len(metrics) > 1:
-        raise RunError(
-            Problem(where, f"a mean over different metrics ({', '.join(metrics)}); use finer axes")
-        )
-    by_seed: dict[int, list[_Entry]] = defaultdict(list)
-    for entry in entries:
-        by_seed[entry.key.seed].append(entry)
-    values_S = [float(np.mean([entry.value for entry in group])) for group in by_seed.values()]
-    means_SR = [mean_resamples([entry.resamples_R for entry in group]) for group in by_seed.values()]
-    total, resamples_R = _over_seeds(values_S, means_SR)
-    if len(entries) == 1:
-        total = entries[0].stated or total
-    first = entries[0].record
-    sizes = [entry.record.num_train for entry in entries]
+    records = [record for pair in pairs for record in pair.records]
+    first, relative = records[0], value in ("normalised", "gap")
+    metrics = sorted({record.metric for record in records})
+    if len(metrics) > 1 and not relative:
+        what = f"a mean over different metrics ({', '.join(metrics)}); use finer axes, or normalised values"
+        raise RunError(Problem(where, what))
+    sample = mean_of([pair.sample for pair in pairs])
+    estimate, inference = _settled(sample, value, first.higher_is_better, first.best)
+    if value == "score" and len(records) == 1:
+        own = first.scores[first.metric]
+        estimate = Estimate(own.value, own.low, own.high)
+    if value == "gap" and relation is Relation.SAME:
+        inference = None  # compared with itself: no hypothesis, and none to correct for
+    comparable = len(metrics) == 1
+    sizes = [record.num_train for record in records]
     return Cell(
         state=State.OK,
-        estimate=total,
-        score=float(np.mean([_primary(entry.record) for entry in entries])),
-        metric=first.metric,
-        higher_is_better=first.higher_is_better,
+        estimate=estimate,
+        score=float(np.mean([pair.score for pair in pairs])) if comparable else None,
+        metric=", ".join(metrics),
+        higher_is_better=first.higher_is_better or relative,
         best=first.best,
-        baselines=_mean_baselines(entries),
-        seeds=tuple(sorted(by_seed)),
-        num_pairs=len({(entry.key.source, entry.key.target) for entry in entries}),
+        relative=relative,
+        baselines=_mean_baselines(pairs) if comparable else {},
+        seeds=tuple(sorted({record.key.seed for record in records})),
+        num_pairs=len(pairs),
         left_out=left_out,
         num_train=(min(sizes), max(sizes)),
-        num_test=sum({entry.key.target: entry.record.num_test for entry in entries}.values()),
+        num_test=sum({pair.target: pair.records[0].num_test for pair in pairs}.values()),
         relation=relation,
-        resamples_R=resamples_R,
+        sample=sample,
+        inference=inference,
     )
 
 
-def _over_seeds(values_S: Sequence[float], means_SR: Sequence[np.ndarray]) -> tuple[Estimate, np.ndarray]:
-    if len({len(mean_R) for mean_R in means_SR}) > 1 or not len(means_SR[0]):
-        return Estimate(float(np.mean(values_S))), np.empty(0)
-    return aggregate_seeds(values_S, np.stack(means_SR))
+def _settled(
+    sample: Sample, value: Value, higher_is_better: bool, best: float
+) -> tuple[Estimate, Inference | None]:
+    """Return the sample's mean with its interval, and, of differences, the test against 0.
+
+    A score whose interval is over examples alone has percentiles: near the best score they are not symmetric.
+    """
+    if value != "score":
+        inference = infer(sample)
+        return (inference.estimate() if inference else Estimate(sample.value)), inference
+    if not sample.resamples_SR.size:
+        return Estimate(sample.value), None
+    if sample.num_seeds < MIN_SEEDS:
+        low, high = percentile_interval(sample.resamples_SR.mean(axis=0))
+        return (Estimate(sample.value) if np.isnan(low) else Estimate(sample.value, low, high)), None
+    inference = infer(sample)
+    return (
+        _within(inference.estimate(), higher_is_better, best) if inference else Estimate(sample.value)
+    ), None
 
 
-def mean_resamples(vectors: Sequence[np.ndarray]) -> np.ndarray:
-    """Average resample vectors entry by entry; empty where they are not all of one length."""
-    if len({len(vector_R) for vector_R in vectors}) != 1:
-        return np.empty(0)
-    return np.mean(vectors, axis=0)
+def _within(estimate: Estimate, higher_is_better: bool, best: float) -> Estimate:
+    """Cut the interval of a score at the best that the metric can be; it covers as often as before."""
+    assert estimate.low is not None
+    assert estimate.high is not None
+    if higher_is_better:
+        return replace(estimate, high=max(estimate.value, min(estimate.high, best)))
+    return replace(estimate, low=min(estimate.value, max(estimate.low, best)))
 
 
-def _mean_baselines(entries: Sequence[_Entry]) -> dict[str, float]:
-    shared = set.intersection(*(set(entry.baselines) for entry in entries))
-    names = [name for name in entries[0].baselines if name in shared]
-    return {name: float(np.mean([entry.baselines[name] for entry in entries])) for name in names}
+def _mean_baselines(pairs: Sequence[Pair]) -> dict[str, float]:
+    shared = set.intersection(*(set(pair.baselines) for pair in pairs))
+    names = [name for name in pairs[0].baselines if name in shared]
+    return {name: float(np.mean([pair.baselines[name] for pair in pairs])) for name in names}
+
+
+def _corrected(places: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:
+    """Adjust the tests of one matrix for their number.
+
+    What a cell could have detected is that of its column, whose cells share test examples and baseline: it is
+    less of a guess than a single cell's standard error.
+    """
+    tested = [place for place, cell in places.items() if cell.inference]
+    inferences = [cell.inference for cell in places.values() if cell.inference]
+    q_M = adjusted([each.p for each in inferences], [places[place].relation for place in tested])
+    columns: dict[str, list[Errors]] = defaultdict(list)
+    for (_, col), each in zip(tested, inferences, strict=True):
+        columns[col].append(each.errors)
+    found = {col: detectable(errors, len(tested)) for col, errors in columns.items()}
+    return {**places} | {
+        place: replace(places[place], q=q, detectable=found[place[1]])
+        for place, q in zip(tested, q_M, strict=True)
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,11 +234,11 @@ class Mean:
 
 
 def mean_over(matrix: Matrix, keep: Callable[[Cell], bool]) -> Mean | None:
-    """Average the matrix's values where ``keep``; None where there is none."""
+    """Average the matrix's values where ``keep``, each place alike; None where there is none."""
     chosen = [cell for cell in matrix.all_cells if cell.state is not State.NOT_PLANNED and keep(cell)]
-    done = [cell for cell in chosen if cell.estimate is not None]
-    if not done:
+    samples = [cell.sample for cell in chosen if cell.sample]
+    if not samples:
         return None
-    value = float(np.mean([cell.estimate.value for cell in done if cell.estimate]))
-    resamples_R = mean_resamples([cell.resamples_R for cell in done])
-    return Mean(estimate(value, resamples_R), len(done), len(chosen))
+    first = next(cell for cell in chosen if cell.sample)
+    estimate, _ = _settled(mean_of(samples), matrix.value, first.higher_is_better, first.best)
+    return Mean(estimate, len(samples), len(chosen))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sslm_platform.report.matrix import Cell, Matrix
-from sslm_platform.statistics import Estimate
+from sslm_platform.statistics import POWER, Estimate
 
 NO_SOURCE = "no source"
+TASK = re.compile(r"([\w.-]+)@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,10 @@ def scale_for(values: Iterable[float], best: float) -> Scale:
 
 
 def scale_of(cells: Sequence[Cell]) -> Scale:
-    """The scale that fits all cells of a matrix; a small gain in perplexity is still no percentage."""
+    """The scale of a matrix: a small gain in perplexity is no percentage, but a share of it is one."""
     done = [cell for cell in cells if cell.estimate is not None]
+    if any(cell.relative for cell in done):
+        return Scale(100, 1)
     best = done[0].best if done else 1.0
     of_scores = scale_for([cell.score for cell in done if cell.score is not None], best)
     if of_scores.factor != 1:
@@ -66,16 +70,31 @@ def metric_name(matrix: Matrix) -> str:
     return ", ".join(names) or "no value yet"
 
 
+def detectable_text(matrix: Matrix) -> str:
+    """What size of effect the matrix could have shown; empty where it has no tests."""
+    if matrix.detectable is None:
+        return ""
+    scale = scale_of(matrix.all_cells)
+    low, high = matrix.detectable
+    least = "" if scale.text(low) == scale.text(high) else f"; in the column measured best, {scale.text(low)}"
+    return f"A true effect of {scale.text(high)} is found in any column with power {POWER:.0%}{least}."
+
+
+def p_text(p: float | None) -> str:
+    """``0.034``, or ``< 0.001``."""
+    if p is None:
+        return "not measured"
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def short_names(names: Sequence[str], beside: Sequence[str] = ()) -> dict[str, str]:
     """Map ``task@domain`` to ``domain`` where all, also those ``beside`` them, have one task.
 
-    Other names stay; empty is ``no source``.
+    So are the tasks of a name such as ``all but task@domain``. Other names stay; empty is ``no source``.
     """
-    parts = [name.partition("@") for name in names]
-    tasks = {name.partition("@")[0] for name in (*names, *beside)}
-    one_task = all(at for _, at, _ in parts) and len(tasks) == 1
-    short = {name: part[2] if one_task else name for name, part in zip(names, parts, strict=True)}
-    return {name: text or NO_SOURCE for name, text in short.items()}
+    tasks = {task for name in (*names, *beside) for task in TASK.findall(name) or [name]}
+    one_task = len(tasks) == 1 and all("@" in name for name in names)
+    return {name: (TASK.sub("", name) if one_task else name) or NO_SOURCE for name in names}
 
 
 def count(number: int, what: str) -> str:

@@ -13,26 +13,14 @@ from sslm_platform.report.cost import cost_rows
 from sslm_platform.report.findings import caveats, find
 from sslm_platform.report.heat import Heat, heat
 from sslm_platform.report.numbers import count, duration, scale_for, scale_of
+from sslm_platform.report.protocols import BASELINE_MEANING, explain
 from sslm_platform.report.records import TaskScore
 from sslm_platform.report.run import Run
 from sslm_platform.report.tables import cell_rows
-from sslm_platform.report.views import BASELINE_MEANING, Family, families, summary
+from sslm_platform.report.views import Family, families, summary
 
 if TYPE_CHECKING:
     from jinja2 import Template
-
-SOURCE_MEANING = {
-    "none": "no training on a source",
-    "head": "a head is trained on the source, the encoder stays as pretrained",
-    "full": "encoder and head are trained on the source",
-    "tfidf": "TF-IDF and logistic regression, trained on the source",
-    "majority": "a constant predictor",
-}
-TARGET_MEANING = {
-    "zero_shot": "the source's head is applied to the target as it is",
-    "probe": "a new linear head is trained on the target over the frozen encoder",
-    "finetune": "encoder and a new head are trained further on the target",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +86,9 @@ def _facts(run: Run) -> list[str]:
 
 
 def _view(family: Family) -> FamilyView:
-    source, _, target = family.protocol.partition("/")
     return FamilyView(
         family=family,
-        explanation=f"{SOURCE_MEANING[source]}; {TARGET_MEANING[target]}".capitalize() + ".",
+        explanation=explain(family.protocol),
         score=heat(family.scores, family),
         gains=tuple(heat(gain, family) for gain in family.gains),
         summary=_summary(family),

@@ -157,6 +157,10 @@ class TaskScore(_Record):
     scores: dict[str, MetricValue]
     majority: dict[str, MetricValue]
     num_test: int
+    resamples: tuple[float, ...] = Field(
+        default=(),
+        description="primary metric of each bootstrap resample; runs on one test split share resamples",
+    )
 
 
 class RunRecord(_Record):

@@ -16,9 +16,11 @@ from sslm_platform.report.records import (
     CellRecord,
     RunRecord,
     TaskScore,
+    TrainingRecord,
     TransferPlan,
     read_cells,
     read_record,
+    read_trainings,
 )
 
 
@@ -38,6 +40,7 @@ class Run:
     spec_yaml: str
     plan: TransferPlan
     cells: Mapping[str, CellRecord]
+    trainings: Mapping[str, TrainingRecord]
     scores: tuple[TaskScore, ...]
     curves: Curves
 
@@ -62,6 +65,7 @@ def read_run(folder: Path) -> Run:
         spec_yaml=_spec_yaml(folder / "spec.yaml", record),
         plan=plan,
         cells=cells,
+        trainings=read_trainings(folder / "transfer"),
         scores=read_record(_Scores, scores_path).scores if scores_path.is_file() else (),
         curves=read_curves(folder / "train" / "metrics.jsonl"),
     )

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sslm_platform.report.matrix import Cell, Matrix, State
-from sslm_platform.report.numbers import Scale, metric_name, scale_of, short_names
+from sslm_platform.report.numbers import Scale, detectable_text, metric_name, scale_of, short_names
 from sslm_platform.report.records import CellRecord, PlannedCell, TransferPlan
+from sslm_platform.report.views import Family
 
 CELL_COLUMNS = (
     "protocol",
@@ -30,6 +31,29 @@ CELL_COLUMNS = (
     "id",
 )
 
+TEST_COLUMNS = (
+    "protocol",
+    "task",
+    "baseline",
+    "source",
+    "target",
+    "relation",
+    "gain",
+    "low",
+    "high",
+    "standard_error",
+    "num_seeds",
+    "conditional",
+    "p",
+    "q",
+    "discovery",
+    "p_examples",
+    "p_seeds",
+    "effect_examples",
+    "effect_seeds",
+    "detectable",
+)
+
 
 def cell_rows(plan: TransferPlan, cells: Mapping[str, CellRecord]) -> list[dict[str, Any]]:
     """Every planned cell as a flat row of :data:`CELL_COLUMNS`, baselines included; None where unknown."""
@@ -41,6 +65,8 @@ def _cell_row(planned: PlannedCell, record: CellRecord | None) -> dict[str, Any]
     row: dict[str, Any] = dict.fromkeys(CELL_COLUMNS)
     row |= {"protocol": key.protocol, "source": key.source, "target": key.target, "seed": key.seed}
     row |= {"is_baseline": planned.is_baseline, "id": planned.id, "state": State.MISSING.value}
+    if planned.undefined:
+        return row | {"state": State.UNDEFINED.value, "error": planned.undefined}
     if record is None:
         return row
     row |= {"metric": record.metric, "num_train": record.num_train, "num_test": record.num_test}
@@ -48,6 +74,47 @@ def _cell_row(planned: PlannedCell, record: CellRecord | None) -> dict[str, Any]
     if record.status == "failed":
         return row | {"state": State.FAILED.value, "error": first_line(record.error)}
     return row | {"state": State.OK.value} | record.scores[record.metric].model_dump()
+
+
+def test_rows(families: Iterable[Family]) -> list[dict[str, Any]]:
+    """Every tested place of every matrix of gains as a flat row of :data:`TEST_COLUMNS`."""
+    return [
+        _test_row(family.task, matrix, row, col)
+        for family in families
+        for matrix in family.gains
+        for row in matrix.rows
+        for col in matrix.cols
+        if matrix.cells[row, col].inference
+    ]
+
+
+def _test_row(task: str, matrix: Matrix, row: str, col: str) -> dict[str, Any]:
+    cell = matrix.cells[row, col]
+    estimate, inference = cell.estimate, cell.inference
+    assert estimate is not None
+    assert inference is not None
+    return {
+        "protocol": matrix.protocol,
+        "task": task,
+        "baseline": matrix.baseline,
+        "source": row,
+        "target": col,
+        "relation": cell.relation.value,
+        "gain": estimate.value,
+        "low": estimate.low,
+        "high": estimate.high,
+        "standard_error": inference.standard_error,
+        "num_seeds": len(cell.seeds),
+        "conditional": inference.conditional,
+        "p": inference.p,
+        "q": cell.q,
+        "discovery": cell.discovery,
+        "p_examples": inference.p_examples,
+        "p_seeds": inference.p_seeds,
+        "effect_examples": inference.effect_examples,
+        "effect_seeds": inference.effect_seeds,
+        "detectable": cell.detectable,
+    }
 
 
 def first_line(error: str) -> str:
@@ -81,23 +148,29 @@ def _raw(cell: Cell) -> str:
 
 
 def matrix_markdown(matrix: Matrix) -> str:
-    """Write a matrix as a Markdown table; gains whose interval excludes 0 are bold."""
+    """Write a matrix as a Markdown table; differences that are discoveries are bold."""
     rows, cols = short_names(matrix.rows, matrix.cols), short_names(matrix.cols)
     scale = scale_of(matrix.all_cells)
     header = ["source \\ target", *(cols[col] for col in matrix.cols)]
     body = [
         [
             rows[row],
-            *(_markdown(matrix.cells[row, col], matrix.value == "gain", scale) for col in matrix.cols),
+            *(_markdown(matrix.cells[row, col], matrix.is_difference, scale) for col in matrix.cols),
         ]
         for row in matrix.rows
     ]
-    return f"{caption(matrix)}\n\n{markdown_table(header, body)}"
+    note = detectable_text(matrix)
+    return f"{caption(matrix)}\n\n{markdown_table(header, body)}" + (f"\n{note}\n" if note else "")
 
 
 def caption(matrix: Matrix) -> str:
     """Say what a matrix holds."""
-    what = f"Gain over {matrix.baseline}" if matrix.value == "gain" else "Score"
+    what = {
+        "score": "Score",
+        "gain": f"Gain over {matrix.baseline}",
+        "normalised": f"Share of the way from {matrix.baseline} to perfect",
+        "gap": f"Gap to in-domain, as a share of its gain over {matrix.baseline}",
+    }[matrix.value]
     return f"{what}, {matrix.protocol}, {metric_name(matrix)}, 95 % interval"
 
 
@@ -105,7 +178,7 @@ def _markdown(cell: Cell, is_gain: bool, scale: Scale) -> str:
     if cell.estimate is None:
         return f"*{cell.state.value}*"
     value = scale.text(cell.estimate.value, signed=is_gain)
-    strong = f"**{value}**" if is_gain and cell.estimate.excludes_zero else value
+    strong = f"**{value}**" if is_gain and cell.discovery else value
     return f"{strong} {scale.interval(cell.estimate, signed=is_gain)}"
 
 

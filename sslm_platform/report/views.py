@@ -10,17 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sslm_platform.report.matrix import Cell, Matrix, Mean, Relation, build_matrix, mean_over
+from sslm_platform.report.protocols import preference
 from sslm_platform.report.records import CellKey, CellRecord, PlannedCell, TransferPlan
 from sslm_platform.statistics import Estimate
 
-PREFERENCE = ("pretrained", "head", "tfidf", "majority")
-
-BASELINE_MEANING = {
-    "pretrained": "the pretrained encoder, not trained on the source",
-    "head": "a head trained on the source over the frozen pretrained encoder",
-    "tfidf": "TF-IDF and logistic regression, no encoder",
-    "majority": "the constant predictor",
-}
+NO_SOURCE = {"source": "", "source_tasks": (), "row": ()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +64,7 @@ def families(plan: TransferPlan, cells: Mapping[str, CellRecord]) -> tuple[Famil
 
 def _family(plan: TransferPlan, cells: Mapping[str, CellRecord], protocol: str, task: str) -> Family:
     own = [c for c in plan.cells if c.key.protocol == protocol and plan.tasks[c.key.target].name == task]
-    names = sorted({name for planned in own for name in planned.baselines}, key=_preference)
+    names = sorted({name for planned in own for name in planned.baselines}, key=preference)
 
     def of_task(key: CellKey) -> bool:
         return plan.tasks[key.target].name == task
@@ -88,24 +82,21 @@ def _family(plan: TransferPlan, cells: Mapping[str, CellRecord], protocol: str, 
     )
 
 
-def _preference(name: str) -> tuple[int, str]:
-    return (PREFERENCE.index(name) if name in PREFERENCE else len(PREFERENCE), name)
-
-
 def _floor(
     plan: TransferPlan, cells: Mapping[str, CellRecord], own: Sequence[PlannedCell], baseline: str
 ) -> Matrix | None:
     """Return the baseline as one row, or None where it differs from source to source."""
-    ids: dict[tuple[str, int], set[str]] = defaultdict(set)
+    ids: dict[tuple[str, int, int], set[str]] = defaultdict(set)
     for planned in own:
         if baseline in planned.baselines:
-            ids[planned.key.target, planned.key.seed].add(planned.baselines[baseline])
+            key = planned.key
+            ids[key.target, key.seed, key.draw].add(planned.baselines[baseline])
     if any(len(of_target) > 1 for of_target in ids.values()):
         return None
     wanted = set().union(*ids.values())
     # A probe's TF-IDF is trained on the target, so its cells name it as their source: one row all the same.
     found = tuple(
-        cell.model_copy(update={"key": cell.key.model_copy(update={"source": "", "source_tasks": ()})})
+        cell.model_copy(update={"key": cell.key.model_copy(update=NO_SOURCE)})
         for cell in plan.cells
         if cell.id in wanted
     )

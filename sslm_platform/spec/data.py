@@ -45,6 +45,13 @@ class ConllFormat(_Section):
     encoding: str = "utf-8"
 
 
+class ConlluFormat(_Section):
+    """CoNLL-U (Universal Dependencies): columns `tokens`, `lemmas`, `upos` and `xpos`, of syntactic words."""
+
+    name: Literal["conllu"]
+    encoding: str = "utf-8"
+
+
 class TextFormat(_Section):
     """Plain text in a column `text`."""
 
@@ -62,7 +69,13 @@ class TaggedXmlFormat(_Section):
 
 
 Format = Annotated[
-    DelimitedFormat | JsonLinesFormat | ParquetFormat | ConllFormat | TextFormat | TaggedXmlFormat,
+    DelimitedFormat
+    | JsonLinesFormat
+    | ParquetFormat
+    | ConllFormat
+    | ConlluFormat
+    | TextFormat
+    | TaggedXmlFormat,
     Field(discriminator="name"),
 ]
 
@@ -87,10 +100,31 @@ class FileData(_Section):
 
     source: Literal["files"]
     path: str | list[str] | dict[SplitName, str | list[str]] = Field(
-        description="File, glob or list of them (`.gz` is opened); or one for each split "
-        "(then `split: {by: given}`)."
+        description="File, glob or list of them (`.gz` is opened, `${NAME}` is an environment variable);"
+        " or one for each split (then `split: {by: given}`)."
     )
     format: Format
+
+
+class ParallelData(_Section):
+    """Local text files that go line by line together, one for each column: a text and its label, a text and
+    its translation.
+    """
+
+    source: Literal["parallel"]
+    columns: dict[str, str | dict[SplitName, str]] = Field(
+        min_length=1,
+        description="File of each column (`.gz` is opened); or one for each split, the same splits in every"
+        " column (then `split: {by: given}`).",
+    )
+    encoding: str = "utf-8"
+
+    @model_validator(mode="after")
+    def _alike(self) -> ParallelData:
+        splits = {tuple(sorted(p)) if isinstance(p, dict) else None for p in self.columns.values()}
+        if len(splits) > 1:
+            raise ValueError("all columns must have files for the same splits")
+        return self
 
 
 class DatasetsData(_Section):
@@ -120,7 +154,9 @@ class DocstringData(_Section):
     min_words: int = Field(default=8, ge=1, description="Shorter texts are left out.")
 
 
-DataSpec = Annotated[ArchiveData | FileData | DatasetsData | DocstringData, Field(discriminator="source")]
+DataSpec = Annotated[
+    ArchiveData | FileData | ParallelData | DatasetsData | DocstringData, Field(discriminator="source")
+]
 
 
 class GroupSpec(_Section):

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from sslm_platform.errors import Problem, SpecError, raise_all, suggest
 from sslm_platform.spec.data import LimitSpec
+from sslm_platform.spec.paths import make_paths_absolute
 from sslm_platform.spec.problems import problems_of
 from sslm_platform.spec.schema import RunSpec
 
@@ -52,7 +53,7 @@ def load_run_spec(path: str | Path, overrides: Sequence[str] = ()) -> LoadedSpec
     content["streams"] = streams
     content["include"] = []
     overridden = tuple(_override(content, text) for text in overrides)
-    _make_paths_absolute(content, path, origins)
+    make_paths_absolute(content, path, origins, lambda loc: _where(path, origins, overridden, loc))
     spec = validate(RunSpec, content, lambda loc: _where(path, origins, overridden, loc))
     return LoadedSpec(_with_limits(spec), path, tuple(origins), overridden)
 
@@ -223,39 +224,6 @@ def _where(
         if loc[: len(key)] == key:
             return f"--set {key_path(loc)}"
     return locate(path, origins, loc)
-
-
-def _make_paths_absolute(content: Mapping[str, Any], path: Path, origins: Sequence[tuple[Path, int]]) -> None:
-    """Local files are relative to the file that names them; the dumped spec must still find them."""
-    encoder = content.get("encoder")
-    if isinstance(encoder, dict):
-        _absolute_folder(encoder, path.parent)
-        if isinstance(encoder.get("tokenizer"), dict):
-            _absolute_folder(encoder["tokenizer"], path.parent)
-    for stream, (file, _) in zip(content["streams"], origins, strict=True):
-        data = stream.get("data") if isinstance(stream, dict) else None
-        if not isinstance(data, dict):
-            continue
-        if data.get("source") == "files":
-            data["path"] = _absolute_files(data.get("path"), file.parent)
-        elif data.get("source") == "datasets":
-            _absolute_folder(data, file.parent)
-
-
-def _absolute_folder(section: dict[str, Any], base: Path) -> None:
-    name = section.get("path")
-    if isinstance(name, str) and (base / name).is_dir():
-        section["path"] = str((base / name).resolve())
-
-
-def _absolute_files(value: Any, base: Path) -> Any:
-    if isinstance(value, str):
-        return str((base / value).absolute())
-    if isinstance(value, list):
-        return [_absolute_files(item, base) for item in value]
-    if isinstance(value, dict):
-        return {key: _absolute_files(item, base) for key, item in value.items()}
-    return value
 
 
 def validated_options(kind: type[BaseModel], options: Mapping[str, Any], where: str) -> Any:

@@ -12,7 +12,16 @@ from sslm_platform.registry import Table
 from sslm_platform.spec.load import LoadedSpec, validated_options
 from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
 from sslm_platform.spec.schema import Component, FieldSpec, Selector, StreamSpec, TaskSpec
-from sslm_platform.types import BalancerDef, Definition, Field, FieldKind, HeadDef, MetricDef, SamplerDef
+from sslm_platform.types import (
+    BalancerDef,
+    Definition,
+    EstimatorDef,
+    Field,
+    FieldKind,
+    HeadDef,
+    MetricDef,
+    SamplerDef,
+)
 
 D = TypeVar("D", bound=Definition)
 
@@ -32,6 +41,11 @@ def resolve(loaded: LoadedSpec, plugins: Host | None = None) -> ResolvedRun:
     return run
 
 
+def _without_required_options(table: Table[EstimatorDef]) -> list[str]:
+    fields = {name: table.get(name).definition.options.model_fields.values() for name in table}
+    return [name for name, options in fields.items() if not any(field.is_required() for field in options)]
+
+
 class _Resolver:
     def __init__(self, loaded: LoadedSpec, plugins: Host) -> None:
         self.loaded = loaded
@@ -47,21 +61,21 @@ class _Resolver:
         if not spec.streams:
             self.problem(self.loaded.where("streams"), "a run needs at least one stream")
         tasks = [task for index in range(len(spec.streams)) for task in self._stream(index)]
+        self._selected()
         by_identity = self._unique(tasks)
         self._shared_heads(by_identity)
         where = self.loaded.where
         sampler = self.bind(registry.samplers, spec.schedule.sampler, where("schedule", "sampler"))
         balancer = self.bind(registry.balancers, spec.balancer, where("balancer"))
+        estimators = self._estimators()
         self._selection(by_identity)
         feeds = tuple(feeds_of(tasks))
-        if self.num_failed == 0:
+        if self.num_failed == 0 and by_identity:
             self._selectors(by_identity)
             self._schedule(sampler, balancer, feeds)
-            if spec.streams and not by_identity:
-                self.problem(self.loaded.where("tasks"), "matches no task of the streams")
         if self.problems or sampler is None or balancer is None:
             return None
-        return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer)
+        return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer, estimators)
 
     def bind(self, table: Table[D], component: Component, where: str) -> Bound[D] | None:
         """Return the named definition with its options, or record what is wrong."""
@@ -80,7 +94,7 @@ class _Resolver:
     def _stream(self, index: int) -> Iterable[Task]:
         stream = self.loaded.spec.streams[index]
         where = self.loaded.where("streams", index)
-        clash = sorted(set(stream.tags) & {"task", "domain", "stream", "by"})
+        clash = sorted(set(stream.tags) & {"identity", "task", "domain", "stream", "by", "together"})
         for tag in clash:
             self.problem(f"{where}.tags.{tag}", "is a word of its own; choose another tag")
         selector = self.loaded.spec.tasks
@@ -108,6 +122,11 @@ class _Resolver:
                 f" scores {', '.join(sorted(needs))}",
             )
             return None
+        if spec.head.sharded and head.definition.tied:
+            self.problem(
+                f"{where}.head.sharded",
+                f"{head.definition.name} projects inside the encoder's module and cannot be apart from it",
+            )
         if not self._fields(spec, needs[emits], where):
             return None
         identity = f"{spec.name}@{stream.domain}"
@@ -207,6 +226,11 @@ class _Resolver:
                     f"{task.where}.head",
                     f"shares the head {task.head_key!r} with {other.where}, with another name or options",
                 )
+            if task.spec.head.sharded != other.spec.head.sharded:
+                self.problem(
+                    f"{task.where}.head.sharded",
+                    f"differs from that of {other.where}, with which it shares the head {task.head_key!r}",
+                )
 
     def _schedule(
         self,
@@ -243,24 +267,38 @@ class _Resolver:
                 f"{definition.name} compares the tasks of one step, and each step has one: set"
                 " schedule.slots_per_step to 2 or more",
             )
-        if spec.balancer.log_affinity_every and not several:
+        if spec.balancer.log_affinity_every:
+            self._affinity(definition, several)
+
+    def _affinity(self, definition: BalancerDef, several: bool) -> None:
+        spec, where = self.loaded.spec, self.loaded.where("balancer", "log_affinity_every")
+        if not several:
             self.problem(
-                where("balancer", "log_affinity_every"),
+                where,
                 "compares the tasks of one step, and each step has one: set schedule.slots_per_step to 2 or"
                 " more",
             )
-        asks = {
-            "name": definition.gradients,
-            "log_gradients_every": spec.balancer.log_gradients_every,
-            "log_affinity_every": spec.balancer.log_affinity_every,
-        }
-        for key, asked in asks.items():
-            if asked and spec.engine.name != "local":
-                self.problem(
-                    where("balancer", key),
-                    f"needs each task's gradient of the whole encoder, and engine {spec.engine.name} keeps"
-                    " only their sum: set engine.name: local",
-                )
+        if spec.engine.name != "local":
+            self.problem(
+                where,
+                f"needs each task's gradient of the whole encoder, and engine {spec.engine.name} keeps only"
+                " their sum: set engine.name: local",
+            )
+        slices = definition.gradients or spec.balancer.log_gradients_every
+        if slices and spec.balancer.scope != "all":
+            self.problem(where, "needs each task's gradient of the whole encoder: set balancer.scope: all")
+
+    def _estimators(self) -> tuple[Bound[EstimatorDef], ...]:
+        table, named = self.plugins.registry.estimators, self.loaded.spec.prediction.estimators
+        chosen: dict[str, Bound[EstimatorDef]] = {}
+        for index, item in enumerate(named or _without_required_options(table)):
+            component = Component(name=item) if isinstance(item, str) else item
+            where = self.loaded.where("prediction", "estimators", index)
+            if component.name in chosen:
+                self.problem(where, f"{component.name} is named twice")
+            elif (bound := self.bind(table, component, where)) is not None:
+                chosen[component.name] = bound
+        return tuple(chosen.values())
 
     def _selection(self, tasks: Mapping[str, Task]) -> None:
         select_by = self.loaded.spec.evaluation.select_by
@@ -278,28 +316,42 @@ class _Resolver:
             )
 
     def _selectors(self, tasks: Mapping[str, Task]) -> None:
+        axes = [task.axes for task in tasks.values()]
         for index, block in enumerate(self.loaded.spec.transfer):
             where = self.loaded.where("transfer", index)
             sources = block.sources if isinstance(block.sources, list) else [block.sources]
             for position, source in enumerate(sources):
                 place = f"{where}.sources[{position}]" if len(sources) > 1 else f"{where}.sources"
-                self._selector(source, tasks.values(), place)
-            self._selector(block.targets, tasks.values(), f"{where}.targets")
+                self._selector(source, axes, place)
+            for position, source in enumerate(block.then):
+                self._selector(source, axes, f"{where}.then[{position}]")
+            self._selector(block.targets, axes, f"{where}.targets")
 
-    def _selector(self, selector: Selector | str, tasks: Iterable[Task], where: str) -> None:
+    def _selected(self) -> None:
+        """Check the selector of the run's tasks, against all tasks that the streams have."""
+        selector, spec = self.loaded.spec.tasks, self.loaded.spec
+        if selector is None or not spec.streams:
+            return
+        where = self.loaded.where("tasks")
+        if selector.by is not None:
+            self.problem(f"{where}.by", "groups the sources of a transfer block; it selects no tasks")
+        axes = [axes_of(stream, task) for stream in spec.streams for task in stream.tasks]
+        self._selector(selector.model_copy(update={"by": None}), axes, where)
+
+    def _selector(self, selector: Selector | str, axes: Sequence[Mapping[str, str]], where: str) -> None:
+        """Check a selector against the axes of the tasks that it may select."""
         if not isinstance(selector, Selector):
             return
-        tasks = list(tasks)
-        known = {key for task in tasks for key in task.axes}
+        known = {key for task in axes for key in task}
         for key, value in selector.criteria.items():
             if key not in known:
                 self.problem(f"{where}.{key}", f"unknown axis{suggest(key, known)}")
                 continue
-            values = {task.axes[key] for task in tasks if key in task.axes}
+            values = {task[key] for task in axes if key in task}
             for wanted in value:
                 if wanted not in values:
                     self.problem(f"{where}.{key}", f"no task has {key} {wanted!r}{suggest(wanted, values)}")
         if selector.by is not None and selector.by not in known:
             self.problem(f"{where}.by", f"unknown axis {selector.by!r}{suggest(selector.by, known)}")
-        if not self.problems and not any(matches(task.axes, selector) for task in tasks):
+        if not self.problems and not any(matches(task, selector) for task in axes):
             self.problem(where, "matches no task")

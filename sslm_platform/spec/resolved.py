@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sslm_platform.spec.load import LoadedSpec
-from sslm_platform.spec.schema import FieldSpec, RunSpec, Selector, StreamSpec, TaskSpec
+from sslm_platform.spec.schema import FieldSpec, GradientScope, RunSpec, Selector, StreamSpec, TaskSpec
 from sslm_platform.types import (
     BalancerDef,
     Definition,
+    EstimatorDef,
     Field,
     HeadDef,
     MetricDef,
@@ -112,11 +113,25 @@ class ResolvedRun:
     feeds: tuple[FeedPlan, ...]
     sampler: Bound[SamplerDef]
     balancer: Bound[BalancerDef]
+    estimators: tuple[Bound[EstimatorDef], ...]
 
     @property
     def spec(self) -> RunSpec:
         """The spec as written."""
         return self.loaded.spec
+
+    @property
+    def sharded_heads(self) -> frozenset[str]:
+        """Names of the heads that ZeRO is to shard."""
+        return frozenset(task.head_key for task in self.tasks.values() if task.spec.head.sharded)
+
+    @property
+    def gradients_of(self) -> GradientScope | None:
+        """What each task's gradients are wanted of; None where nothing asks for them."""
+        spec = self.spec.balancer
+        if self.balancer.definition.gradients or spec.log_gradients_every:
+            return spec.scope
+        return "all" if spec.log_affinity_every else None
 
 
 def column_of(field: str | FieldSpec) -> str:
@@ -126,7 +141,9 @@ def column_of(field: str | FieldSpec) -> str:
 
 def axes_of(stream: StreamSpec, task: TaskSpec) -> dict[str, str]:
     """Return what selectors and matrix axes can name of a task."""
-    return {**stream.tags, "task": task.name, "domain": stream.domain, "stream": stream.name}
+    identity = f"{task.name}@{stream.domain}"
+    own = {"identity": identity, "task": task.name, "domain": stream.domain, "stream": stream.name}
+    return {**stream.tags, **own}
 
 
 def matches(axes: Mapping[str, str], selector: Selector) -> bool:

@@ -28,14 +28,23 @@ class Component(Section):
     options: dict[str, Any] = Field(default_factory=dict, description="Options of the definition.")
 
 
+GradientScope = Literal["all", "last_layer"]
+
+
 class BalancerSpec(Component):
     """How the tasks of a step are weighed."""
 
+    scope: GradientScope = Field(
+        default="last_layer",
+        description="Whose gradients are compared between tasks (by balancers of gradients, and for"
+        " `log_gradients_every`): the encoder's last layer and what follows it, or `all` of the encoder"
+        " (engine `local` only). The weights found apply to the whole encoder.",
+    )
     log_gradients_every: int | None = Field(
         default=None,
         ge=1,
         description="Steps between measurements of the tasks' gradient norms, cosines and conflicts, written"
-        " to `metrics.jsonl`; such a step takes one backward for each task. Engine `local` only.",
+        " to `metrics.jsonl`; such a step takes one backward for each task.",
     )
     log_affinity_every: int | None = Field(
         default=None,
@@ -52,6 +61,10 @@ class HeadSpec(Component):
     shared_as: Name | None = Field(
         default=None, description="Tasks with the same value share one head (and its label set)."
     )
+    sharded: bool = Field(
+        default=False,
+        description="Sharded by ZeRO stages 1 to 3 like the encoder: for heads too large to replicate.",
+    )
 
 
 class FieldSpec(Section):
@@ -65,8 +78,10 @@ class FieldSpec(Section):
     map: dict[str, str] | None = Field(
         default=None, description="Label for each raw value; rows with another value are left out."
     )
-    scheme: Literal["bio", "iob1", "iobes", "io"] = Field(
-        default="bio", description="How tags mark chunks; all are turned into BIO."
+    scheme: Literal["bio", "iob1", "iobes", "io", "word"] = Field(
+        default="bio",
+        description="How tags mark chunks; all are turned into BIO. Without prefixes: `io`, each run of equal"
+        " tags is a chunk; `word`, each tag is (parts of speech).",
     )
 
 
@@ -231,14 +246,22 @@ class EvaluationSpec(Section):
 
 
 class Selector(Section):
-    """Tasks that match every key given; keys are `task`, `domain`, `stream`, or a stream's tag.
+    """Tasks that match every key given; keys are `identity`, `task`, `domain`, `stream`, or a stream's tag.
 
-    With `by`, the tasks that match are grouped by that key's value and each group is trained jointly.
+    With `by`, the tasks that match are grouped by that key's value and each group is trained jointly; with
+    `together`, all that match are one group.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
     by: str | None = None
+    together: bool = False
     __pydantic_extra__: dict[str, str | list[str]]
+
+    @model_validator(mode="after")
+    def _one_grouping(self) -> Selector:
+        if self.together and self.by is not None:
+            raise ValueError("give by or together, not both")
+        return self
 
     @property
     def criteria(self) -> dict[str, tuple[str, ...]]:
@@ -335,6 +358,20 @@ class TransferSpec(Section):
         return self.sources if isinstance(self.sources, list) else [self.sources]
 
 
+class PredictionSpec(Section):
+    """What `sslm transfer predict` asks, and of how many examples."""
+
+    estimators: list[str | Component] = Field(
+        default_factory=list, description="Default: all that are installed, without options."
+    )
+    examples: int = Field(
+        default=1000, ge=2, description="Most training examples of a task that estimators look at."
+    )
+    gradient_examples: int = Field(
+        default=64, ge=1, description="Most of them whose gradients are taken, one by one."
+    )
+
+
 class RunSpec(Section):
     """A whole run."""
 
@@ -358,3 +395,4 @@ class RunSpec(Section):
     evaluation: EvaluationSpec = EvaluationSpec()
     checkpoint: CheckpointSpec = CheckpointSpec()
     transfer: list[TransferSpec] = Field(default_factory=list)
+    prediction: PredictionSpec = PredictionSpec()

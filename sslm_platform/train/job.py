@@ -41,7 +41,8 @@ def task_content(corpus: Corpus, task: Task) -> dict[str, Any]:
 def metric_content(task: Task) -> list[dict[str, Any]]:
     """Return what identifies how a task is scored."""
     return [
-        {**bound.fingerprint(), "primary": name == task.primary_name} for name, bound in task.metrics.items()
+        {**bound.fingerprint(), "primary": name == task.primary_name, "resampled_by": task.stream.name}
+        for name, bound in task.metrics.items()
     ]
 
 
@@ -59,7 +60,11 @@ def training_content(
         "tasks": [task_content(corpus, task) for task in tasks],
         "schedule": {**schedule, **budget},
         "sampler": corpus.run.sampler.fingerprint(),
-        "balancer": {**corpus.run.balancer.fingerprint(), **logged},  # logging changes how sums are rounded
+        "balancer": {
+            **corpus.run.balancer.fingerprint(),
+            **logged,  # logging changes how sums are rounded
+            "gradients_of": corpus.run.gradients_of,
+        },
         "optimizer": spec.optimizer.model_dump(mode="json", exclude={"max_skipped"}),
         "precision": spec.engine.precision,
         "seed": seed,

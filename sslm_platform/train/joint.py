@@ -81,7 +81,15 @@ def train_joint(
         return
     spec = corpus.run.spec
     model = build_model(corpus, list(corpus.run.tasks.values()), seed)
-    engine = make_engine(engine_spec, spec.optimizer, model.encoder, model.heads)
+    engine = make_engine(
+        engine_spec,
+        spec.optimizer,
+        model.encoder,
+        model.heads,
+        corpus.run.gradients_of,
+        sharded_heads=corpus.run.sharded_heads,
+    )
+    model = model.with_heads(engine.heads)
     try:
         training = plan_training(corpus, model, spec.schedule, spec.optimizer, seed, "joint")
         _Joint(training, engine, folder, content, console).run()
@@ -246,15 +254,17 @@ def joint_scores(model: Model, evaluator: Evaluator, split: SplitName) -> list[T
     for identity, scored in evaluator.scored(split).items():
         part = model.tasks[identity]
         definition = part.task.primary.definition
+        values, resamples = score_intervals(part.task, scored, part.labels)
         result.append(
             TaskScore(
                 task=identity,
                 metric=part.task.primary_name,
                 higher_is_better=definition.higher_is_better,
                 best=definition.best,
-                scores=score_intervals(part.task, scored, part.labels)[0],
+                scores=values,
                 majority=score_intervals(part.task, constant[identity], part.labels)[0],
                 num_test=len(scored),
+                resamples=resamples,
             )
         )
     return result

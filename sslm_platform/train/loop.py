@@ -127,7 +127,7 @@ def train_steps(
     ``requests`` are agreed on by then.
     """
     planner = training.planner
-    training.model.encoder.train()
+    engine.encoder.train()
     for head in training.model.heads.values():
         head.train()
     for step in range(start, planner.num_steps):
@@ -171,6 +171,8 @@ def train_step(
     is_apart = balancing.gradients or balancing.measures(plan.step) or looks_ahead
     apart = engine.task_gradients if is_apart else None
     rate = rate_factor(plan.step, training.num_steps, training.optimizer)
+    if apart is not None:
+        apart.start()
     engine.start_step(len(batches))
     losses_of = _run_slots(training, engine, plan.step, batches, _backward(engine, factors, apart))
     settled, affinities = None, {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,14 @@ class Model:
     heads: dict[str, nn.Module]
     tasks: dict[str, TaskModel]
     infos: dict[str, HeadInfo]
+
+    def with_heads(self, heads: Mapping[str, nn.Module]) -> Model:
+        """Return the same model with its heads called through these modules, an engine's."""
+        tasks = {
+            name: replace(m, head=replace(m.head, module=heads[m.task.head_key]))
+            for name, m in self.tasks.items()
+        }
+        return replace(self, heads=dict(heads), tasks=tasks)
 
     def save(
         self,

@@ -116,7 +116,7 @@ def _exact(affinity_TT: np.ndarray, num_groups: int) -> np.ndarray:
 
 
 def _local_search(affinity_TT: np.ndarray, num_groups: int) -> np.ndarray:
-    """Put tasks into groups and take them out, one at a time, while the mean score rises; best of some starts."""
+    """Put tasks into groups and take them out while the mean score rises; return the best of some starts."""
     rng = np.random.default_rng(0)
     num_tasks = len(affinity_TT)
     best, best_value = np.ones((1, num_tasks), dtype=bool), -np.inf

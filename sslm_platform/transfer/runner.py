@@ -34,11 +34,12 @@ def run_transfer(corpus: Corpus, folder: RunFolder, console: Console) -> Plan:
     write_record(plan.record(corpus, own), folder.transfer / "plan.json")
     progress = TerminalProgress(console)
     with observing(host(), progress), progress.live():
-        _Runner(_lab(corpus, folder, console)).run(plan)
+        _Runner(open_lab(corpus, folder, console)).run(plan)
     return plan
 
 
-def _lab(corpus: Corpus, folder: RunFolder, console: Console) -> Lab:
+def open_lab(corpus: Corpus, folder: RunFolder, console: Console) -> Lab:
+    """Return what measuring and predicting need."""
     engine = corpus.run.spec.engine
     return Lab(
         corpus,

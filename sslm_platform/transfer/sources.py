@@ -55,6 +55,9 @@ def _expand(item: Selector | str, tasks: Sequence[Task]) -> Iterable[Source]:
         yield Source("joint", (tuple(tasks),), joint=True)
         return
     selected = expand_targets(item, tasks)
+    if isinstance(item, Selector) and item.together and len(selected) > 1:
+        yield Source(" + ".join(task.identity for task in selected), (tuple(selected),))
+        return
     by = item.by if isinstance(item, Selector) else None
     if by is None:
         yield from map(alone, selected)

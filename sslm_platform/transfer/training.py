@@ -129,7 +129,8 @@ def train(
     """Train a model's tasks to the end of the budget, without selection."""
     began = time.perf_counter()
     spec = lab.corpus.run.spec
-    engine = make_engine(lab.engine, spec.optimizer, model.encoder, model.heads)
+    gradients_of = lab.corpus.run.gradients_of
+    engine = make_engine(lab.engine, spec.optimizer, model.encoder, model.heads, gradients_of)
     training = plan_training(
         lab.corpus,
         model,

@@ -90,6 +90,31 @@ def test_conll_leaves_out_comments_documents_and_unnamed_columns():
     assert columns == {"tokens": [["EU", "\xa0"]], "tags": [["B-ORG", "O"]]}
 
 
+def test_conllu_gives_syntactic_words():
+    line = "{}\t{}\t{}\t{}\tXX\t_\t0\troot\t_\tSpaceAfter=No\n".format
+    content = "".join(
+        [
+            "# text = I don't #1\n",
+            line("1", "I", "I", "PRON"),
+            line("2-3", "don't", "_", "_"),
+            line("2", "do", "do", "AUX"),
+            line("3", "n't", "not", "PART"),
+            line("3.1", "go", "go", "VERB"),
+            line("4", "#", "#", "SYM"),
+            "\n",
+            line("1", "Ja", "ja", "INTJ"),
+        ]
+    )
+    assert read(content, name="conllu") == {
+        "tokens": [["I", "do", "n't", "#"], ["Ja"]],
+        "lemmas": [["I", "do", "not", "#"], ["ja"]],
+        "upos": [["PRON", "AUX", "PART", "SYM"], ["INTJ"]],
+        "xpos": [["XX"] * 4, ["XX"]],
+    }
+    with pytest.raises(DataError, match="file:3: 2 columns, expected 10"):
+        read("# a\n" + line("1", "I", "I", "PRON") + "2\tyou\n", name="conllu")
+
+
 def test_text_by_line_and_by_paragraph():
     content = "one\r\n  two  \r\n \r\nthree\n"
     assert read(content, name="text") == {"text": ["one", "two", "three"]}

@@ -124,3 +124,38 @@ def test_errors_of_files(tmp_path, load):
     write(tmp_path / "test.jsonl", ROWS)
     with pytest.raises(DataError, match="given needs train; the data have test only"):
         load(data=files({"test": "test.jsonl"}), split={"by": "given"})
+
+
+def parallel(**columns):
+    return {"source": "parallel", "columns": columns}
+
+
+def test_parallel_files_are_rows_by_their_lines_and_empty_lines_count(tmp_path, load):
+    (tmp_path / "text.txt").write_text("one\n\nthree \u2028 three\n" * 20, encoding="utf-8")
+    (tmp_path / "label.txt.gz").write_bytes(gzip.compress(b"a\nb\na\n" * 20))
+    rows = contents(load(data=parallel(text="text.txt", label="label.txt.gz")))
+    pairs = {(row["text"], row["label"]) for split in rows.values() for row in split}
+    assert pairs == {("one", "a"), ("", "b"), ("three \u2028 three", "a")}
+
+
+def test_parallel_files_of_given_splits(tmp_path, load):
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.en").write_text(f"{split} one\n{split} two\n" * 5)
+        (tmp_path / f"{split}.lab").write_text("x\ny\n" * 5)
+    data = parallel(
+        text={"train": "train.en", "test": "test.en"}, label={"train": "train.lab", "test": "test.lab"}
+    )
+    rows = contents(load(data=data, split={"by": "given", "dev_from_train": 0.5}))
+    assert {row["text"] for row in rows["test"]} == {"test one", "test two"}
+    assert {row["text"] for split in ("train", "dev") for row in rows[split]} == {"train one", "train two"}
+
+
+def test_parallel_files_of_different_lengths_are_an_error_that_names_the_short_one(tmp_path, load):
+    (tmp_path / "text.txt").write_text("one\ntwo\nthree\n")
+    (tmp_path / "label.txt").write_text("a\nb\n")
+    with pytest.raises(DataError, match=r"label\.txt: ends before line 3, which .*text\.txt has"):
+        load(data=parallel(text="text.txt", label="label.txt"))
+    with pytest.raises(DataError, match=r"columns\.label: no such file: .*lable\.txt"):
+        load(data=parallel(text="text.txt", label="lable.txt"))
+    with pytest.raises(ValueError, match="same splits"):
+        load(data=parallel(text={"train": "text.txt"}, label="label.txt"))

@@ -41,6 +41,10 @@ def test_io_makes_each_run_a_chunk(tags):
     assert spelled == tags
 
 
+def test_word_makes_each_tag_a_chunk():
+    assert to_bio(["NOUN", "NOUN", "O", "X-Y"], "word") == ["B-NOUN", "B-NOUN", "O", "B-X-Y"]
+
+
 def test_bilou_letters_are_read_as_iobes():
     assert to_bio(["B-a", "I-a", "L-a", "U-a", "O"], "iobes") == ["B-a", "I-a", "I-a", "B-a", "O"]
 

@@ -22,10 +22,16 @@ from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
 VOCABULARY, WIDTH, LENGTH = 97, 15, 8  # an odd width: no parameter divides evenly between two ranks
 OPTIMIZER = OptimizerSpec(lr=1e-3, head_lr=3e-3, weight_decay=0.1, clip=0.5)
 PARTITION_ALL = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
+HOST = {"device": "cpu"}
+OFFLOADED = {"offload_optimizer": HOST, "offload_param": HOST}
 VARIANTS = {
     "local": EngineSpec(),
     **{f"zero{stage}": EngineSpec(name="deepspeed", zero_stage=stage) for stage in (0, 1, 2, 3)},
     "zero3-all": EngineSpec(name="deepspeed", zero_stage=3, config=PARTITION_ALL),
+    "zero2-offload": EngineSpec(
+        name="deepspeed", zero_stage=2, config={"zero_optimization": {"offload_optimizer": HOST}}
+    ),
+    "zero3-offload": EngineSpec(name="deepspeed", zero_stage=3, config={"zero_optimization": OFFLOADED}),
     **{
         f"zero{stage}-bf16": EngineSpec(name="deepspeed", zero_stage=stage, precision="bf16")
         for stage in (1, 3)
@@ -35,12 +41,12 @@ VARIANTS = {
 # Each step's slots: (head, number of examples of each rank). A rank's share may be empty.
 PLAN = [
     [("shared", (2, 3))],
-    [("once", (4, 1))],
+    [("once", (4, 1)), ("decoder", (3, 2))],
     [("shared", (3, 0)), ("masked", (2, 2))],
     [("masked", (0, 3))],
     [("shared", (2, 1)), ("shared", (1, 4))],
     [("masked", (1, 1)), ("once", (2, 2)), ("shared", (0, 2))],
-    [("masked", (3, 1))],
+    [("masked", (3, 1)), ("decoder", (2, 1)), ("decoder", (1, 0))],
     [("shared", (2, 2)), ("masked", (2, 1))],
 ]
 HALF = 4
@@ -73,8 +79,8 @@ class Encoder(nn.Module):
 class Classifier(nn.Linear):
     transform = None
 
-    def losses(self, hidden_BLD, logits, labels_B):
-        return nn.functional.cross_entropy(self(hidden_BLD[:, 0]), labels_B % 3, reduction="none")
+    def features(self, hidden_BLD):
+        return hidden_BLD[:, 0]
 
 
 class Masked(nn.Module):
@@ -88,17 +94,37 @@ class Masked(nn.Module):
     def transform(self, hidden_BLD):
         return torch.tanh(self.dense(hidden_BLD[:, 1]))
 
-    def losses(self, hidden_BLD, logits_BV, labels_B):
-        return nn.functional.cross_entropy(logits_BV + self.bias, labels_B, reduction="none")
+    def forward(self, logits_BV):
+        return logits_BV + self.bias
+
+
+class Decoder(nn.Module):
+    """Self-attention over learned queries, cross-attention to the encoder's states; on ZeRO it is sharded."""
+
+    transform = None
+
+    def __init__(self):
+        super().__init__()
+        self.queries = nn.Embedding(2, WIDTH)
+        self.layer = nn.TransformerDecoderLayer(WIDTH, 3, 31, dropout=0.0, batch_first=True)
+        self.output = nn.Linear(WIDTH, VOCABULARY)
+
+    def features(self, hidden_BLD):
+        return hidden_BLD
+
+    def forward(self, hidden_BLD):
+        queries_BQD = self.queries(torch.arange(2).expand(len(hidden_BLD), -1))
+        return self.output(self.layer(queries_BQD, hidden_BLD)[:, -1])
 
 
 def build(variant, seed):
     torch.manual_seed(seed)
     heads = {"shared": Classifier(WIDTH, 3), "once": Classifier(WIDTH, 3), "masked": Masked()}
-    return make_engine(VARIANTS[variant], OPTIMIZER, Encoder(), heads)
+    heads["decoder"] = Decoder()
+    return make_engine(VARIANTS[variant], OPTIMIZER, Encoder(), heads, sharded_heads={"decoder"})
 
 
-def slot_loss(engine, key, head, counts, spoil=None):
+def slot_loss(engine, key, head, counts, spoil=""):
     """This rank's summand of one slot's loss, a weighted mean over all ranks' examples."""
     generator = torch.Generator().manual_seed(key)
     total = sum(counts)
@@ -115,9 +141,15 @@ def slot_loss(engine, key, head, counts, spoil=None):
         ids_BL, labels_B, share_B = torch.ones(1, LENGTH).long(), torch.zeros(1).long(), torch.zeros(1)
     module = engine.heads[head]
     hidden_BLD, logits_BV = engine.encoder(ids_BL, torch.ones_like(ids_BL), None, module.transform)
-    if spoil is not None:
-        hidden_BLD = spoil(hidden_BLD)
-    return (module.losses(hidden_BLD, logits_BV, labels_B) * share_B).sum()
+    if spoil == "encoder":
+        hidden_BLD = Spoiled.apply(hidden_BLD)
+    if spoil == "head":
+        hidden_BLD = Cleaned.apply(hidden_BLD)
+    outputs_BC = module(module.features(hidden_BLD) if logits_BV is None else logits_BV)
+    if spoil == "head":
+        outputs_BC = Spoiled.apply(outputs_BC)
+    losses_B = nn.functional.cross_entropy(outputs_BC, labels_B % outputs_BC.shape[1], reduction="none")
+    return (losses_B * share_B).sum()
 
 
 def train(engine, first, last):
@@ -141,8 +173,9 @@ def train(engine, first, last):
 
 
 def snapshot(engine, heads):
+    """Weights and moments of some heads; empty but on rank 0."""
     states = engine.head_states()
-    result = {f"{head}/{name}": t for head in heads for name, t in states[head].items()}
+    result = {f"{head}/{name}": t for head in heads for name, t in states.get(head, {}).items()}
     moments = engine.optimizer_state()
     return result | {k: t for k, t in moments.items() if k.split("/")[1] in heads and k.startswith("heads/")}
 
@@ -186,7 +219,7 @@ def run(variant, output):
 
     # Back to the half-way weights in the engine that went on, as early stopping does.
     weights = shared(engine, encoder)
-    nested = nest(heads, engine.heads)
+    nested = nest(shared(engine, heads), engine.heads)
     engine.load_weights(weights, nested)
     with torch.no_grad():
         again = engine.encoder(probe_BL, torch.ones_like(probe_BL), None, None)[0]
@@ -234,34 +267,49 @@ class Spoiled(torch.autograd.Function):
     """Its value is finite, and its gradient is not."""
 
     @staticmethod
-    def forward(context, hidden_BLD):
-        return hidden_BLD.clone()
+    def forward(context, value):
+        return value.clone()
 
     @staticmethod
-    def backward(context, gradient_BLD):
-        return gradient_BLD * float("nan")
+    def backward(context, gradient):
+        return gradient * float("nan")
+
+
+class Cleaned(Spoiled):
+    """Lets no gradient through that is not a number."""
+
+    @staticmethod
+    def backward(context, gradient):
+        return torch.nan_to_num(gradient)
+
+
+# Head of the step, what of one rank is not a number, and the steps before.
+DIVERGENCES = [
+    ("shared", "loss", 1),
+    ("shared", "encoder", 1),
+    ("shared", "head", 1),
+    ("shared", "head", 0),
+    ("decoder", "encoder", 1),
+    ("decoder", "head", 2),
+]
 
 
 def diverge(variant, output):
-    """Say what one rank's gradient that is not a number moves, and the norms that all ranks are told."""
+    """Say what a gradient that is not a number moves, and the norms that all ranks are told."""
     result = {}
-    for part, start in (("loss", 1), ("encoder", 1), ("head", 1), ("head", 0)):
+    for head, where, start in DIVERGENCES:
         engine = build(variant, seed=1)
         first = train(engine, 0, start)["losses"]
         before = everything(engine)
-        here = engine.rank == 0
-        hook = engine.heads["shared"].bias.register_hook(
-            lambda gradient, bad=here and part == "head": gradient * float("nan") if bad else gradient
-        )
+        spoil = where if engine.rank == 0 else ""
         engine.start_step(1)
-        loss = slot_loss(engine, 0, "shared", (2, 2), Spoiled.apply if here and part == "encoder" else None)
-        engine.backward(loss * float("nan") if here and part == "loss" else loss)
-        norms = engine.step({"shared"}, 1.0)
-        hook.remove()
+        loss = slot_loss(engine, 0, head, (2, 2), spoil)
+        engine.backward(loss * float("nan") if spoil == "loss" else loss)
+        norms = engine.step({head}, 1.0)
         moved = [n for a, b in zip(before, everything(engine), strict=True) for n in differing(a, b)]
         finite = {name: math.isfinite(norm) for name, norm in norms.items()}
         rest = train(engine, start, HALF)["losses"]
-        result[f"{part}, step {start}"] = {
+        result[f"{head}, {where}, {start}"] = {
             "finite": engine.all_gather_objects(finite),
             "moved": moved,
             "losses": first + rest,

@@ -34,7 +34,7 @@ def messages(config=None, stage=2, **rest):
             "engine.config.bf16.enabled: the platform sets this; set engine.precision",
         ),
         ({"fp16": {"enabled": True}}, "engine.config.fp16: refused: its loss scaling"),
-        ({"zero_optimization": {"offload_param": {}}}, "offload_param: refused"),
+        ({"zero_optimization": {"zenflow": {}}}, "zenflow: refused: it delays updates"),
         ({"wall_clock_breakdwn": True}, "unknown key; did you mean wall_clock_breakdown?"),
         ({"zero_optimization": 2}, "engine.config.zero_optimization: must be a mapping; got 2"),
     ],
@@ -54,6 +54,20 @@ def test_what_deepspeed_cannot_do_is_said_before_it_is_tried():
     overlap = {"zero_optimization": {"overlap_comm": True}}
     assert "overlap_comm" in messages(overlap, stage=1)[0]
     assert messages(overlap, stage=2) == []
+
+
+def test_gradients_by_task_are_possible_of_the_slice_alone():
+    spec = EngineSpec(name="deepspeed", zero_stage=3)
+    assert check_engine(spec, "last_layer") == []
+    (problem,) = check_engine(spec, "all")
+    assert problem.where == "balancer.scope"
+    assert "set balancer.scope: last_layer, or engine.name: local" in problem.what
+    assert check_engine(EngineSpec(), "all") == []
+    halved = EngineSpec(name="deepspeed", zero_stage=1, precision="bf16")
+    (problem,) = check_engine(halved, "last_layer")
+    assert "cannot clip by one norm" in problem.what
+    assert check_engine(halved) == []
+    assert check_engine(halved.model_copy(update={"zero_stage": 2}), "last_layer") == []
 
 
 def test_harmless_keys_pass():
@@ -92,3 +106,11 @@ def test_checking_imports_nothing_heavy():
     code = "import sys, sslm_platform.engine.check; print({'torch', 'deepspeed'} & sys.modules.keys())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_sharded_head_takes_one_backward_a_slot():
+    spec = EngineSpec(name="deepspeed", zero_stage=2)
+    (problem,) = check_engine(spec, "last_layer", {"summary"})
+    assert "set head.sharded: false for 'summary'" in str(problem)
+    assert check_engine(spec, None, {"summary"}) == []
+    assert check_engine(EngineSpec(name="deepspeed", zero_stage=0), "last_layer", {"summary"}) == []

@@ -146,7 +146,7 @@ def test_foreign_weights_are_refused_by_name_and_shape():
     renamed = {name.replace("dense", "dence"): t for name, t in weights.items()}
     with pytest.raises(RunError, match=r"missing 'dense.bias'.*\n.*\n.*unknown 'dence.bias'; did you mean"):
         engine.load_weights(renamed, heads)
-    with pytest.raises(RunError, match=r"head 'a': bias: shape \(3,\); this model's is \(2,\)"):
+    with pytest.raises(RunError, match=r"heads/a: bias: shape \(3,\); this model's is \(2,\)"):
         engine.load_weights(weights, heads | {"a": heads["a"] | {"bias": torch.zeros(3)}})
     with pytest.raises(RunError, match=r"heads: missing 'b'"):
         engine.load_weights(weights, {"a": heads["a"]})

@@ -38,8 +38,18 @@ def plan_of(records, baselines=()):
 
 def prediction(source, target, value, estimator="guess", **more):
     status = "undefined" if value is None else "done"
-    return Prediction(id=f"{estimator}-{source}-{target}", estimator=estimator, signed=False, source=source,
-                      source_tasks=(source,), target=target, seed=1, status=status, value=value, **more)  # fmt: skip
+    return Prediction(
+        id=f"{estimator}-{source}-{target}",
+        estimator=estimator,
+        signed=False,
+        source=source,
+        source_tasks=(source,),
+        target=target,
+        seed=1,
+        status=status,
+        value=value,
+        **more,
+    )
 
 
 def compare(records, predictions, **more):

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from types import ModuleType
 
+import pytest
+
 from sslm_platform.report.findings import caveats, find
 from sslm_platform.report.matrix import Relation
 from sslm_platform.report.records import CellRecord
@@ -12,8 +14,9 @@ from sslm_platform.report.views import families, summary
 def test_findings_count_what_the_matrix_shows(run: Run):
     family = next(f for f in families(run.plan, run.cells) if f.slug == "full-probe--sentiment")
     assert family.gains[0].baseline == "pretrained"
-    apart = [c.estimate for c in family.gains[0].all_cells if c.relation is Relation.APART and c.estimate]
-    decided = [estimate for estimate in apart if estimate.excludes_zero]
+    apart = [c for c in family.gains[0].all_cells if c.relation is Relation.APART and c.estimate]
+    decided = [cell.estimate for cell in apart if cell.q <= 0.05]
+    assert 0 < len(decided) < len(apart)
     helps = sum(estimate.value > 0 for estimate in decided)
     finding = next(f for f in find([family]))
     expected = f"{helps} help, {len(decided) - helps} harm, {len(apart) - len(decided)} undecided"
@@ -25,7 +28,7 @@ def test_findings_count_what_the_matrix_shows(run: Run):
     assert all(line.startswith("tagging") for line in finding.harms)
 
 
-def test_nothing_is_claimed_when_every_interval_includes_zero(run: Run):
+def test_nothing_is_claimed_when_nothing_is_significant(run: Run):
     # Give every cell its baseline's numbers: all gains are exactly 0.
     same = {}
     for planned in run.plan.cells:
@@ -34,7 +37,7 @@ def test_nothing_is_claimed_when_every_interval_includes_zero(run: Run):
             same[planned.id] = base.model_copy(update={"id": planned.id, "key": planned.key})
     family = next(f for f in families(run.plan, same) if f.slug == "full-probe--sentiment")
     (finding,) = find([family])
-    assert "none shows a difference" in finding.text
+    assert "none shows a difference that is significant" in finding.text
     assert finding.gains == finding.harms == ()
 
 
@@ -44,14 +47,29 @@ def test_nothing_measured_is_said_as_such(run: Run):
         assert finding.gains == finding.harms == ()
 
 
-def test_caveats_tell_one_seed_from_several(run: Run, sample: ModuleType):
-    assert "One seed" in caveats(families(run.plan, run.cells), (), joint=False)[0]
-    plan = sample.make_plan(seeds=(1, 2))
+@pytest.mark.parametrize(
+    ("num_seeds", "title"), [(1, "One seed"), (2, "Two to 4 seeds or draws"), (5, "5 seeds or more")]
+)
+def test_caveats_say_what_the_seeds_allow(sample: ModuleType, num_seeds: int, title: str):
+    plan = sample.make_plan(("tweets", "movies"), (), seeds=tuple(range(num_seeds)))
     cells: dict[str, CellRecord] = {c.id: sample.make_record(c.key, 50) for c in plan.cells}
-    several = caveats(families(plan, cells), (), joint=False)
-    assert "examples and seeds" in several[0]
-    assert not any("One seed" in note for note in several)
-    assert "One seed" in caveats(families(plan, cells), (), joint=True)[0]
+    first, second = caveats(families(plan, cells), (), joint=False)
+    assert first.startswith(f"{title} (sentiment full/zero_shot, sentiment full/probe): ")
+    assert ("hold for the one model" in first) == (num_seeds == 1)
+    assert ("conditional on the trained models" in first) == (num_seeds == 2)
+    assert ("over seeds and test examples" in first) == (num_seeds == 5)
+    assert "Benjamini-Hochberg" in second
+
+
+def test_caveats_name_the_matrices_that_they_are_about(sample: ModuleType):
+    """A matrix of one seed beside one of five: each caveat names its own."""
+    five = sample.make_plan(("tweets",), ("people",), seeds=tuple(range(5)))
+    is_probe = [c for c in five.cells if c.key.target_stage == "probe"]
+    plan = five.model_copy(update={"cells": tuple(c for c in five.cells if c.key.seed == 0 or c in is_probe)})
+    cells = {c.id: sample.make_record(c.key, 50) for c in plan.cells}
+    one, many, *_ = caveats(families(plan, cells), (), joint=True)
+    assert one.startswith("One seed (sentiment full/zero_shot, joint model): ")
+    assert many.startswith("5 seeds or more (sentiment full/probe, tagging full/probe): ")
     assert caveats((), ("note",), joint=False) == ("note",)
 
 

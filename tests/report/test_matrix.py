@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from sslm_platform.errors import RunError
-from sslm_platform.report.matrix import Relation, State, build_matrix, mean_over
+from sslm_platform.report.matrix import Cell, Relation, State, build_matrix, mean_over
+from sslm_platform.report.numbers import scale_of
 from sslm_platform.report.records import CellKey, CellRecord, MetricValue, PlannedCell, TaskInfo, TransferPlan
 from sslm_platform.statistics import percentile_interval
 
@@ -138,7 +139,7 @@ def test_lower_is_better_turns_the_gain_round():
     estimate = matrix.cells["s@a", "s@b"].estimate
     assert estimate is not None
     assert estimate.value == pytest.approx(10)
-    assert estimate.excludes_zero
+    assert matrix.cells["s@a", "s@b"].helps
 
 
 def test_seeds_are_paired_then_averaged():
@@ -216,4 +217,140 @@ def test_different_numbers_of_resamples_leave_no_interval():
     estimate = matrix.cells["s@a", "s@b"].estimate
     assert estimate is not None
     assert (estimate.low, estimate.high) == (None, None)
-    assert not estimate.excludes_zero
+    assert matrix.cells["s@a", "s@b"].inference is None
+    assert not matrix.cells["s@a", "s@b"].discovery
+    assert matrix.detectable is None
+
+
+def difference(value: str, **changes: float) -> Cell:
+    """One cell of a matrix in which source a scores .7 on b, b itself .9, and the majority .5."""
+    scores = {"ours": 0.7, "own": 0.9, "floor": 0.5} | changes
+    keys = {
+        "ours": key("s@a", "s@b"),
+        "own": key("s@b", "s@b"),
+        "floor": key("", "s@b", stages=("majority", "probe")),
+    }
+    items = [record(name, keys[name], scores[name]) for name in keys]
+    cells = plan(*((name, keys[name], {"majority": "floor"}) for name in ("ours", "own")))
+    return build_matrix(cells, records(*items), protocol="full/probe", value=value).cells["s@a", "s@b"]
+
+
+def test_normalised_is_the_share_of_the_way_to_perfect():
+    cell = difference("normalised")
+    assert cell.estimate.value == pytest.approx(0.2 / 0.5)
+    gain = difference("normalised", ours=0.6).estimate.value
+    assert gain == pytest.approx(0.2)
+    assert difference("normalised", floor=1.0).state is State.UNDEFINED
+
+
+def test_gap_is_what_in_domain_training_gains_and_the_source_does_not():
+    assert difference("gap").estimate.value == pytest.approx(-0.5)
+    assert difference("gap", ours=0.9).estimate.value == pytest.approx(0)
+    assert difference("gap", ours=0.5).estimate.value == pytest.approx(-1)
+    assert difference("gap", own=0.5).state is State.UNDEFINED
+    assert difference("gap").harms
+
+
+def test_a_share_has_the_significance_of_its_gain():
+    """The unit is taken as given: it changes the scale of value, interval and detectable effect, no more."""
+    keys = key("s@a", "s@b"), key("", "s@b", stages=("majority", "probe"))
+    items = record("ours", keys[0], 0.52, spread=0.01), record("floor", keys[1], 0.5)
+    cells = plan(("ours", keys[0], {"majority": "floor"}))
+    gain, share = (
+        build_matrix(cells, records(*items), protocol="full/probe", value=value, baseline="majority")
+        for value in ("gain", "normalised")
+    )
+    assert share.all_cells[0].p == pytest.approx(gain.all_cells[0].p)
+    assert share.all_cells[0].estimate.high == pytest.approx(2 * gain.all_cells[0].estimate.high)
+    assert share.detectable == pytest.approx([2 * bound for bound in gain.detectable])
+
+
+def test_shares_of_different_metrics_can_be_averaged():
+    """A gain of .1 on f1 from .6, a quarter of what is left; perplexity from 21 to 11, half of it."""
+    base = {"s@b": 0.6, "t@a": 21.0}
+    ours = {"s@b": 0.7, "t@a": 11.0}
+    items, cells = [], []
+    for target, metric in (("s@b", "f1"), ("t@a", "ppl")):
+        more = {"metric": metric, "higher_is_better": metric == "f1", "best": 1.0}
+        keys = key("s@a", target), key("", target, stages=("majority", "probe"))
+        for name, cell_key, value in (("ours", keys[0], ours[target]), ("base", keys[1], base[target])):
+            scores = {metric: MetricValue(value=value, low=value, high=value)}
+            items.append(record(f"{name}{target}", cell_key, value, scores=scores, **more))
+        cells.append((f"ours{target}", keys[0], {"majority": f"base{target}"}))
+    matrix = build_matrix(
+        plan(*cells), records(*items), protocol="full/probe", cols="kind", value="normalised"
+    )
+    cell = matrix.cells["s@a", "x"]
+    assert cell.estimate.value == pytest.approx((0.25 + 0.5) / 2)
+    assert (cell.metric, cell.score, cell.num_pairs) == ("f1, ppl", None, 2)
+    assert scale_of(matrix.all_cells).factor == 100
+    with pytest.raises(RunError, match="different metrics"):
+        build_matrix(
+            plan(*cells), records(*items), protocol="full/probe", cols="kind", value="gain",
+            baseline="majority",
+        )  # fmt: skip
+
+
+def test_q_values_are_of_the_matrix_that_is_shown():
+    """Nine cells without an effect and one that has p = .02: alone it is a discovery, among ten it is not."""
+    rng = np.random.default_rng(0)
+    items, cells = [], []
+    domains = [f"d{i}" for i in range(10)]
+    for i, domain in enumerate(domains):
+        noise_R = 0.01 * rng.normal(size=NUM_RESAMPLES)
+        noise_R *= 0.01 / noise_R.std(ddof=1)
+        k, base_key = key(f"s@{domain}", "s@b"), key("", "s@b", stages=("none", "probe"))
+        gain = 0.0237 if i == 0 else 0.001 * i
+        ours = record(f"x{i}", k, 0.5 + gain, resamples=tuple(0.5 + gain + noise_R), num_test=5000)
+        base = record(f"b{i}", base_key, 0.5, resamples=(0.5,) * NUM_RESAMPLES, num_test=5000)
+        items += [ours, base]
+        cells.append((ours.id, k, {"pretrained": base.id}))
+    shown = build_matrix(plan(*cells), records(*items), protocol="full/probe", value="gain")
+    alone = build_matrix(plan(cells[0]), records(*items), protocol="full/probe", value="gain")
+    assert alone.all_cells[0].p == shown.all_cells[0].p == pytest.approx(0.02, abs=0.003)
+    assert alone.all_cells[0].helps
+    assert not any(cell.discovery for cell in shown.all_cells)
+    assert alone.detectable[0] < shown.detectable[0]
+
+
+def five_seeds(source: str, target: str, values: list[float], draws: int = 1) -> list[CellRecord]:
+    return [
+        record(
+            f"{source}{target}{seed}{draw}",
+            key(source, target, seed).model_copy(update={"draw": draw}),
+            value + 0.3 * draw,
+            spread=1e-5,
+        )
+        for seed, value in enumerate(values)
+        for draw in range(draws)
+    ]
+
+
+def test_five_seeds_have_an_interval_over_seeds():
+    values = [0.5, 0.52, 0.48, 0.53, 0.47]
+    for num_seeds, wide in ((4, False), (5, True)):
+        items = five_seeds("s@a", "s@b", values[:num_seeds])
+        cells = plan(*((item.id, item.key, {}) for item in items))
+        cell = build_matrix(cells, records(*items), protocol="full/probe").cells["s@a", "s@b"]
+        assert (cell.estimate.high - cell.estimate.low > 0.01) == wide
+
+
+def test_a_scores_interval_ends_at_perfect():
+    items = five_seeds("s@a", "s@b", [0.9, 0.99, 1.0, 0.99, 0.95])
+    cells = plan(*((item.id, item.key, {}) for item in items))
+    cell = build_matrix(cells, records(*items), protocol="full/probe").cells["s@a", "s@b"]
+    assert cell.estimate.high == 1.0
+
+
+def test_draws_of_a_seed_are_one_repetition_and_of_a_single_seed_five():
+    """Draws share their seed's source: 5 seeds of 2 draws are 5 repetitions, 1 seed of 5 draws is 5 draws."""
+    crossed = five_seeds("s@a", "s@b", [0.5, 0.52, 0.48, 0.53, 0.47], draws=2)
+    drawn = five_seeds("s@a", "s@b", [0.5], draws=5)
+    for items, seeds, value in ((crossed, 5, 0.65), (drawn, 1, 1.1)):
+        cells = plan(*((item.id, item.key, {}) for item in items))
+        cell = build_matrix(cells, records(*items), protocol="full/probe").cells["s@a", "s@b"]
+        assert cell.sample.num_seeds == 5
+        assert len(cell.seeds) == seeds
+        assert cell.estimate.value == pytest.approx(value)
+    spread = cell.estimate.high - cell.estimate.low
+    assert spread > 0.3  # over draws, which differ

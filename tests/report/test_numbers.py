@@ -99,3 +99,16 @@ def test_matrix_csv_keeps_full_precision_and_words(run: Run):
 
 def test_markdown_cells_cannot_break_the_table():
     assert markdown_table(["a"], [["x|y"]]).splitlines()[2] == "| x\\|y |"
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (("all but s@a", "s@b → s@c"), ("all but a", "b → c")),
+        (("s@a + s@b", ""), ("s@a + s@b", "no source")),  # what has no task may be of any
+        (("s@a → t@b", "s@a"), ("s@a → t@b", "s@a")),
+        (("all but zh (2 tasks)", "s@a"), ("all but zh (2 tasks)", "s@a")),
+    ],
+)
+def test_names_of_several_tasks_are_shortened_alike(names, expected):
+    assert tuple(short_names(names).values()) == expected

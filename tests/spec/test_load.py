@@ -233,6 +233,22 @@ def test_relative_files_belong_to_the_file_that_names_them(tmp_path):
     assert included == tmp_path / "parts" / "reviews.jsonl"
 
 
+def test_environment_variables_in_paths_are_filled_in(tmp_path, monkeypatch):
+    text = RUN.replace("path: reviews.jsonl", 'path: "${REVIEWS}/${YEAR}/reviews.jsonl"')
+    (tmp_path / "run.yaml").write_text(text.replace("somewhere", '"${MODELS}/bert"'))
+    monkeypatch.setenv("REVIEWS", "/data/reviews")
+    monkeypatch.setenv("YEAR", "2024")
+    monkeypatch.setenv("MODELS", "hub")
+    spec = load_run_spec(tmp_path / "run.yaml").spec
+    assert spec.streams[0].data.path == "/data/reviews/2024/reviews.jsonl"
+    assert spec.encoder.path == "hub/bert"
+    monkeypatch.delenv("YEAR")
+    with pytest.raises(
+        SpecError, match=r"streams\[0\]\.data\.path: .*the environment variable YEAR is not set"
+    ):
+        load_run_spec(tmp_path / "run.yaml")
+
+
 def test_a_hub_name_stays_a_name(tmp_path):
     (tmp_path / "run.yaml").write_text(RUN.replace("somewhere", "google/bert"))
     assert load_run_spec(tmp_path / "run.yaml").spec.encoder.path == "google/bert"

@@ -112,6 +112,22 @@ def test_a_shared_head_is_one_head(problems, specs):
     assert found.startswith("streams[1].tasks[0].head: shares the head 'sentiment' with ")
 
 
+def test_a_shared_head_is_sharded_for_all_its_tasks_or_for_none(problems, specs):
+    content = specs.content("films", "shops")
+    task_of(content, 1)["head"]["sharded"] = True
+    (found,) = problems(content)
+    assert found.startswith("streams[1].tasks[0].head.sharded: differs from that of ")
+    task_of(content, 0)["head"]["sharded"] = True
+    assert specs.resolve(content).tasks
+
+
+def test_a_tied_head_cannot_be_sharded(problems, specs):
+    content = specs.content("films")
+    task_of(content, 0, 2)["head"]["sharded"] = True
+    (found,) = problems(content)
+    assert found.startswith("streams[0].tasks[2].head.sharded: lm projects inside the encoder's module")
+
+
 def test_a_tag_may_not_be_called_like_an_axis(problems, specs):
     content = specs.content("films")
     content["streams"][0]["tags"] = {"task": "x"}
@@ -233,7 +249,24 @@ def test_a_run_may_take_some_of_its_streams_tasks(problems, specs):
     content = specs.content("films", "shops", tasks={"task": "sentiment"})
     assert list(specs.resolve(content).tasks) == ["sentiment@film", "sentiment@shop"]
     content["tasks"] = {"task": "sentiment", "domain": "film", "language": "zh"}
-    assert problems(content) == ["tasks: matches no task of the streams"]
+    assert problems(content) == ["tasks: matches no task"]
+
+
+@pytest.mark.parametrize(
+    ("selector", "expected"),
+    [
+        ({"tsak": "sentiment"}, "tasks.tsak: unknown axis; did you mean task?"),
+        ({"task": "sentimet"}, "tasks.task: no task has task 'sentimet'; did you mean sentiment?"),
+        ({"languag": "en"}, "tasks.languag: unknown axis; did you mean language?"),
+        ({"task": "sentiment", "by": "domain"}, "tasks.by: groups the sources of a transfer block"),
+    ],
+)
+def test_a_misspelt_selector_of_the_runs_tasks_gets_a_suggestion(problems, specs, selector, expected):
+    """Alone: what follows from there being no task is no news."""
+    blocks = [{"source_stage": "none", "target_stage": "probe", "targets": {"task": "sentiment"}}]
+    content = specs.content("films", "shops", tasks=selector, transfer=blocks)
+    (found,) = problems(content)
+    assert expected in found
 
 
 @pytest.mark.parametrize(
@@ -282,17 +315,34 @@ def test_a_balancers_patterns_match_tasks(problems, specs):
     assert found.startswith("balancer.options.weights: 'nams@*' matches nothing")
 
 
-def test_gradients_by_task_need_the_local_engine(problems, specs):
+def test_affinities_need_gradients_of_the_whole_encoder(problems, specs):
     content = specs.content(
-        "films", balancer={"name": "gradnorm"}, engine={"name": "deepspeed", "zero_stage": 1}
+        "films",
+        balancer={"name": "equal", "log_affinity_every": 10},
+        engine={"name": "deepspeed", "zero_stage": 1},
     )
     (found,) = problems(content)
     assert found.startswith(
-        "balancer.name: needs each task's gradient of the whole encoder, and engine deepspeed"
+        "balancer.log_affinity_every: needs each task's gradient of the whole encoder, and"
     )
-    content["balancer"] = {"name": "equal", "log_gradients_every": 10}
+    del content["engine"]
+    assert specs.resolve(content).gradients_of == "all"
+    content["balancer"]["log_gradients_every"] = 10
     (found,) = problems(content)
-    assert found.startswith("balancer.log_gradients_every: needs each task's gradient")
+    assert found.endswith("set balancer.scope: all")
+    content["balancer"]["scope"] = "all"
+    assert specs.resolve(content).gradients_of == "all"
+
+
+def test_gradients_by_task_are_of_the_scope_where_something_asks_for_them(specs):
+    for balancer, expected in (
+        ({"name": "equal"}, None),
+        ({"name": "equal", "scope": "all"}, None),
+        ({"name": "gradnorm"}, "last_layer"),
+        ({"name": "gradnorm", "scope": "all"}, "all"),
+        ({"name": "equal", "log_gradients_every": 5}, "last_layer"),
+    ):
+        assert specs.resolve(specs.content("films", balancer=balancer)).gradients_of == expected
 
 
 def test_a_missing_solver_is_said(problems, specs, monkeypatch):

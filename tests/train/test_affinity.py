@@ -7,9 +7,8 @@ import torch
 from torch import nn
 
 from sslm_platform.engine.factory import make_engine
-from sslm_platform.engine.part import Part
 from sslm_platform.engine.task_gradients import TaskGradients
-from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
+from sslm_platform.spec.schema import EngineSpec
 from sslm_platform.train.affinity import look_ahead
 from sslm_platform.train.loop import plan_training, train_steps
 from sslm_platform.train.model import build_model
@@ -27,7 +26,7 @@ class Point(nn.Module):
 def test_affinities_of_quadratic_losses(eta):
     """L = |theta - a|^2 / 2 from theta = 0: a step along "same" has a known effect on each."""
     point = Point()
-    gradients = TaskGradients(Part("encoder", point, OptimizerSpec(), 1.0))
+    gradients = TaskGradients(dict(point.named_parameters()))
     scales = {"same": 0.5, "orthogonal": 0.25, "opposite": 0.0}
 
     def losses():
@@ -49,7 +48,7 @@ def test_affinities_of_quadratic_losses(eta):
 
 def test_a_failure_while_ahead_restores_the_weights():
     point = Point()
-    gradients = TaskGradients(Part("encoder", point, OptimizerSpec(), 1.0))
+    gradients = TaskGradients(dict(point.named_parameters()))
     gradients.backward({"a": (point.theta - 1.0).square().sum()})
 
     def ahead():
@@ -73,12 +72,15 @@ def trained(specs):
             schedule={"tokens_per_batch": 120, "slots_per_step": 3, "max_steps": 5,
                       "sampler": {"name": "uniform"}},
             optimizer={"lr": 1.0e-4},
-            balancer={"name": "static", "options": {"weights": {"mlm@*": 0.2}}, **balancer},
+            balancer={"name": "static", "options": {"weights": {"mlm@*": 0.2}},
+                      "scope": "all", **balancer},
         )  # fmt: skip
         corpus = specs.corpus(content)
         spec = corpus.run.spec
         model = build_model(corpus, list(corpus.run.tasks.values()), 1)
-        engine = make_engine(EngineSpec(threads=1), spec.optimizer, model.encoder, model.heads)
+        engine = make_engine(
+            EngineSpec(threads=1), spec.optimizer, model.encoder, model.heads, corpus.run.gradients_of
+        )
         training = plan_training(corpus, model, spec.schedule, spec.optimizer, 1, "test")
         return list(train_steps(training, engine, training.start())), engine.encoder_state()
 

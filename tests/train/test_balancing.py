@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -36,7 +36,9 @@ class Watched(LocalEngine):
     """Keeps the gradients that ``step`` was called with."""
 
     def step(self, active_heads, learning_rate):
-        self.gradients = {n: p.grad.clone() for n, p in self.encoder.named_parameters() if p.grad is not None}
+        self.gradients = {
+            n: p.grad.clone() for n, p in self._encoder.parameters.items() if p.grad is not None
+        }
         return super().step(active_heads, learning_rate)
 
 
@@ -44,19 +46,27 @@ class Watched(LocalEngine):
 def start(specs):
     """Return a function that starts a training (dropout is on) with a balancer."""
 
-    def start(name, *, log_gradients_every=None, **options):
+    def start(name, *, log_gradients_every=None, scope="last_layer", **options):
         content = specs.content(
             "films",
             "names",
             schedule={"tokens_per_batch": 120, "slots_per_step": 3, "max_steps": 6,
                       "sampler": {"name": "uniform"}},
-            balancer={"name": name, "options": options, "log_gradients_every": log_gradients_every},
+            balancer={"name": name, "options": options, "scope": scope,
+                      "log_gradients_every": log_gradients_every},
         )  # fmt: skip
         corpus = specs.corpus(content)
         spec = corpus.run.spec
         model = build_model(corpus, list(corpus.run.tasks.values()), 1)
         training = plan_training(corpus, model, spec.schedule, spec.optimizer, 1, "test")
-        engine = Watched(EngineSpec(), spec.optimizer, model.encoder, model.heads, torch.device("cpu"))
+        engine = Watched(
+            EngineSpec(),
+            spec.optimizer,
+            model.encoder,
+            model.heads,
+            torch.device("cpu"),
+            corpus.run.gradients_of,
+        )
         return training, engine
 
     return start
@@ -135,12 +145,13 @@ def test_a_weight_that_collapses_is_said_once(start, caplog):
     assert "mlm@film weighs 0.0001, under 0.01 of the tasks' mean weight" in warning
 
 
-def test_gradients_apart_add_up_to_the_steps(start, monkeypatch):
+@pytest.mark.parametrize("scope", ["all", "last_layer"])
+def test_gradients_apart_add_up_to_the_steps(start, scope):
     """With all weights 1, encoder and heads get the gradient that one backward gives."""
     together, engine = start("equal")
     plan = together.planner.plan(0, together.planner.start())
     record = train_step(together, engine, plan, together.start())
-    apart, other = start("gradnorm")  # its weights start at 1
+    apart, other = start("gradnorm", scope=scope)  # its weights start at 1
     again = train_step(apart, other, plan, apart.start())
     assert again.losses == record.losses
     assert again.loss == record.loss
@@ -150,7 +161,26 @@ def test_gradients_apart_add_up_to_the_steps(start, monkeypatch):
         torch.testing.assert_close(other.gradients[name], gradient, rtol=1e-4, atol=1e-6)
 
 
-def test_the_gramian_and_the_sum_are_those_of_each_tasks_own_gradient(start, monkeypatch):
+def test_equal_weights_of_slices_train_as_one_backward_does(start, monkeypatch):
+    """Whole trainings: the same losses to 1e-6, with cuts in every step, or in every other one."""
+    ordinary = [r.losses for r in trained(*start("equal"))]
+    monkeypatch.setattr(
+        Balancing, "combine", lambda self, state, gramian_TT: (dict.fromkeys(state.shares, 1.0), {})
+    )
+    for training in (start("gradnorm"), start("equal", log_gradients_every=2)):
+        for losses, expected in zip((r.losses for r in trained(*training)), ordinary, strict=True):
+            assert losses == pytest.approx(expected, abs=1e-6)
+
+
+def trained(training, engine):
+    return list(train_steps(training, engine, training.start()))
+
+
+SLICE = "backbone.encoder.layer.1."  # of two layers
+
+
+@pytest.mark.parametrize("scope", ["all", "last_layer"])
+def test_the_gramian_and_the_sum_are_those_of_each_tasks_own_gradient(start, monkeypatch, scope):
     """Against one whole step per task, in which only that task weighs anything."""
     seen = {}
 
@@ -159,7 +189,7 @@ def test_the_gramian_and_the_sum_are_those_of_each_tasks_own_gradient(start, mon
         return {task: 0.5 + i for i, task in enumerate(state.shares)}, {}
 
     monkeypatch.setattr(Balancing, "combine", combine)
-    training, engine = start("gradnorm")
+    training, engine = start("gradnorm", scope=scope)
     plan = training.planner.plan(1, training.planner.start())
     record = train_step(training, engine, plan, training.start())
     tasks = sorted(record.losses)
@@ -170,12 +200,46 @@ def test_the_gramian_and_the_sum_are_those_of_each_tasks_own_gradient(start, mon
         train_step(one, one_engine, plan, one.start())
         alone[task] = one_engine.gradients
     names = [name for name in engine.gradients if engine.gradients[name].abs().max() > 1e-6]
-    rows = torch.stack([torch.cat([alone[t][n].flatten() for n in names]) for t in tasks]).double()
+    compared = [name for name in names if scope == "all" or name.startswith(SLICE)]
+    rows = torch.stack([torch.cat([alone[t][n].flatten() for n in compared]) for t in tasks]).double()
     assert seen["gramian"] == pytest.approx((rows @ rows.T).numpy(), rel=1e-4)
     for name in names:
         expected = sum((0.5 + i) * alone[task][name] for i, task in enumerate(tasks))
         torch.testing.assert_close(engine.gradients[name], expected, rtol=1e-3, atol=1e-5)
     assert record.weights == {task: 0.5 + i for i, task in enumerate(tasks)}
+
+
+def test_a_tied_heads_part_of_the_embeddings_gradient_is_weighed_too(start, monkeypatch):
+    """The matrix that words are read from is the trunk's; what logits do to it comes from after the slice."""
+    monkeypatch.setattr(
+        Balancing, "combine", lambda self, state, gramian_TT: ({"mlm@film": 3.0, "names@news": 0.0}, {})
+    )
+    training, engine = start("gradnorm")
+    plans = (training.planner.plan(step, training.planner.start()) for step in range(200))
+    plan = next(plan for plan in plans if plan.counts == {"films/mlm": 2, "names": 1})
+    train_step(training, engine, plan, training.start())
+    one, expected = start("static", weights={"mlm@film": 3.0, "names@news": 1e-30})
+    train_step(one, expected, plan, one.start())
+    for name, gradient in expected.gradients.items():
+        torch.testing.assert_close(engine.gradients[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_evaluation_between_steps_changes_nothing(start):
+    """Forward passes without gradients leave no cuts behind, also where the last step was cut."""
+    training, engine = start("equal", log_gradients_every=2)
+    other, undisturbed = start("equal", log_gradients_every=2)
+    plan = training.planner.plan(0, training.planner.start())
+    ids_BL = torch.tensor([[2, 3, 4]])
+    for step in range(2):
+        with torch.no_grad():
+            hidden_BLD, _ = engine.encoder(ids_BL, torch.ones_like(ids_BL))
+        assert not hidden_BLD.requires_grad
+        records = [
+            train_step(t, e, replace(plan, step=step), t.start())
+            for t, e in ((training, engine), (other, undisturbed))
+        ]
+        assert records[0].losses == records[1].losses
+    assert engine.encoder.take_cuts() == []
 
 
 @pytest.mark.parametrize("name", ["static", "gradnorm"])

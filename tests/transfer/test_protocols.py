@@ -88,3 +88,49 @@ def test_every_pair_of_stages_is_measured(lab, source, target):
         record = lab.records[cell.id]
         assert record.status == "done", record.error
         assert all(lab.records[identity].status == "done" for identity in cell.baselines.values())
+
+
+def test_nothing_is_trained_twice_and_every_training_has_a_record(lab):
+    """Film, shop, both as a pair and as the full set, each without the other, and film then shop."""
+    assert set(lab.trainings) == set(lab.plan.trainings)
+    found = {(r.source, r.num_steps, r.start != "") for r in lab.trainings.values()}
+    assert found == {
+        ("sentiment@film", 4, False),
+        ("sentiment@shop", 4, False),
+        ("all but sentiment@film", 2, False),
+        ("all but sentiment@shop", 2, False),
+        ("all (2 tasks)", 4, False),
+        ("sentiment@film + sentiment@shop", 8, False),
+        ("sentiment@film → sentiment@shop", 4, True),
+    }
+    used = {cell.training for cell in lab.plan.cells if cell.training}
+    assert used - set(lab.trainings) == {lab.cell("full/probe", "joint", "sentiment@shop").training}
+
+
+def test_a_trainings_record_says_what_each_task_got(lab):
+    pair = lab.training("pairwise/probe", "sentiment@film", "sentiment@shop")
+    assert set(pair.slots) == {"films", "shops"}
+    assert sum(pair.slots.values()) == pair.num_steps == 8
+    assert 0 < pair.num_tokens <= pair.num_padded_tokens
+    assert pair.seconds > 0
+    last = lab.training("sequential/probe", "sentiment@film → sentiment@shop", "sentiment@shop")
+    assert (last.tasks, set(last.slots)) == (("sentiment@shop",), {"shops"})
+    assert lab.trainings[last.start].source == "sentiment@film"
+
+
+def test_the_first_stage_of_a_sequence_is_the_source_alone(lab):
+    first = lab.record("sequential/zero_shot", "sentiment@film", "sentiment@shop")
+    alone = lab.record("full/zero_shot", "sentiment@film", "sentiment@shop")
+    then = lab.record("sequential/zero_shot", "sentiment@film → sentiment@shop", "sentiment@shop")
+    assert first.scores == alone.scores
+    assert first.resamples != then.resamples
+
+
+def test_a_few_shot_cell_learns_from_its_draw_alone(lab):
+    first, second = (lab.record("full/few_shot-4", "sentiment@film", "sentiment@shop", n) for n in (0, 1))
+    assert first.num_train == second.num_train == 8
+    assert first.resamples != second.resamples
+    tfidf = lab.record("tfidf/few_shot-4", "sentiment@shop", "sentiment@shop", 1)
+    assert (tfidf.num_train, tfidf.notes["inverse_l2"]) == (8, 1.0)
+    tuned = lab.record("none/few_shot-4-finetune", "", "sentiment@shop", 1)
+    assert tuned.num_train == 8

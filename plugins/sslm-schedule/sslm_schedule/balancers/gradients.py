@@ -1,8 +1,9 @@
 """Balancers of gradients, by torchjd: a Gramian of the tasks' gradients to weights.
 
-Rows are the gradients g_t of the tasks' parts of the step's loss, share_t · loss_t, over all parameters of
-the encoder; the encoder's gradient is Σ w_t g_t. Heads get the gradient of the unweighted loss. A step of one
-task takes its gradient as it is; absent tasks take no part, and what a method knows of them stays.
+Rows are the gradients g_t of the tasks' parts of the step's loss, share_t · loss_t, of the balancer's scope:
+the encoder's last layer, or all of it. The whole encoder's gradient is then Σ w_t g_t. Heads get the gradient
+of the unweighted loss. A step of one task takes its gradient as it is; absent tasks take no part, and what a
+method knows of them stays.
 """
 
 from __future__ import annotations

@@ -27,8 +27,9 @@ class GradNorm:
     """w descends on Σ | G_t - mean(G) · r_t^alpha |, G_t = w_t · ‖∇loss_t‖ (Chen et al. 2018, equation 2).
 
     r_t is the task's loss over its first one, divided by the mean of these over the step's tasks; the right
-    side is held. Gradients are of the whole encoder, where the paper takes its last shared layer. After each
-    step the weights of its tasks are held above 0.001, and scaled so that their sum stays (1 each at first).
+    side is held. Gradients are of the balancer's scope, by default the last shared layer as in the paper.
+    After each step the weights of its tasks are held above 0.001, and scaled so that their sum stays (1 each
+    at first).
 
     A step uses the weights from before it. Absent tasks keep theirs.
     """

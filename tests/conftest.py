@@ -174,7 +174,7 @@ class Specs:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=3, help="how often each training of test_kills.py is killed")
+    parser.addoption("--kills", type=int, default=3, help="how often test_kills.py kills each training")
 
 
 @pytest.fixture(scope="session")

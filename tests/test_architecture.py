@@ -25,7 +25,17 @@ LAYERS = (
     ("train", "predict"),
     ("transfer",),
     ("testing",),
-    ("runs", "comparison", "tables", "cli_options", "cli_prediction", "cli", "__init__", "__main__"),
+    (
+        "runs",
+        "comparison",
+        "tables",
+        "cli_ending",
+        "cli_options",
+        "cli_prediction",
+        "cli",
+        "__init__",
+        "__main__",
+    ),
 )
 SIBLINGS = {"data", "model", "schedule", "engine"}  # none of these imports another
 REPORT_MAY_IMPORT = {"report", "errors", "types", "files", "statistics"}

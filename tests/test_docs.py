@@ -71,6 +71,7 @@ def test_yaml_blocks_are_specs(page, block, tmp_path):
         "schedule",
         "balancer",
         "evaluation",
+        "checkpoint",
         "transfer",
         "tasks",
     }

@@ -13,7 +13,6 @@ from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.optimizer import set_rate
 from sslm_platform.engine.part import Part, all_finite
 
-
 Others = Callable[[bool], bool]
 """Called once in a step, between the norm and the update, with whether the gradient is finite and to be used;
 returns whether those of all others are too. Other parts may take their own step inside."""
@@ -56,9 +55,7 @@ class EnginePart(Stored, Protocol):
         ...
 
 
-def step_together(
-    parts: Mapping[str, EnginePart], learning_rate: float, finite: bool
-) -> dict[str, float]:
+def step_together(parts: Mapping[str, EnginePart], learning_rate: float, finite: bool) -> dict[str, float]:
     """Step all parts or, where the gradient of one is not finite, none; return their norms.
 
     DeepSpeed tells a norm in its step only, so each part takes its own between the norm and the update of the

@@ -54,7 +54,7 @@ class ShardedPart:
         return float(self._engine.get_global_grad_norm())
 
     def _ask_before_updates(self) -> None:
-        """Between the norm and the update DeepSpeed has no place to say no, but it calls torch's optimizer."""
+        """DeepSpeed has no place to say no between norm and update, but there it calls torch's optimizer."""
         update = self._part.optimizer.step
 
         def step(*args: Any, **kwargs: Any) -> Any:

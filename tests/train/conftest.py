@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -38,7 +39,7 @@ class Trainings:
     """What tests of joint trainings do with a run's folder."""
 
     # Every scoring's model is kept, so that the last step's weights are on the disk.
-    sections = {
+    sections: ClassVar = {
         "schedule": {"tokens_per_batch": 200, "slots_per_step": 2, "max_steps": 9},
         "evaluation": {"every": 2},
         "checkpoint": {"every": 3, "keep_best": 9},

@@ -21,9 +21,7 @@ SCRIPT = Path(__file__).with_name("killed.py")
 PATIENCE = 120.0  # seconds for anything that must happen
 ENGINES = {
     "local": ({"name": "local", "threads": 1}, 1),
-    **{
-        f"zero{stage}": ({"name": "deepspeed", "zero_stage": stage, "threads": 1}, 2) for stage in (2, 3)
-    },
+    **{f"zero{stage}": ({"name": "deepspeed", "zero_stage": stage, "threads": 1}, 2) for stage in (2, 3)},
 }
 
 
@@ -131,7 +129,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
 
     assert start("expected").wait() == [0] * num_ranks, (tmp_path / "expected.log.0").read_text()
     out, aside = tmp_path / "run", tmp_path / "run" / "train" / ".checkpoint.part"
-    resumed, moments = 0, []
+    moments = []
     for number, step in enumerate(sorted(rng.sample(range(1, num_steps - 2), num_kills))):
         command = start("run")
         wait_until(command, lambda step=step: last_step(out) >= step)

@@ -39,9 +39,7 @@ class Sender:
 
 
 @pytest.mark.parametrize("number", NUMBERS)
-@pytest.mark.parametrize(  # after steps 4 and 9 there is a scoring, and the signal is seen before another step
-    ("step", "saved"), [(4, 4), (7, 8), (9, 9)]
-)
+@pytest.mark.parametrize(("step", "saved"), [(4, 4), (7, 8), (9, 9)])  # scorings follow steps 4, 8 and 9
 def test_a_signal_saves_after_the_step_and_the_command_that_is_named_goes_on(
     whole, specs, cli, tmp_path, trainings, number, step, saved
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -99,7 +100,7 @@ def test_such_a_step_changes_nothing_but_what_has_been_read(corpus, spoil, how):
     assert [r.num_skipped for r in records] == [0, 0] + [1] * 7
     moved = [
         any(not torch.equal(value, after[name]) for name, value in before.items())
-        for before, after in zip(states, states[1:], strict=False)
+        for before, after in pairwise(states)
     ]
     assert moved == [True, False] + [True] * 6
     assert stands[2].positions != stands[1].positions
@@ -134,15 +135,14 @@ def test_killed_after_it_the_training_ends_with_the_same_bits_and_count(corpus, 
     trainings.assert_same(tmp_path / "killed", tmp_path / "whole")
 
 
-def test_after_some_in_a_row_it_is_saved_and_stops(corpus, tmp_path, trainings, spoil, monkeypatch):
-    with monkeypatch.context() as patch:
-        spoil({2, 4, 5, 6, 7})
-        expected = r"joint: step 6: 3 steps in a row were skipped, since the loss of rating@film was not finite"
-        with pytest.raises(RunError, match=expected):
-            trainings.train(corpus, tmp_path)
-        with pytest.raises(RunError, match="step 7: 4 steps in a row"):  # it is still so
-            trainings.train(corpus, tmp_path)
-        patch.undo()
+def test_after_some_in_a_row_it_is_saved_and_stops(corpus, tmp_path, trainings, spoil):
+    spoil({2, 4, 5, 6, 7})
+    with pytest.raises(
+        RunError, match="step 6: 3 steps in a row .* the loss of rating@film"
+    ):
+        trainings.train(corpus, tmp_path)
+    with pytest.raises(RunError, match="step 7: 4 steps in a row"):  # it is still so
+        trainings.train(corpus, tmp_path)
     assert "continuing after step 7 of 9" in trainings.train(corpus, tmp_path)
     assert trainings.done(tmp_path)["skipped"] == 5
 

@@ -23,7 +23,7 @@ export DS_BUILD_OPS := 0
 export OMP_WAIT_POLICY := PASSIVE
 
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test soak check lint format docs clean
+.PHONY: help quickstart test soak check lint format docs bench parity clean
 
 help:
 	@echo "make quickstart   install, then train, measure and report task_specs/quickstart.yaml"
@@ -33,6 +33,8 @@ help:
 	@echo "make check        lint and test"
 	@echo "make format       let ruff rewrite the code"
 	@echo "make docs         write the generated pages of docs/"
+	@echo "make bench        measure everything in benchmarks/ (most of an hour on two quiet cores)"
+	@echo "make parity       ZeRO against plain torch, all combinations (an hour on two cores)"
 	@echo "make clean        remove .venv (runs/ stays)"
 
 quickstart: $(INSTALLED)
@@ -55,8 +57,15 @@ format: $(DEV_INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+bench: $(DEV_INSTALLED)
+	@$(PIP) --group bench
+	$(BIN)/python benchmarks/run.py
+
 docs: $(DEV_INSTALLED)
 	$(BIN)/python docs/generate.py
+
+parity: $(DEV_INSTALLED)
+	$(BIN)/python benchmarks/zero_parity.py
 
 clean:
 	rm -rf .venv

@@ -14,7 +14,9 @@ import typer
 from sslm_platform.cli_ending import run_to_end
 from sslm_platform.cli_options import Cache, Out, Overrides, Processes, Restart, RunPath, SpecPath
 from sslm_platform.cli_prediction import add_prediction_commands
+from sslm_platform.cli_transfer import add_transfer_commands
 from sslm_platform.errors import SslmError
+from sslm_platform.signals import LAUNCHED
 
 if TYPE_CHECKING:
     from sslm_platform.runs import Run
@@ -69,8 +71,11 @@ def train(
     restart: Restart = False,
 ) -> None:
     """Train jointly; a killed training goes on where it was saved."""
+    from sslm_platform.engine.rank import end_with_parent
     from sslm_platform.runs import launch_training, open_run
 
+    if LAUNCHED in os.environ:
+        end_with_parent()
     result = open_run(spec, out=out, cache=cache, overrides=overrides)
     if nproc > 1:
         launch_training(result, nproc, restart)  # rank 0 says where the model is
@@ -160,39 +165,7 @@ def predict(
             typer.echo(json.dumps(answer, ensure_ascii=False))
 
 
-@transfer_app.command("plan")
-def transfer_plan(
-    spec: SpecPath,
-    overrides: Overrides = [],  # noqa: B006
-    out: Out = None,
-    cache: Cache = None,
-) -> None:
-    """Show the cells and trainings that a spec asks for, and which of them are done."""
-    from sslm_platform.runs import open_run
-    from sslm_platform.tables import plan_table
-    from sslm_platform.train.folder import RunFolder
-    from sslm_platform.transfer.runner import is_finished
-
-    result = open_run(spec, out=out, cache=cache, overrides=overrides)
-    plan = result.plan_transfer()
-    folder = RunFolder(result.path)
-    _stdout().print(plan_table(plan, lambda cell: is_finished(folder, cell)))
-
-
-@transfer_app.command("run")
-def transfer_run(
-    spec: SpecPath,
-    overrides: Overrides = [],  # noqa: B006
-    out: Out = None,
-    cache: Cache = None,
-    restart: Restart = False,
-) -> None:
-    """Measure the transfer cells that are not done yet."""
-    from sslm_platform.runs import open_run
-
-    open_run(spec, out=out, cache=cache, overrides=overrides).transfer(restart)
-
-
+add_transfer_commands(transfer_app)
 add_prediction_commands(transfer_app)
 
 

@@ -17,7 +17,7 @@ Cache = Annotated[
     Path | None,
     typer.Option(help="Downloads and tokens.", show_default="$SSLM_CACHE, or the user's cache folder"),
 ]
-Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes of the joint training.")]
+Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes of each training.")]
 Restart = Annotated[
     bool, typer.Option("--restart", help="Remove the folder's joint training, and train from the beginning.")
 ]

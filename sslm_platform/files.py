@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,11 +17,19 @@ from sslm_platform.errors import Problem, RunError
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def aside_of(path: Path) -> Path:
+    """Return where to write what is then renamed onto ``path``: next to it, and nobody else's.
+
+    A process's number would not do: on a shared folder, every container's first process has the same one.
+    """
+    return path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a path to write aside; on success flush it to disk and rename it onto ``path``."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = aside_of(path)
     try:
         yield aside
         flush(aside)
@@ -39,8 +48,7 @@ def atomic_folder(folder: Path, previous: Path | None = None) -> Iterator[Path]:
             and the old one as ``previous``.
         previous: where the old folder stays; None: it is removed.
     """
-    aside, old = folder.with_name(f".{folder.name}.part"), previous or folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(aside, ignore_errors=True)
+    aside, old = aside_of(folder), previous or aside_of(folder)
     if folder.exists():  # else the old one may be all that there is
         shutil.rmtree(old, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -102,7 +110,7 @@ def write_text(path: Path, text: str) -> None:
 def write_once(path: Path, text: str) -> str:
     """Write text unless the file is there; return what it holds: the first of several processes wins."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    aside = aside_of(path)
     try:
         write_text(aside, text)
         os.link(aside, path)  # unlike a rename, this fails where the file exists

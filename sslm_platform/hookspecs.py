@@ -13,6 +13,7 @@ import pluggy
 from sslm_platform.types import (
     BalancerDef,
     EstimatorDef,
+    ExecutorDef,
     HeadDef,
     MetricDef,
     ObjectiveDef,
@@ -57,6 +58,11 @@ def sslm_balancers() -> Iterable[BalancerDef]:  # type: ignore[empty-body]
 @hookspec
 def sslm_estimators() -> Iterable[EstimatorDef]:  # type: ignore[empty-body]
     """Return the plugin's estimators of transferability."""
+
+
+@hookspec
+def sslm_executors() -> Iterable[ExecutorDef]:  # type: ignore[empty-body]
+    """Return the plugin's executors of transfer runs."""
 
 
 @hookspec

@@ -21,6 +21,7 @@ from sslm_platform.types import (
     Definition,
     EstimatorDef,
     EvidenceKind,
+    ExecutorDef,
     HeadDef,
     MetricDef,
     ObjectiveDef,
@@ -39,6 +40,7 @@ _REGISTRATION: dict[str, tuple[str, type[Any]]] = {
     "sslm_samplers": ("samplers", SamplerDef),
     "sslm_balancers": ("balancers", BalancerDef),
     "sslm_estimators": ("estimators", EstimatorDef),
+    "sslm_executors": ("executors", ExecutorDef),
 }
 
 

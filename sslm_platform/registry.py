@@ -11,6 +11,7 @@ from sslm_platform.types import (
     BalancerDef,
     Definition,
     EstimatorDef,
+    ExecutorDef,
     HeadDef,
     MetricDef,
     ObjectiveDef,
@@ -87,6 +88,7 @@ class Registry:
         self.samplers: Table[SamplerDef] = Table("sampler")
         self.balancers: Table[BalancerDef] = Table("balancer")
         self.estimators: Table[EstimatorDef] = Table("estimator")
+        self.executors: Table[ExecutorDef] = Table("executor")
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -98,6 +100,7 @@ class Registry:
             self.samplers,
             self.balancers,
             self.estimators,
+            self.executors,
         )
 
     def freeze(self) -> None:

@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sslm_platform.corpus import Corpus
+    from sslm_platform.report.estimates import Estimate
     from sslm_platform.report.grouping import GroupPlan
     from sslm_platform.report.predictions import Prediction
     from sslm_platform.report.records import TaskScore
     from sslm_platform.train.folder import RunFolder
     from sslm_platform.transfer.plan import Plan
+    from sslm_platform.transfer.runner import Work
 
 
 class Run:
@@ -72,16 +74,38 @@ class Run:
 
         return plan_cells(self.corpus)
 
-    def transfer(self, restart: bool = False) -> None:
-        """Measure every planned cell without a finished record; ``restart`` removes the joint training.
+    def estimate_transfer(self) -> Estimate:
+        """Return what the cells that are not done are expected to take; it may measure this machine first."""
+        from sslm_platform.train.folder import RunFolder
+        from sslm_platform.transfer.costs import estimate, measured_rates
+        from sslm_platform.transfer.runner import open_lab
+
+        lab, plan = open_lab(self.corpus, RunFolder(self.path), self.console), self.plan_transfer()
+        return estimate(lab, plan, measured_rates(lab, plan))
+
+    def transfer(self, work: Work | None = None, restart: bool = False) -> None:
+        """Measure every planned cell that has no finished record.
+
+        Args:
+            work: as one of several workers, or with several ranks for each training.
+            restart: remove the folder's joint training before.
 
         Raises:
             RunError: the folder's training is of another spec, data or plugins, and nothing was touched.
         """
         from sslm_platform.transfer.runner import run_transfer
 
-        with self._recorded(restart) as folder:
-            run_transfer(self.corpus, folder, self.console)
+        if work is not None and work.num_processes > 1:
+            self._require_ranks()
+        with self._recorded(restart, timed=work is None or work.shard is None) as folder:
+            run_transfer(self.corpus, folder, self.console, work)
+
+    def train_source(self, training: str) -> Path:
+        """Train one of the plan's sources, by its id, with the run's engine; return its model."""
+        from sslm_platform.train.folder import RunFolder
+        from sslm_platform.transfer.runner import train_planned
+
+        return train_planned(self.corpus, RunFolder(self.path), self.console, training)
 
     def predict_transfer(
         self, estimators: Sequence[str] | None = None, *, may_train: bool = False
@@ -92,13 +116,16 @@ class Run:
             estimators: names; default: the spec's, or all that are installed.
             may_train: train the sources whose models some estimators read; else those are undefined.
         """
-        from sslm_platform.transfer.predict import choose, plan_predictions, predict_transfer
+        from sslm_platform.transfer.predict import choose, plan_predictions, predict_transfer, write_plan
         from sslm_platform.transfer.runner import open_lab
 
-        chosen = choose(self.resolved, estimators) if estimators is not None else None
+        chosen = choose(self.resolved, estimators or ())
+        wanted = {bound.definition for bound in chosen or self.resolved.estimators}
         with self._recorded() as folder:
-            lab = open_lab(self.corpus, folder, self.console)
-            return predict_transfer(lab, plan_predictions(self.corpus, chosen), may_train=may_train)
+            lab, planned = open_lab(self.corpus, folder, self.console), plan_predictions(self.corpus, chosen)
+            write_plan(folder.transfer, planned)
+            asked = [forecast for forecast in planned if forecast.estimator.definition in wanted]
+            return predict_transfer(lab, asked, may_train=may_train)
 
     def begin(self, restart: bool = False) -> RunFolder:
         """Write the run's facts into its folder, if its training is this one or there is none.
@@ -121,21 +148,31 @@ class Run:
         return folder
 
     @contextmanager
-    def _recorded(self, restart: bool = False) -> Iterator[RunFolder]:
-        """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``."""
+    def _recorded(self, restart: bool = False, timed: bool = True) -> Iterator[RunFolder]:
+        """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``.
+
+        The time is counted where it is not one of several workers' at once (``timed``).
+        """
+        from sslm_platform.engine.rank import rank
         from sslm_platform.train.folder import RunFolder, finish_run
 
         began = time.monotonic()
-        if _rank() != 0:
+        if rank() != 0:
             yield RunFolder(self.path)
             return
         folder = self.begin(restart)
         try:
             yield folder
         except Exception:
-            finish_run(folder, "failed", time.monotonic() - began)
+            finish_run(folder, "failed", time.monotonic() - began if timed else 0.0)
             raise
-        finish_run(folder, "done", time.monotonic() - began)
+        finish_run(folder, "done", time.monotonic() - began if timed else 0.0)
+
+    def _require_ranks(self) -> None:
+        if self.resolved.spec.engine.name != "deepspeed":
+            raise SpecError(
+                Problem("engine.name", "local is one process; several need engine: {name: deepspeed}")
+            )
 
     def evaluate(self, split: SplitName = "test") -> list[TaskScore]:
         """Score the trained model on a split, beside the constant predictor."""
@@ -177,20 +214,22 @@ def run(
         out: the run's folder; default: ``runs/NAME``.
         cache: downloads and tokenized data; default: ``SSLM_CACHE`` or the user's cache folder.
         overrides: ``key.path=value``, as ``--set`` on the command line.
-        num_processes: ranks of the joint training; more than one needs ``engine: {name: deepspeed}``.
+        num_processes: ranks of each training; more than one needs ``engine: {name: deepspeed}``.
         restart: remove the folder's joint training and train again; else one of another spec is an error.
         console: where progress goes; default: standard error.
 
     Raises:
         SslmError: the spec or the data are not as they must be.
     """
+    from sslm_platform.transfer.runner import Work
+
     result = open_run(spec, out=out, cache=cache, overrides=overrides, console=console)
     if num_processes > 1:
         launch_training(result, num_processes, restart)
     else:
         result.train(restart)
     if result.resolved.spec.transfer:
-        result.transfer()
+        result.transfer(Work(num_processes=num_processes))
     result.report()
     return result
 
@@ -255,10 +294,7 @@ def launch_training(run: Run, num_processes: int, restart: bool = False) -> None
     """
     from sslm_platform.engine.launch import launch
 
-    if run.resolved.spec.engine.name != "deepspeed":
-        raise SpecError(
-            Problem("engine.name", "local is one process; several need engine: {name: deepspeed}")
-        )
+    run._require_ranks()
     run.begin(restart)  # the data are read and cached once, before the ranks start
     argv = ["-m", "sslm_platform", "train", str(run.path / "spec.yaml"), "--out", str(run.path)]
     if run._cache is not None:
@@ -281,12 +317,6 @@ def read_scores(path: Path) -> list[TaskScore]:
     if not file.exists():
         return []
     return [TaskScore.model_validate(s) for s in json.loads(file.read_text(encoding="utf-8"))["scores"]]
-
-
-def _rank() -> int:
-    import os
-
-    return int(os.environ.get("RANK", "0"))
 
 
 def _console() -> Console:

@@ -12,7 +12,15 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from sslm_platform.errors import Problem
     from sslm_platform.evidence import Estimator
-    from sslm_platform.interfaces import Balancer, GradientBalancer, Head, Metric, Objective, Sampler
+    from sslm_platform.interfaces import (
+        Balancer,
+        Executor,
+        GradientBalancer,
+        Head,
+        Metric,
+        Objective,
+        Sampler,
+    )
 
 
 class OutputKind(StrEnum):
@@ -231,7 +239,17 @@ class EstimatorDef:
     summary: str = ""
 
 
-Definition = ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef | EstimatorDef
+@dataclass(frozen=True, slots=True)
+class ExecutorDef:
+    """What gets the work of a transfer run done: in this process, in several, on a cluster."""
+
+    name: str
+    build: Callable[[Any], Executor]
+    options: type[Options] = Options
+    summary: str = ""
+
+
+Definition = ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef | EstimatorDef | ExecutorDef
 
 
 @dataclass(frozen=True, slots=True)

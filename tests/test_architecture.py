@@ -32,6 +32,7 @@ LAYERS = (
         "cli_ending",
         "cli_options",
         "cli_prediction",
+        "cli_transfer",
         "cli",
         "__init__",
         "__main__",

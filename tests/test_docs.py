@@ -73,6 +73,7 @@ def test_yaml_blocks_are_specs(page, block, tmp_path):
         "evaluation",
         "checkpoint",
         "transfer",
+        "prediction",
         "tasks",
     }
     if "encoder" not in content:

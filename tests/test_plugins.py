@@ -16,7 +16,16 @@ from sslm_platform.plugins import host, load_plugins
 from sslm_platform.registry import NameCollisionError
 
 HEADER = """
-from sslm_platform.api import BalancerDef, HeadDef, MetricDef, ObjectiveDef, OutputKind, hookimpl
+from sslm_platform.api import (
+    BalancerDef,
+    EstimatorDef,
+    EvidenceKind,
+    HeadDef,
+    MetricDef,
+    ObjectiveDef,
+    OutputKind,
+    hookimpl,
+)
 """
 BALANCER = """
 @hookimpl
@@ -131,6 +140,10 @@ def test_wrong_return_value(install, returned, message):
     assert message in reason(install(f"@hookimpl\ndef sslm_balancers():\n    return {returned}\n"))
 
 
+def estimator(needs, targets):
+    return f"EstimatorDef('a', len, needs={needs}, targets={targets})"
+
+
 @pytest.mark.parametrize(
     ("hook", "definition", "message"),
     [
@@ -142,6 +155,17 @@ def test_wrong_return_value(install, returned, message):
         ),
         ("heads", "HeadDef('a', len, emits='logits')", "emits must be an OutputKind; got 'logits'"),
         ("heads", "HeadDef('a', len, OutputKind.SEQUENCE_LOGITS, tied=True)", "tied goes with"),
+        (
+            "estimators",
+            estimator("{}", "{OutputKind.SEQUENCE_LOGITS}"),
+            "needs must be a set of EvidenceKind",
+        ),
+        ("estimators", estimator("{'texts'}", "set()"), "targets must be a set of OutputKind"),
+        (
+            "estimators",
+            estimator("{EvidenceKind.OUTPUTS}", "{OutputKind.SEQUENCE_VALUES}"),
+            "targets can only be sequence_logits, token_logits with needs outputs",
+        ),
         ("objectives", "ObjectiveDef('a', len, needs={'logits': {}})", "needs must map OutputKind to fields"),
     ],
 )
@@ -214,7 +238,7 @@ def test_every_hook_is_documented_with_its_exact_signature(name):
     assert signature in docs.read_text(encoding="utf-8")
 
 
-REGISTRATION = ("objectives", "heads", "metrics", "samplers", "balancers")
+REGISTRATION = ("objectives", "heads", "metrics", "samplers", "balancers", "estimators", "executors")
 
 
 @pytest.mark.parametrize("table", REGISTRATION)

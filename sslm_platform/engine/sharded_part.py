@@ -70,10 +70,10 @@ class ShardedPart:
         optimizer = self._engine.optimizer
         if hasattr(optimizer, "_get_norm_groups"):  # stage 3
             groups = optimizer._get_norm_groups
-            optimizer._get_norm_groups = lambda: [*groups(), norm()]
+            optimizer._get_norm_groups = lambda: [*(own := groups()), norm().to(own[0].device)]
         else:
-            own = optimizer.scaled_global_norm
-            optimizer.scaled_global_norm = lambda *args: torch.hypot(own(*args), norm())
+            of_trunk = optimizer.scaled_global_norm
+            optimizer.scaled_global_norm = lambda: torch.hypot(own := of_trunk(), norm().to(own.device))
 
     def weights(self) -> TensorDict:
         """Return full weights: of what is trained the fp32 masters."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -10,6 +10,25 @@ from torch import Tensor
 from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.encoder_part import Others, TrunkPart, on_its_own
 from sslm_platform.engine.part import Part
+
+
+class _Some(Mapping[str, Tensor]):
+    """Some of a mapping, looked up when asked for: the whole may not fit into memory."""
+
+    def __init__(self, all_of: Mapping[str, Tensor], names: list[str]) -> None:
+        self._all = all_of
+        self._names = dict.fromkeys(names)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._all[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 class SlicedPart:
@@ -47,8 +66,8 @@ class SlicedPart:
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Write the encoder's weights."""
         own = self._top.module.state_dict().keys()
-        self._trunk.load_weights({name: value for name, value in weights.items() if name not in own})
-        self._top.load_weights({n: weights[n] for n in own if n in weights})
+        self._trunk.load_weights(_Some(weights, [name for name in weights if name not in own]))
+        self._top.load_weights(_Some(weights, [name for name in weights if name in own]))
 
     def optimizer_state(self) -> TensorDict:
         """Return the encoder's moments and step count."""

@@ -61,13 +61,35 @@ def predictions_folder(transfer: Path) -> Path:
     return transfer / "predictions"
 
 
+class PredictionPlan(BaseModel):
+    """Ids of all predictions of a run's spec as it is now; records of an earlier one may be there too."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    version: int = SCHEMA_VERSION
+    ids: tuple[str, ...]
+
+
+def prediction_path(transfer: Path, name: str) -> Path:
+    """Return where a prediction's record is."""
+    return predictions_folder(transfer) / f"{name}.json"
+
+
+def plan_path(transfer: Path) -> Path:
+    """Return where the ids of a run's predictions are."""
+    return transfer / "predictions.json"
+
+
 def read_predictions(transfer: Path) -> list[Prediction]:
-    """Read every ``predictions/<id>.json`` below a run's ``transfer`` folder.
+    """Read the planned predictions that have a record, from a run's ``transfer`` folder.
 
     Raises:
         RunError: a record is damaged.
     """
-    return [read_record(Prediction, path) for path in sorted(predictions_folder(transfer).glob("*.json"))]
+    if not plan_path(transfer).exists():
+        return []
+    paths = [prediction_path(transfer, name) for name in read_record(PredictionPlan, plan_path(transfer)).ids]
+    return [read_record(Prediction, path) for path in paths if path.exists()]
 
 
 def predicted_matrices(predictions: Iterable[Prediction]) -> dict[str, PredictedMatrix]:

@@ -22,7 +22,7 @@ PREFERENCE = ("before", "alone", "full_set", "pretrained", "head", "tfidf", "maj
 
 BASELINE_MEANING = {
     "before": "the sequence without its last stage",
-    "alone": "the target trained alone (of a sequence: its last stage alone)",
+    "alone": "the target, or a sequence's last stage, trained alone",
     "full_set": "all sources, with the one that is left out",
     "pretrained": "the pretrained encoder, not trained on the source",
     "head": "a head trained on the source over the frozen pretrained encoder",

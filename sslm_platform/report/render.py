@@ -13,11 +13,11 @@ from sslm_platform.report.page import render_page
 from sslm_platform.report.run import read_run
 from sslm_platform.report.tables import (
     CELL_COLUMNS,
-    TEST_COLUMNS,
+    GAIN_COLUMNS,
     cell_rows,
+    gain_rows,
     matrix_csv,
     matrix_markdown,
-    test_rows,
     to_csv,
 )
 from sslm_platform.report.views import Family, families
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def render_report(run: Path) -> Path:
     """Write ``run/report`` and return its ``index.html``.
 
-    The folder gets ``index.html``, ``report.md``, ``cells.csv`` (every planned cell), ``tests.csv`` (every
+    The folder gets ``index.html``, ``report.md``, ``cells.csv`` (every planned cell), ``gains.csv`` (every
     gain with its test) and, for each matrix, ``matrices/<protocol>--<task>--<value>`` as CSV, Markdown, PNG
     and SVG. The same records give the same bytes.
 
@@ -39,7 +39,7 @@ def render_report(run: Path) -> Path:
     records, folder = read_run(run), run / "report"
     shown = families(records.plan, records.cells)
     write_text(folder / "cells.csv", to_csv(CELL_COLUMNS, cell_rows(records.plan, records.cells)))
-    write_text(folder / "tests.csv", to_csv(TEST_COLUMNS, test_rows(shown)))
+    write_text(folder / "gains.csv", to_csv(GAIN_COLUMNS, gain_rows(shown)))
     written = {path for family in shown for path in _write_family(family, folder / "matrices")}
     _remove_others(folder / "matrices", written)
     write_text(folder / "report.md", report_markdown(records, shown))

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sslm_platform.errors import Problem, RunError, raise_all
 from sslm_platform.report.curves import Curves, read_curves
+from sslm_platform.report.estimates import Estimate
 from sslm_platform.report.records import (
     SCHEMA_VERSION,
     CellRecord,
@@ -41,6 +42,7 @@ class Run:
     plan: TransferPlan
     cells: Mapping[str, CellRecord]
     trainings: Mapping[str, TrainingRecord]
+    estimate: Estimate | None
     scores: tuple[TaskScore, ...]
     curves: Curves
 
@@ -58,6 +60,7 @@ def read_run(folder: Path) -> Run:
         if plan_path.is_file()
         else TransferPlan(cells=(), tasks=record.tasks)
     )
+    estimate_path = folder / "transfer" / "estimate.json"
     cells = read_cells(folder / "transfer")
     raise_all(RunError, [problem for cell in cells.values() for problem in _problems(cell)])
     return Run(
@@ -66,6 +69,7 @@ def read_run(folder: Path) -> Run:
         plan=plan,
         cells=cells,
         trainings=read_trainings(folder / "transfer"),
+        estimate=read_record(Estimate, estimate_path) if estimate_path.is_file() else None,
         scores=read_record(_Scores, scores_path).scores if scores_path.is_file() else (),
         curves=read_curves(folder / "train" / "metrics.jsonl"),
     )

@@ -1,13 +1,14 @@
 """What training one source after another does: forgetting, backward and forward transfer.
 
 For a sequence of T stages let R_kj be the score on stage j's targets after stage k, in the metric's good
-direction, and b_j the constant predictor's. Then
+direction, and b_j the score without any stage: that of the pretrained encoder where the target is learned, of
+the constant predictor for ``zero_shot``. Then
 
 - average accuracy after stage k: mean over j <= k of R_kj (Chaudhry et al., *Riemannian Walk for Incremental
   Learning*, ECCV 2018; at k = T it is the ACC of Lopez-Paz and Ranzato, *Gradient Episodic Memory for
   Continual Learning*, NeurIPS 2017);
 - backward transfer: mean over j < T of R_Tj - R_jj (BWT of Lopez-Paz and Ranzato);
-- forward transfer: mean over 1 < j <= T of R_(j-1)j - b_j (their FWT, whose b_j is an untrained model);
+- forward transfer: mean over 1 < j <= T of R_(j-1)j - b_j (their FWT, whose b_j is an untrained model's);
 - forgetting after stage k: mean over j < k of (max over l < k of R_lj) - R_kj (F_k of Chaudhry et al.).
 """
 
@@ -110,7 +111,8 @@ def _scores(
     metrics = {record.metric for record in done}
     one = len(metrics) == 1
     scores = _measured(Reader(plan, cells, "score" if one else "normalised", "majority"), found, stages)
-    gains = _measured(Reader(plan, cells, "gain" if one else "normalised", "majority"), found, stages)
+    without = "pretrained" if all("pretrained" in cell.baselines for cell in found) else "majority"
+    gains = _measured(Reader(plan, cells, "gain" if one else "normalised", without), found, stages)
     last, lower = len(stages) - 1, one and not done[0].higher_is_better
     return SequenceScores(
         protocol=found[0].key.protocol,

@@ -31,7 +31,7 @@ CELL_COLUMNS = (
     "id",
 )
 
-TEST_COLUMNS = (
+GAIN_COLUMNS = (
     "protocol",
     "task",
     "baseline",
@@ -76,10 +76,10 @@ def _cell_row(planned: PlannedCell, record: CellRecord | None) -> dict[str, Any]
     return row | {"state": State.OK.value} | record.scores[record.metric].model_dump()
 
 
-def test_rows(families: Iterable[Family]) -> list[dict[str, Any]]:
-    """Every tested place of every matrix of gains as a flat row of :data:`TEST_COLUMNS`."""
+def gain_rows(families: Iterable[Family]) -> list[dict[str, Any]]:
+    """Every tested place of every matrix of gains as a flat row of :data:`GAIN_COLUMNS`."""
     return [
-        _test_row(family.task, matrix, row, col)
+        _gain_row(family.task, matrix, row, col)
         for family in families
         for matrix in family.gains
         for row in matrix.rows
@@ -88,7 +88,7 @@ def test_rows(families: Iterable[Family]) -> list[dict[str, Any]]:
     ]
 
 
-def _test_row(task: str, matrix: Matrix, row: str, col: str) -> dict[str, Any]:
+def _gain_row(task: str, matrix: Matrix, row: str, col: str) -> dict[str, Any]:
     cell = matrix.cells[row, col]
     estimate, inference = cell.estimate, cell.inference
     assert estimate is not None
@@ -160,7 +160,8 @@ def matrix_markdown(matrix: Matrix) -> str:
         for row in matrix.rows
     ]
     note = detectable_text(matrix)
-    return f"{caption(matrix)}\n\n{markdown_table(header, body)}" + (f"\n{note}\n" if note else "")
+    marked = "; bold: significant among the cells shown (q ≤ 0.05)" if matrix.is_difference else ""
+    return f"{caption(matrix)}{marked}\n\n{markdown_table(header, body)}" + (f"\n{note}\n" if note else "")
 
 
 def caption(matrix: Matrix) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from sslm_platform.report.matrix import Cell, Matrix, Mean, Relation, build_matrix, mean_over
 from sslm_platform.report.protocols import preference
-from sslm_platform.report.records import CellKey, CellRecord, PlannedCell, TransferPlan
+from sslm_platform.report.records import CellRecord, PlannedCell, TransferPlan
 from sslm_platform.statistics import Estimate
 
 NO_SOURCE = {"source": "", "source_tasks": (), "row": ()}
@@ -63,21 +63,26 @@ def families(plan: TransferPlan, cells: Mapping[str, CellRecord]) -> tuple[Famil
 
 
 def _family(plan: TransferPlan, cells: Mapping[str, CellRecord], protocol: str, task: str) -> Family:
-    own = [c for c in plan.cells if c.key.protocol == protocol and plan.tasks[c.key.target].name == task]
+    own = [
+        cell
+        for cell in plan.cells
+        if not cell.is_baseline and cell.key.protocol == protocol and plan.tasks[cell.key.target].name == task
+    ]
     names = sorted({name for planned in own for name in planned.baselines}, key=preference)
 
-    def of_task(key: CellKey) -> bool:
-        return plan.tasks[key.target].name == task
+    def of(chosen: Sequence[PlannedCell]) -> TransferPlan:
+        return plan.model_copy(update={"cells": tuple(chosen)})
 
+    gains = []
+    for name in names:
+        compared = of([cell for cell in own if cell.undefined or name in cell.baselines])
+        gains.append(build_matrix(compared, cells, protocol=protocol, value="gain", baseline=name))
     floor = {name: _floor(plan, cells, own, name) for name in names}
     return Family(
         protocol=protocol,
         task=task,
-        scores=build_matrix(plan, cells, protocol=protocol, where=of_task),
-        gains=tuple(
-            build_matrix(plan, cells, protocol=protocol, where=of_task, value="gain", baseline=name)
-            for name in names
-        ),
+        scores=build_matrix(of(own), cells, protocol=protocol),
+        gains=tuple(gains),
         floor={name: matrix for name, matrix in floor.items() if matrix is not None},
     )
 

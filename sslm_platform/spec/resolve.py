@@ -67,15 +67,16 @@ class _Resolver:
         where = self.loaded.where
         sampler = self.bind(registry.samplers, spec.schedule.sampler, where("schedule", "sampler"))
         balancer = self.bind(registry.balancers, spec.balancer, where("balancer"))
+        executor = self.bind(registry.executors, spec.executor, where("executor"))
         estimators = self._estimators()
         self._selection(by_identity)
         feeds = tuple(feeds_of(tasks))
         if self.num_failed == 0 and by_identity:
             self._selectors(by_identity)
             self._schedule(sampler, balancer, feeds)
-        if self.problems or sampler is None or balancer is None:
+        if self.problems or sampler is None or balancer is None or executor is None:
             return None
-        return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer, estimators)
+        return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer, executor, estimators)
 
     def bind(self, table: Table[D], component: Component, where: str) -> Bound[D] | None:
         """Return the named definition with its options, or record what is wrong."""

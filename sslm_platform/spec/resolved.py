@@ -12,6 +12,7 @@ from sslm_platform.types import (
     BalancerDef,
     Definition,
     EstimatorDef,
+    ExecutorDef,
     Field,
     HeadDef,
     MetricDef,
@@ -113,6 +114,7 @@ class ResolvedRun:
     feeds: tuple[FeedPlan, ...]
     sampler: Bound[SamplerDef]
     balancer: Bound[BalancerDef]
+    executor: Bound[ExecutorDef]
     estimators: tuple[Bound[EstimatorDef], ...]
 
     @property

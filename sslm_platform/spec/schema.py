@@ -395,4 +395,7 @@ class RunSpec(Section):
     evaluation: EvaluationSpec = EvaluationSpec()
     checkpoint: CheckpointSpec = CheckpointSpec()
     transfer: list[TransferSpec] = Field(default_factory=list)
+    executor: Component = Field(
+        default=Component(name="serial"), description="What measures the transfer cells, and where."
+    )
     prediction: PredictionSpec = PredictionSpec()

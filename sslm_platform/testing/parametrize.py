@@ -14,6 +14,7 @@ from sslm_platform.registry import Table
 from sslm_platform.types import (
     BalancerDef,
     Definition,
+    ExecutorDef,
     HeadDef,
     MetricDef,
     ObjectiveDef,
@@ -41,8 +42,8 @@ def parametrize_with_checks(
 
     Args:
         name: Name of a definition of an installed plugin.
-        kind: ``objective``, ``head``, ``metric``, ``sampler``, ``balancer`` or ``estimator``; needed where
-            several share the name.
+        kind: ``objective``, ``head``, ``metric``, ``sampler``, ``balancer``, ``estimator`` or ``executor``;
+            needed where several share the name.
         options: Options to test with, as a spec would give them.
 
     Raises:
@@ -74,6 +75,7 @@ def _checks_of_kind(case: Any) -> tuple[Callable[[Any], None], ...]:
     from sslm_platform.testing import (
         balancer_checks,
         estimator_checks,
+        executor_checks,
         head_checks,
         metric_checks,
         objective_checks,
@@ -90,6 +92,8 @@ def _checks_of_kind(case: Any) -> tuple[Callable[[Any], None], ...]:
         return sampler_checks.SAMPLER_CHECKS
     if isinstance(case.definition, BalancerDef):
         return balancer_checks.BALANCER_CHECKS
+    if isinstance(case.definition, ExecutorDef):
+        return executor_checks.EXECUTOR_CHECKS
     return estimator_checks.ESTIMATOR_CHECKS
 
 

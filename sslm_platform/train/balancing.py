@@ -104,10 +104,10 @@ class Balancing:
 
         The gradient of a step's only task is left as it is, and tasks without one (a step may hold none of
         their targets) are as absent. Where a method finds no finite weights, the gradients are added up, with
-        a warning.
+        a warning. Gradients that are not finite are added up too: no step will be taken with them.
         """
         ones = dict.fromkeys(state.shares, 1.0)
-        if not np.isfinite(gramian_TT).all():  # the step will be skipped
+        if not np.isfinite(gramian_TT).all():
             return ones, state.memory
         present = np.flatnonzero(np.diag(gramian_TT) > 0.0)
         if len(present) < 2:

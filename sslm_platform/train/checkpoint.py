@@ -71,6 +71,8 @@ def save_checkpoint(folder: Path, content: Mapping[str, Any], state: State, engi
 
 def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], content: Mapping[str, Any]) -> None:
     check_space(folder, sum(tensor.nbytes for group in tensors.values() for tensor in group.values()))
+    for part in folder.parent.glob(f".{folder.name}.*.part"):  # of a process that was killed
+        shutil.rmtree(part)
     with atomic_folder(folder, previous(folder)) as aside:
         digests = {}
         for name, group in tensors.items():

@@ -79,7 +79,9 @@ def default_cache() -> Path:
 def write_run(folder: RunFolder, corpus: Corpus) -> RunRecord:
     """Write the resolved spec and the run's facts; a folder that is no run is refused."""
     run = corpus.run
-    if folder.root.exists() and any(folder.root.iterdir()) and not folder.spec.exists():
+    # another worker may just be writing the first file, under a name with a dot
+    strange = folder.root.exists() and any(not path.name.startswith(".") for path in folder.root.iterdir())
+    if strange and not folder.spec.exists():
         raise RunError(Problem(str(folder.root), "is a folder, but not of a run; give another --out"))
     before = read_record(RunRecord, folder.record) if folder.record.exists() else None
     record = RunRecord(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from sslm_platform.schedule.progress import Progress
 from sslm_platform.spec.schema import OptimizerSpec, ScheduleSpec
 from sslm_platform.train.affinity import look_ahead
 from sslm_platform.train.balancing import Balancing
+from sslm_platform.train.fetch import Fetcher, plans_ahead
 from sslm_platform.train.model import Model
 from sslm_platform.train.requests import Requests
 from sslm_platform.train.skipping import not_finite
@@ -88,6 +89,21 @@ def plan_training(
     """
     if feeds is None:
         feeds = corpus.feeds([m.task for m in model.tasks.values()], seed)
+    planner = make_planner(corpus, feeds, schedule, seed, max_steps, epochs)
+    every = corpus.run.spec.balancer.log_gradients_every
+    balancing = Balancing(corpus.run.balancer, sorted(model.tasks), seed, planner.num_steps, every)
+    return Training(corpus, model, feeds, planner, optimizer, balancing, seed, phase)
+
+
+def make_planner(
+    corpus: Corpus,
+    feeds: Mapping[str, Feed],
+    schedule: ScheduleSpec,
+    seed: int,
+    max_steps: int | None = None,
+    epochs: float | None = None,
+) -> Planner:
+    """Return what plans the steps of a training; ``max_steps`` or ``epochs`` replace the schedule's."""
     names = list(feeds)
 
     @lru_cache(maxsize=2 * len(names))
@@ -101,7 +117,7 @@ def plan_training(
         passes = [len(batches(name, 0)) for name in names]
         max_steps = steps_of_epochs(epochs, passes, schedule.slots_per_step)
     assert max_steps is not None
-    planner = Planner(
+    return Planner(
         corpus.run.sampler.build(),
         {name: len(feed.splits["train"]) for name, feed in feeds.items()},
         batches,
@@ -110,9 +126,6 @@ def plan_training(
         num_steps=max_steps,
         tasks={name: feed.tasks for name, feed in feeds.items()},
     )
-    every = corpus.run.spec.balancer.log_gradients_every
-    balancing = Balancing(corpus.run.balancer, sorted(model.tasks), seed, max_steps, every)
-    return Training(corpus, model, feeds, planner, optimizer, balancing, seed, phase)
 
 
 def train_steps(
@@ -130,14 +143,15 @@ def train_steps(
     engine.encoder.train()
     for head in training.model.heads.values():
         head.train()
-    for step in range(start, planner.num_steps):
-        plan = planner.plan(step, progress.positions, progress.sampler)
-        record = train_step(training, engine, plan, progress, requests)
-        progress.advance(plan)
-        if not record.skipped_for:
-            seen = Observation(slots=record.slots, losses=record.losses)
-            progress.sampler = planner.observe(step, progress.sampler, seen)
-        yield record
+    with Fetcher(partial(_rank_batch, training, engine), plans_ahead(planner, engine.device)) as fetch:
+        for step in range(start, planner.num_steps):
+            plan = planner.plan(step, progress.positions, progress.sampler)
+            record = train_step(training, engine, plan, progress, fetch, requests)
+            progress.advance(plan)
+            if not record.skipped_for:
+                seen = Observation(slots=record.slots, losses=record.losses)
+                progress.sampler = planner.observe(step, progress.sampler, seen)
+            yield record
 
 
 def train_step(
@@ -145,6 +159,7 @@ def train_step(
     engine: Engine,
     plan: StepPlan,
     progress: Progress,
+    fetch: Callable[[StepPlan], list[RankBatch]] | None = None,
     requests: Requests | None = None,
 ) -> StepRecord:
     """Run one optimizer step; equal on all ranks but for the examples of each slot.
@@ -152,7 +167,8 @@ def train_step(
     Of ``progress`` it reads and writes the balancer's memory and the counts of skipped steps.
     """
     began = time.perf_counter()
-    batches = [_rank_batch(training, engine, slot) for slot in plan.slots]
+    fetch = fetch or Fetcher(partial(_rank_batch, training, engine))
+    batches = fetch(plan)
     totals = _sum_over_ranks(engine, _weights(batches))
     tasks = {slot.feed: training.tasks_of(slot.feed) for slot in plan.slots}
     balancing = training.balancing

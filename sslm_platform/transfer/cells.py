@@ -145,11 +145,12 @@ class _CellPlanner:
         return [Problem(where, what)]
 
     def add(self, cell: CellPlan) -> CellPlan:
-        """Add a cell; one that was there before keeps what it is compared with."""
+        """Add a cell; one that is there keeps what it is compared with and, if asked for, its name."""
         known = self.cells.get(cell.id)
         if known is not None:  # asked for twice, or as a baseline and for itself
             cell = replace(
                 cell,
+                key=cell.key if known.is_baseline and not cell.is_baseline else known.key,
                 baselines=known.baselines | cell.baselines,
                 is_baseline=known.is_baseline and cell.is_baseline,
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -106,12 +106,3 @@ class Plan:
         tasks = {name: corpus.task_info(task, seed) for name, task in corpus.run.tasks.items()}
         trainings = tuple(name for name in self.trainings if name != own)
         return TransferPlan(cells=cells, trainings=trainings, tasks=tasks)
-
-
-def in_order(cells: Iterable[CellPlan]) -> list[tuple[TrainingPlan | None, list[CellPlan]]]:
-    """Group cells by the encoder that they use, the pretrained one first, so that each is loaded once."""
-    groups: dict[str, tuple[TrainingPlan | None, list[CellPlan]]] = {"": (None, [])}
-    for cell in cells:
-        key = cell.training.id if cell.training else ""
-        groups.setdefault(key, (cell.training, []))[1].append(cell)
-    return [group for group in groups.values() if group[1]]

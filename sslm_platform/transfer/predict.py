@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ import torch
 from sslm_platform.corpus import Corpus
 from sslm_platform.errors import SslmError, UndefinedError
 from sslm_platform.plugins import host
-from sslm_platform.report.predictions import Prediction, predictions_folder
+from sslm_platform.report.predictions import Prediction, PredictionPlan, plan_path, prediction_path
 from sslm_platform.report.records import read_record, write_record
 from sslm_platform.spec.load import validated_options
 from sslm_platform.spec.resolved import Bound, ResolvedRun
@@ -57,20 +58,19 @@ def _without_options(name: str) -> Bound[EstimatorDef]:
     return Bound(entry.definition, options, entry.provenance)
 
 
-def plan_predictions(
-    corpus: Corpus, estimators: Sequence[Bound[EstimatorDef]] | None = None
-) -> list[Forecast]:
-    """Return the predictions of estimators (default: the spec's), by source, target and estimator.
+def plan_predictions(corpus: Corpus, more: Sequence[Bound[EstimatorDef]] = ()) -> list[Forecast]:
+    """Return the predictions of the spec's estimators and ``more``, by source, target and estimator.
 
     Sources are those that transfer blocks train at once (``full``), and every task by itself; targets are
     all tasks that are not among the source's. A source that blocks train differently takes the first one's
     training.
     """
     contents = _Contents(corpus)
+    estimators = {bound.definition.name: bound for bound in (*corpus.run.estimators, *more)}.values()
     return [
         Forecast(contents.identity(estimator, question), estimator, question)
         for question in questions(corpus)
-        for estimator in (corpus.run.estimators if estimators is None else estimators)
+        for estimator in estimators
     ]
 
 
@@ -90,6 +90,11 @@ def questions(corpus: Corpus) -> Iterator[Question]:
                 yield Question(source, target, training, seed)
 
 
+def write_plan(transfer: Path, forecasts: Iterable[Forecast]) -> None:
+    """Note which predictions are those of the spec as it is."""
+    write_record(PredictionPlan(ids=tuple(forecast.id for forecast in forecasts)), plan_path(transfer))
+
+
 def predict_transfer(lab: Lab, forecasts: Iterable[Forecast], *, may_train: bool) -> list[Prediction]:
     """Make the predictions that have no finished record, and return all of them.
 
@@ -103,7 +108,7 @@ def predict_transfer(lab: Lab, forecasts: Iterable[Forecast], *, may_train: bool
     environment = versions() | {"threads": str(torch.get_num_threads())}
     result = []
     for forecast in forecasts:
-        path = predictions_folder(lab.folder.transfer) / f"{forecast.id}.json"
+        path = prediction_path(lab.folder.transfer, forecast.id)
         known = read_record(Prediction, path) if path.exists() else None
         if known is None or known.status != "done":
             known = _predict(room, forecast, environment)

@@ -1,44 +1,130 @@
-"""Measuring the planned cells: each source trained once, each data set encoded once per encoder."""
+"""From a run to measured cells: by this process, or by workers that an executor starts."""
 
 from __future__ import annotations
 
-import logging
-import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
 from sslm_platform.corpus import Corpus
-from sslm_platform.errors import SslmError
-from sslm_platform.evaluate import score_intervals
+from sslm_platform.engine.threads import threads_per_rank
+from sslm_platform.errors import RunError, suggest
+from sslm_platform.interfaces import WorkerCommand
 from sslm_platform.plugins import host
-from sslm_platform.report.records import CellRecord, read_record, write_record
+from sslm_platform.report.estimates import in_words
+from sslm_platform.report.records import write_record
 from sslm_platform.spec.schema import EngineSpec
-from sslm_platform.train.folder import RunFolder, versions
+from sslm_platform.train.folder import RunFolder
 from sslm_platform.train.joint import joint_id
 from sslm_platform.train.observers import Notifier, TerminalProgress, observing
 from sslm_platform.transfer.cells import plan_cells
-from sslm_platform.transfer.floors import Measured
-from sslm_platform.transfer.measure import EncoderCells
-from sslm_platform.transfer.plan import CellPlan, Plan, TrainingPlan, in_order
-from sslm_platform.transfer.training import Lab
+from sslm_platform.transfer.claims import STALE_AFTER, Claims
+from sslm_platform.transfer.costs import estimate, learned_rates
+from sslm_platform.transfer.plan import Plan
+from sslm_platform.transfer.rates import known_rates, remember
+from sslm_platform.transfer.training import Lab, train_source
+from sslm_platform.transfer.units import Shard, units_of
+from sslm_platform.transfer.worker import Worker
 
-log = logging.getLogger(__name__)
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """How cells are measured; none of it changes a figure.
+
+    Attributes:
+        shard: this process is one of several workers, and begins with its share; None for the executor's.
+        num_processes: ranks of each source training; more than one needs ``engine: {name: deepspeed}``.
+        stale_after: seconds of silence after which another worker's claim is overtaken.
+    """
+
+    shard: Shard | None = None
+    num_processes: int = 1
+    stale_after: float = STALE_AFTER
 
 
-def run_transfer(corpus: Corpus, folder: RunFolder, console: Console) -> Plan:
+def run_transfer(corpus: Corpus, folder: RunFolder, console: Console, work: Work | None = None) -> Plan:
     """Measure every planned cell that has no finished record; a cell that fails is recorded as such."""
+    work = work or Work()
     plan = plan_cells(corpus)
     own = joint_id(corpus, corpus.run.spec.seed)
     write_record(plan.record(corpus, own), folder.transfer / "plan.json")
-    progress = TerminalProgress(console)
-    with observing(host(), progress), progress.live():
-        _Runner(open_lab(corpus, folder, console)).run(plan)
+    job = TransferJob(open_lab(corpus, folder, console, work.num_processes), plan, work)
+    if work.shard is not None or not job.num_units:
+        job.work()
+        return plan
+    rates = known_rates(corpus)
+    if rates is not None:
+        expected = estimate(job.lab, plan, rates)
+        write_record(expected, folder.transfer / "estimate.json")
+        job.say(f"transfer: {in_words(expected)}")
+    corpus.run.executor.build().run(job)
+    if rates is not None:
+        remember(corpus, learned_rates(job.lab, rates))
     return plan
 
 
-def open_lab(corpus: Corpus, folder: RunFolder, console: Console) -> Lab:
+class TransferJob:
+    """What an executor gets done; see :class:`~sslm_platform.interfaces.Job`."""
+
+    def __init__(self, lab: Lab, plan: Plan, work: Work) -> None:
+        self.lab = lab
+        self.plan = plan
+        self.how = work
+        self.num_units = len(self._worker().open)
+
+    def work(self) -> None:
+        """Do in this process what no other worker does, until all units are done."""
+        worker = self._worker()
+        num_open = sum(len(worker.open_cells(unit)) for unit in worker.open)
+        defined = sum(not cell.undefined for cell in self.plan.cells.values())
+        self.say(f"transfer: {num_open} cells to measure, {defined - num_open} done before")
+        progress = TerminalProgress(self.lab.console)
+        with observing(host(), progress), progress.live():
+            worker.run()
+
+    def worker(self, index: int, count: int) -> WorkerCommand:
+        """Return how to start one of ``count`` workers, ``index`` from 0."""
+        lab = self.lab
+        argv = ["-m", "sslm_platform", "transfer", "run", str(lab.folder.spec.resolve())]
+        argv += ["--out", str(lab.folder.root.resolve()), "--cache", str(Path(lab.corpus.cache).resolve())]
+        argv += ["--shard", f"{index + 1}/{count}", "--nproc", str(self.how.num_processes)]
+        argv += ["--stale-after", str(self.how.stale_after)]
+        return WorkerCommand(tuple(argv), {"OMP_WAIT_POLICY": "PASSIVE"})
+
+    def threads(self, num_workers: int) -> int:
+        """Return how many CPU threads each of some workers on this machine should use."""
+        return threads_per_rank(num_workers, self.lab.engine.threads)
+
+    def say(self, text: str) -> None:
+        """Print a line of progress."""
+        self.lab.console.print(text, highlight=False, soft_wrap=True)
+
+    def _worker(self) -> Worker:
+        units = units_of(self.plan)
+        if self.how.shard is not None:
+            units = tuple(self.how.shard.order(units))
+        claims = Claims(self.lab.folder.transfer / "claims", self.how.stale_after)
+        return Worker(self.lab, units, claims)
+
+
+def train_planned(corpus: Corpus, folder: RunFolder, console: Console, training: str) -> Path:
+    """Train one of the plan's sources in this process, which may be a rank of several; return its model.
+
+    Raises:
+        RunError: the plan has no training of this id.
+    """
+    trainings = plan_cells(corpus).trainings
+    if training not in trainings:
+        raise RunError(f"the plan has no training {training!r}{suggest(training, trainings)}")
+    lab = replace(open_lab(corpus, folder, console), engine=corpus.run.spec.engine)
+    progress = TerminalProgress(console)
+    with observing(host(), progress), progress.live():
+        return train_source(lab, trainings[training])
+
+
+def open_lab(corpus: Corpus, folder: RunFolder, console: Console, num_processes: int = 1) -> Lab:
     """Return what measuring and predicting need."""
     engine = corpus.run.spec.engine
     return Lab(
@@ -49,80 +135,5 @@ def open_lab(corpus: Corpus, folder: RunFolder, console: Console) -> Lab:
         # one process measures cells, whatever engine the joint training has
         EngineSpec(precision=engine.precision, threads=engine.threads),
         torch.device("cuda" if torch.cuda.is_available() else "cpu"),
+        num_processes,
     )
-
-
-def is_finished(folder: RunFolder, cell: CellPlan) -> bool:
-    """Whether a cell has a finished record."""
-    path = _record_path(folder, cell)
-    return path.exists() and read_record(CellRecord, path).status == "done"
-
-
-def _record_path(folder: RunFolder, cell: CellPlan) -> Path:
-    return folder.transfer / "cells" / cell.id / "record.json"
-
-
-class _Runner:
-    def __init__(self, lab: Lab) -> None:
-        self.lab = lab
-        self.folder = lab.folder
-        self.versions = versions() | {"threads": str(torch.get_num_threads())}
-
-    def run(self, plan: Plan) -> None:
-        defined = [c for c in plan.cells.values() if not c.undefined]
-        open_cells = [c for c in defined if not is_finished(self.folder, c)]
-        done = len(defined) - len(open_cells)
-        self.lab.console.print(
-            f"transfer: {len(open_cells)} cells to measure, {done} done before", highlight=False
-        )
-        for training, cells in in_order(open_cells):
-            self._group(training, cells)
-
-    def _group(self, training: TrainingPlan | None, cells: list[CellPlan]) -> None:
-        """Measure all cells of one encoder; what fails, in a plugin or in torch, does not stop the rest."""
-        try:
-            encoder = EncoderCells(self.lab, training)
-        except Exception as error:
-            for cell in cells:
-                self._write(cell, _failed(cell, error))
-            return
-        for cell in cells:
-            began = time.perf_counter()
-            try:
-                record = self._done(cell, encoder.measure(cell), began)
-            except Exception as error:
-                record = _failed(cell, error)
-            self._write(cell, record)
-
-    def _done(self, cell: CellPlan, measured: Measured, began: float) -> CellRecord:
-        scores, resamples = score_intervals(cell.target, measured.scored, measured.labels)
-        definition = cell.target.primary.definition
-        return CellRecord(
-            id=cell.id,
-            key=cell.key,
-            status="done",
-            metric=cell.target.primary_name,
-            higher_is_better=definition.higher_is_better,
-            best=definition.best,
-            scores=scores,
-            resamples=resamples,
-            num_train=measured.num_train,
-            num_test=len(measured.scored),
-            seconds=time.perf_counter() - began,
-            num_tokens=measured.num_tokens,
-            notes=dict(measured.notes),
-            environment=self.versions,
-        )
-
-    def _write(self, cell: CellPlan, record: CellRecord) -> None:
-        write_record(record, _record_path(self.folder, cell))
-        self.lab.notifier.cell_finished(record)
-
-
-def _failed(cell: CellPlan, error: Exception) -> CellRecord:
-    reason = str(error)
-    if not isinstance(error, SslmError):
-        reason = f"{type(error).__name__}: {error}"
-        log.error("a cell failed", exc_info=error)
-    metric = cell.target.primary_name
-    return CellRecord(id=cell.id, key=cell.key, status="failed", error=reason, metric=metric)

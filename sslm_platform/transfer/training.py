@@ -10,15 +10,20 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from sslm_platform.corpus import Corpus
 from sslm_platform.data.feeds import Feed
 from sslm_platform.engine.factory import make_engine
+from sslm_platform.engine.launch import launch
+from sslm_platform.engine.rank import rank
+from sslm_platform.errors import Interrupted, RunError
 from sslm_platform.report.curves import read_curves
 from sslm_platform.report.records import TrainingRecord, write_record
+from sslm_platform.signals import SIGNALS
 from sslm_platform.spec.schema import EngineSpec
 from sslm_platform.train.folder import RunFolder
-from sslm_platform.train.joint import joint_id, train_joint
+from sslm_platform.train.joint import is_done, joint_id, train_joint
 from sslm_platform.train.loop import plan_training, train_steps
 from sslm_platform.train.model import Model, build_model, load_trained
 from sslm_platform.train.observers import Notifier
@@ -28,7 +33,12 @@ from sslm_platform.transfer.plan import Budget, TrainingPlan
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """What trainings and measurements need beside the plan."""
+    """What trainings and measurements need beside the plan.
+
+    Attributes:
+        engine: of trainings in this process.
+        num_processes: ranks of each source training; those of more than one are processes of their own.
+    """
 
     corpus: Corpus
     folder: RunFolder
@@ -36,17 +46,20 @@ class Lab:
     notifier: Notifier
     engine: EngineSpec
     device: torch.device
+    num_processes: int = 1
 
 
 @dataclass(slots=True)
 class Spent:
-    """What a training took."""
+    """What a training took, and the weights that it ended with (of a sharded encoder on rank 0 alone)."""
 
     num_steps: int = 0
     num_tokens: int = 0
     num_padded_tokens: int = 0
     seconds: float = 0.0
     slots: Counter[str] = field(default_factory=Counter)
+    encoder: Mapping[str, Tensor] = field(default_factory=dict)
+    heads: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 def load_source(lab: Lab, plan: TrainingPlan) -> Model:
@@ -62,9 +75,22 @@ def load_source(lab: Lab, plan: TrainingPlan) -> Model:
     return model
 
 
+def is_trained(lab: Lab, plan: TrainingPlan) -> bool:
+    """Whether a source's model is there."""
+    if plan.source.joint:
+        return is_done(_joint_folder(lab, plan), plan.id)
+    return (_folder(lab, plan) / "model").exists()
+
+
 def train_source(lab: Lab, plan: TrainingPlan) -> Path:
-    """Return the model folder of a source training; train where it is not there."""
-    folder = lab.folder.transfer / "trainings" / plan.id
+    """Return the model folder of a source training; train where it is not there.
+
+    Raises:
+        RunError: a rank of the training failed.
+    """
+    if lab.num_processes > 1 and not is_trained(lab, plan):
+        train_in_ranks(lab, plan)
+    folder = _folder(lab, plan)
     if plan.source.joint:
         return _train_joint(lab, plan, folder)
     if (folder / "model").exists():
@@ -86,10 +112,31 @@ def train_source(lab: Lab, plan: TrainingPlan) -> Path:
         slots=dict(spent.slots),
         seconds=spent.seconds,
     )
-    write_record(record, folder / "record.json")
-    encoder, heads = model.encoder.state_dict(), {n: h.state_dict() for n, h in model.heads.items()}
-    model.save(folder / "model", lab.corpus.tokenizer, encoder, heads)
+    if rank() == 0 and not (folder / "model").exists():  # it is where this worker was stopped for long
+        write_record(record, folder / "record.json")
+        heads = {name: spent.heads.get(name, head.state_dict()) for name, head in model.heads.items()}
+        model.save(folder / "model", lab.corpus.tokenizer, spent.encoder, heads)
     return folder / "model"
+
+
+def train_in_ranks(lab: Lab, plan: TrainingPlan) -> None:
+    """Train a source in processes of its own, with the run's engine."""
+    argv = ["-m", "sslm_platform", "transfer", "train", str(lab.folder.spec), plan.id]
+    argv += ["--out", str(lab.folder.root), "--cache", str(lab.corpus.cache)]
+    code = launch(argv, lab.num_processes)
+    if code - 128 in SIGNALS:
+        raise Interrupted(code - 128)
+    if code:
+        raise RunError(f"the training of {plan.source.name} stopped: a process ended with code {code}")
+
+
+def _folder(lab: Lab, plan: TrainingPlan) -> Path:
+    return lab.folder.transfer / "trainings" / plan.id
+
+
+def _joint_folder(lab: Lab, plan: TrainingPlan) -> RunFolder:
+    own = plan.id == joint_id(lab.corpus, lab.corpus.run.spec.seed)
+    return lab.folder if own else RunFolder(_folder(lab, plan))
 
 
 def _untrained(lab: Lab, plan: TrainingPlan) -> Model:
@@ -98,10 +145,9 @@ def _untrained(lab: Lab, plan: TrainingPlan) -> Model:
 
 
 def _train_joint(lab: Lab, plan: TrainingPlan, folder: Path) -> Path:
-    own = plan.id == joint_id(lab.corpus, lab.corpus.run.spec.seed)
-    run = lab.folder if own else RunFolder(folder)
+    run = _joint_folder(lab, plan)
     train_joint(lab.corpus, run, lab.console, plan.seed, lab.engine)
-    if not own:
+    if run is not lab.folder and rank() == 0:
         curves = read_curves(run.train / "metrics.jsonl")
         record = TrainingRecord(
             id=plan.id,
@@ -145,11 +191,13 @@ def train(
     spent = Spent(num_steps=training.num_steps)
     progress = training.start()
     for record in train_steps(training, engine, progress):
-        lab.notifier.step_ended(record)
+        if engine.rank == 0:
+            lab.notifier.step_ended(record)
         check_diverged(record, progress, spec.optimizer.max_skipped)
         spent.num_tokens += record.num_tokens
         spent.num_padded_tokens += record.num_padded_tokens
         spent.slots.update(record.slots)
+    spent.encoder, spent.heads = engine.encoder_state(), engine.head_states()
     engine.close()
     spent.seconds = time.perf_counter() - began
     return spent

@@ -4,9 +4,6 @@ One pair of processes runs all cases, since starting one costs more than the cas
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,31 +24,10 @@ NO_GRADIENT = "attention.self.key.bias"
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
+def results(tmp_path_factory, start):
     folder = tmp_path_factory.mktemp("parity")
-    bare = folder / "bin"  # no compiler and no ninja: nothing may need to be built
-    bare.mkdir()
-    environment = {
-        **{k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "DS_", "CC", "CXX"))},
-        "OMP_NUM_THREADS": "1",
-        "PATH": str(bare),
-        "TORCH_EXTENSIONS_DIR": str(folder / "extensions"),
-        "HF_HUB_OFFLINE": "1",
-    }
-    script = [str(SCENARIO), str(folder)]
-    diverging = [f"diverge:{name}" for name in DIVERGING]
-    ranks = ["-m", "torch.distributed.run", "--standalone", "--local-addr=localhost", "--nproc-per-node=2"]
-    for command in (
-        [*script, "local", "diverge:local"],
-        [*ranks, *script, *FP32, *BF16, *CROSSED, *diverging],
-    ):
-        done = subprocess.run(
-            [sys.executable, *command], env=environment, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr[-4000:]
-        assert "Warning" not in done.stderr, done.stderr[-4000:]
-        assert done.stdout == "", "DeepSpeed's chatter got through"
-    assert not (folder / "extensions").exists()
+    start(1, SCENARIO, folder, "local", "diverge:local")
+    start(2, SCENARIO, folder, *FP32, *BF16, *CROSSED, *(f"diverge:{name}" for name in DIVERGING))
     return folder
 
 

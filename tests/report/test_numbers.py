@@ -6,14 +6,17 @@ import io
 import pytest
 
 from sslm_platform.report.matrix import Cell, State
-from sslm_platform.report.numbers import Scale, duration, scale_for, scale_of, short_names
+from sslm_platform.report.numbers import Scale, detectable_text, duration, scale_for, scale_of, short_names
 from sslm_platform.report.run import Run
 from sslm_platform.report.tables import (
     CELL_COLUMNS,
+    GAIN_COLUMNS,
     cell_rows,
     first_line,
+    gain_rows,
     markdown_table,
     matrix_csv,
+    matrix_markdown,
     to_csv,
 )
 from sslm_platform.report.views import families
@@ -95,6 +98,31 @@ def test_matrix_csv_keeps_full_precision_and_words(run: Run):
     cell = family.scores.cells["sentiment@tweets", "sentiment@movies"]
     assert cell.estimate is not None
     assert float(rows["sentiment@tweets"]["sentiment@movies"]) == cell.estimate.value
+
+
+def test_gains_csv_has_every_gain_with_its_test(run: Run):
+    shown = families(run.plan, run.cells)
+    rows = list(csv.DictReader(io.StringIO(to_csv(GAIN_COLUMNS, gain_rows(shown)))))
+    cells = [(m, c) for family in shown for m in family.gains for c in m.all_cells if c.estimate]
+    assert len(rows) == len(cells) > 0
+    for row, (matrix, cell) in zip(rows, cells, strict=True):
+        assert (row["protocol"], row["baseline"]) == (matrix.protocol, matrix.baseline)
+        assert float(row["gain"]) == cell.estimate.value
+        assert (row["discovery"] == "True") == (float(row["q"]) <= 0.05) == cell.discovery
+        assert float(row["q"]) >= float(row["p"])
+        assert (row["conditional"], row["p_seeds"]) == ("True", "")
+    assert {row["discovery"] for row in rows} == {"True", "False"}
+
+
+def test_a_matrix_says_what_it_could_have_found(run: Run):
+    family = families(run.plan, run.cells)[0]
+    assert detectable_text(family.scores) == ""
+    gains = family.gains[0]
+    low, high = gains.detectable
+    text = detectable_text(gains)
+    assert f"{100 * high:.1f} is found in any column with power 80%" in text
+    assert f"{100 * low:.1f}." in text
+    assert text in matrix_markdown(gains)
 
 
 def test_markdown_cells_cannot_break_the_table():

@@ -106,6 +106,12 @@ def test_the_browser_would_tell(page: str, tmp_path: Path):
     assert seen["blocked"] == ["http://example.com/x.png"]
 
 
+def test_insignificant_gains_are_pale(page: str, run: Run):
+    kinds = re.findall(r'<td tabindex="-1" class="((?:pos|neg)[^"]*)"', page)
+    cells = [c for f in families(run.plan, run.cells) for m in f.gains for c in m.all_cells if c.estimate]
+    assert ["weak" not in kind.split() for kind in kinds] == [cell.discovery for cell in cells]
+
+
 def test_every_cell_carries_its_hover_text_and_its_word(page: str, run: Run):
     tips = re.findall(
         r'<td tabindex="-1" class="([^"]*)" style="[^"]*" data-tip="([^"]*)">(.*?)</td>', page, re.DOTALL

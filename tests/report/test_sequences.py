@@ -40,7 +40,7 @@ def record(id_, cell, value, *, metric="accuracy", better=True, best=1.0, spread
     return CellRecord(id=id_, key=cell, status="done", resamples=resamples, num_test=30, **facts)
 
 
-def made(matrix=MATRIX, floor=FLOOR, seeds=(1,), shift=lambda seed: 0.0, **given):
+def made(matrix=MATRIX, floor=FLOOR, pretrained=None, seeds=(1,), shift=lambda seed: 0.0, **given):
     """Return plan and records of one sequence through TASKS whose scores are the matrix."""
     planned, records = [], {}
 
@@ -54,9 +54,11 @@ def made(matrix=MATRIX, floor=FLOOR, seeds=(1,), shift=lambda seed: 0.0, **given
     for seed in seeds:
         for j, target in enumerate(TASKS):
             majority = add(key((), target, seed, "majority"), floor[j], is_baseline=True)
+            baselines = {"majority": majority}
+            if pretrained is not None:
+                baselines["pretrained"] = add(key((), target, seed, "none"), pretrained[j], is_baseline=True)
             for k in range(len(TASKS)):
-                cell = key(TASKS[: k + 1], target, seed)
-                add(cell, matrix[k][j] + shift(seed), {"majority": majority})
+                add(key(TASKS[: k + 1], target, seed), matrix[k][j] + shift(seed), baselines)
     return TransferPlan(cells=tuple(planned), tasks={name: info(name) for name in TASKS}), records
 
 
@@ -71,6 +73,11 @@ def test_the_figures_are_those_of_the_papers():
     assert found.backward.value == pytest.approx(((0.74 - 0.80) + (0.84 - 0.90)) / 2)
     assert found.forward.value == pytest.approx(((0.55 - 0.45) + (0.60 - 0.40)) / 2)
     assert values(found.forgetting) == [0.80 - 0.70, ((0.80 - 0.74) + (0.90 - 0.84)) / 2]
+
+
+def test_forward_transfer_is_over_the_pretrained_encoder_where_there_is_one():
+    (found,) = sequence_scores(*made(pretrained=(0.6, 0.52, 0.61)))
+    assert found.forward.value == pytest.approx(((0.55 - 0.52) + (0.60 - 0.61)) / 2)
 
 
 def test_forgetting_is_from_the_best_that_was_and_backward_transfer_from_what_was_learned():

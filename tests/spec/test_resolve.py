@@ -360,3 +360,24 @@ def test_affinities_need_tasks_that_share_a_step(specs):
     content = specs.content("pairs", "names", balancer={"name": "equal", "log_affinity_every": 5})
     with pytest.raises(SpecError, match=r"balancer\.log_affinity_every: compares the tasks of one step"):
         specs.resolve(content)
+
+
+def test_estimators_are_those_named_or_all_that_need_no_options(specs, problems):
+    assert {b.definition.name for b in specs.resolve(specs.content("films")).estimators} == set(
+        host().registry.estimators
+    )
+    named = ["logme", {"name": "n_leep", "options": {"energy": 0.5}}]
+    found = specs.resolve(specs.content("films", prediction={"estimators": named})).estimators
+    assert [bound.definition.name for bound in found] == ["logme", "n_leep"]
+    assert found[1].options.energy == 0.5
+    wrong = ["logme", "lepp", {"name": "n_leep", "options": {"energie": 0.5}}, "logme"]
+    unknown, option, twice = problems(specs.content("films", prediction={"estimators": wrong}))
+    assert unknown.startswith("prediction.estimators[1].name: unknown estimator 'lepp'; did you mean leep?")
+    assert option.startswith("prediction.estimators[2].options.energie: unknown option; did you mean energy?")
+    assert twice == "prediction.estimators[3]: logme is named twice"
+
+
+def test_sources_are_grouped_one_way(specs):
+    block = {"source_stage": "full", "target_stage": "probe", "sources": {"by": "task", "together": True}}
+    with pytest.raises(SpecError, match="give by or together, not both"):
+        specs.resolve(specs.content("films", transfer=[block]))

@@ -10,7 +10,7 @@ from sslm_platform.errors import SpecError
 from sslm_platform.train.joint import joint_id
 from sslm_platform.transfer import cells as cells_module
 from sslm_platform.transfer.cells import plan_cells
-from sslm_platform.transfer.plan import in_order
+from sslm_platform.transfer.units import units_of
 
 
 @pytest.fixture
@@ -149,10 +149,10 @@ def test_all_cells_of_one_source_share_its_training(plan):
         [ZERO_SHOT, block("full", "probe", SENTIMENT, SENTIMENT), block("full", "probe", "joint", SENTIMENT)],
     )
     assert len(made.trainings) == 3  # film, shop, joint
-    groups = in_order(made.cells.values())
-    assert sum(len(cells) for _, cells in groups) == len(made.cells)
-    assert groups[0][0] is None  # what needs no training comes first
-    assert len(groups) == 4
+    units = units_of(made)
+    assert sum(len(unit.cells) for unit in units) == len(made.cells)
+    assert units[0].training is None  # what needs no training comes first
+    assert len(units) == 4
 
 
 def test_a_new_domain_adds_cells_and_changes_none(plan):

@@ -212,3 +212,14 @@ def test_another_label_map_is_another_cell(plan):
     one, other = (of(plan(g, change=BAD), "full")[0] for g in (given, turned))
     assert one.id != other.id
     assert one.training.id == other.training.id
+
+
+def test_a_baselines_row_does_not_rename_the_one_that_was_asked_for(plan):
+    """Of two domains, all but one is the other: one and the same head."""
+    two = [{"task": "sentiment", "domain": domain} for domain in ("film", "shop")]
+    asked = block("head", SHOP, SHOP)
+    design = block("leave_one_out", two, SHOP)
+    for blocks in ([asked, design], [design, asked]):
+        made = plan(*blocks)
+        names = {c.key.source for c in of(made, "head") if c.key.source_tasks == ("sentiment@shop",)}
+        assert names == {"sentiment@shop"}

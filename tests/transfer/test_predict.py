@@ -295,6 +295,18 @@ def test_the_command_line_predicts_groups_runs_and_checks(finished_run, texts, t
     assert all(task in out for task in groups["serves"])
 
 
+def test_predictions_of_an_earlier_spec_are_not_read(finished_run):
+    """Their records stay, for the day that the spec is as it was."""
+    path = finished_run.path / "transfer" / "predictions.json"
+    current = read_predictions(finished_run.path / "transfer")
+    ids = json.loads(path.read_text())
+    assert {p.id for p in current} == set(ids["ids"])
+    before = path.read_text()
+    path.write_text(json.dumps(ids | {"ids": ids["ids"][:5]}))
+    assert len(read_predictions(finished_run.path / "transfer")) == 5
+    path.write_text(before)
+
+
 def test_unknown_estimators_are_said(finished_run, cli):
     status, _, err = cli("transfer", "predict", finished_run.path, "--estimators", "logmee")
     assert status == 2

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 from rich.console import Console
 
+from sslm_platform.report.console import print_run
+from sslm_platform.report.page import render_page
 from sslm_platform.report.records import TransferPlan, read_cells, read_record, read_trainings
-from sslm_platform.train.folder import RunFolder
-from sslm_platform.transfer.runner import run_transfer
+from sslm_platform.report.run import read_run
+from sslm_platform.runs import open_run
 
 SENTIMENT = {"task": "sentiment"}
 SHOP, FILM = SENTIMENT | {"domain": "shop"}, SENTIMENT | {"domain": "film"}
@@ -39,7 +42,8 @@ PAIRS = [
 class Measured:
     """The records of a plan, looked up by what they are of."""
 
-    def __init__(self, folder):
+    def __init__(self, path):
+        self.path, folder = path, path / "transfer"
         self.plan = read_record(TransferPlan, folder / "plan.json")
         self.records = read_cells(folder)
         self.trainings = read_trainings(folder)
@@ -75,8 +79,9 @@ def lab(make_specs, encoder_folder, tmp_path_factory):
     ]
     content = specs.content("films", "shops", encoder=encoder_folder, transfer=blocks, tasks=SENTIMENT)
     console = Console(file=io.StringIO(), width=200)
-    run_transfer(specs.corpus(content), RunFolder(folder / "run"), console)
-    return Measured(folder / "run" / "transfer")
+    run = open_run(specs.write(content), out=folder / "run", cache=specs.texts / "cache", console=console)
+    run.transfer()
+    return Measured(run.path)
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
@@ -134,3 +139,29 @@ def test_a_few_shot_cell_learns_from_its_draw_alone(lab):
     assert (tfidf.num_train, tfidf.notes["inverse_l2"]) == (8, 1.0)
     tuned = lab.record("none/few_shot-4-finetune", "", "sentiment@shop", 1)
     assert tuned.num_train == 8
+
+
+def test_the_report_shows_every_protocol(lab):
+    """On the page and on the terminal, with the figures of sequences and the trainings' cost."""
+    records = read_run(lab.path)
+    page, console = render_page(records), Console(file=io.StringIO(), width=160)
+    print_run(records, console)
+    out = console.file.getvalue()
+    for cell in lab.plan.cells:
+        if not cell.is_baseline:
+            assert f"{cell.key.protocol}, " in out
+            assert cell.key.protocol in page
+    assert f"{len(lab.trainings)} of {len(lab.trainings)}" in page
+    assert "Sequences, sequential/zero_shot, macro f1" in out
+    assert "missing" in out  # film is no target: what the sequence does to it was not asked
+
+
+def test_few_shot_rows_are_averages_over_draws(lab, cli):
+    _, out, _ = cli("report", lab.path, "--protocol", "full/few_shot-4", "--rows", "domain", "--json")
+    cells = {cell["row"]: cell for cell in json.loads(out)["cells"]}
+    drawn = [
+        lab.record("full/few_shot-4", "sentiment@film", "sentiment@shop", n).scores["macro_f1"].value
+        for n in (0, 1)
+    ]
+    assert drawn[0] != drawn[1]
+    assert cells["film"]["value"] == pytest.approx(sum(drawn) / 2)

@@ -20,6 +20,11 @@ def tasks(corpus):
         ({"task": "sentiment"}, [("sentiment@film", 1), ("sentiment@shop", 1)]),
         ({"task": ["sentiment", "mlm"], "domain": "film"}, [("sentiment@film", 1), ("mlm@film", 1)]),
         ({"by": "task", "task": ["sentiment", "mlm"]}, [("sentiment (2 tasks)", 2), ("mlm@film", 1)]),
+        (
+            {"identity": ["mlm@film", "names@news"], "together": True},
+            [("mlm@film + names@news", 2)],
+        ),
+        ({"identity": "names@news", "together": True}, [("names@news", 1)]),
         ({"by": "language"}, [("en (3 tasks)", 3), ("sentiment@shop", 1)]),  # no tag: in no group
         ([{"task": "mlm"}, "joint", {"task": "mlm"}], [("mlm@film", 1), ("joint", 6)]),
     ],

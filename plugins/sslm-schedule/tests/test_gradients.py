@@ -205,3 +205,22 @@ def test_what_is_not_installed_is_said():
     (problem,) = check_installed("no_such_solver")(None, {})
     assert str(problem) == "needs no_such_solver: pip install 'sslm-schedule[torchjd]'"
     assert not list(check_installed()(None, {}))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_is_known_of_an_absent_task_stays(name):
+    """And the others are weighed as if it did not exist."""
+    balancer = METHODS[name]
+    losses = {"a": 1.0, "b": 2.0, "c": 4.0}
+    _, memory = balancer.combine(state(3, losses=losses), THREE @ THREE.T)
+    gramian_TT = THREE[:2] @ THREE[:2].T
+    weights, after = balancer.combine(state(2, memory=memory, losses=losses), gramian_TT)
+    assert after.get("c") == memory.get("c")
+    without = {task: _without_c(kept) for task, kept in memory.items() if task != "c"}
+    assert balancer.combine(state(2, memory=without, losses=losses), gramian_TT)[0] == pytest.approx(weights)
+    if memory:
+        assert after["a"] != memory["a"]
+
+
+def _without_c(kept):
+    return {k: v for k, v in kept.items() if k != "c"} if isinstance(kept, dict) else kept

@@ -1,0 +1,63 @@
+"""Whole joint trainings one after the other, stopped and gone on from; run as a script.
+
+usage: runs.py FOLDER CACHE JOB...
+
+A job is SPEC:NAME:ENGINE, or SPEC:NAME:ENGINE:STEP to be stopped after that step. FOLDER has SPEC.yaml; the
+run's folder is FOLDER/NAME, and what it said FOLDER/NAME.said.
+"""
+
+import io
+import sys
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from sslm_platform.corpus import Corpus
+from sslm_platform.spec.load import load_run_spec
+from sslm_platform.spec.resolve import resolve
+from sslm_platform.train import joint
+from sslm_platform.train.folder import RunFolder
+
+LOCAL = ["engine.name=local"]
+
+
+class Stopped(Exception):
+    pass
+
+
+def stopping_after(last, train_steps):
+    """Return ``train_steps`` that raises on all ranks alike."""
+
+    def run(*args, **kwargs):
+        for record in train_steps(*args, **kwargs):
+            yield record
+            if record.step == last:
+                raise Stopped
+
+    return run
+
+
+def train(folder, cache, spec, name, engine, stop=None):
+    stage = engine.removeprefix("zero")
+    overrides = LOCAL if engine == "local" else ["engine.name=deepspeed", f"engine.zero_stage={stage}"]
+    corpus = Corpus(resolve(load_run_spec(folder / f"{spec}.yaml", overrides)), cache)
+    console = Console(file=io.StringIO(), width=300)
+    whole = joint.train_steps
+    joint.train_steps = stopping_after(int(stop), whole) if stop else whole
+    try:
+        run = corpus.run.spec
+        joint.train_joint(corpus, RunFolder(folder / name), console, run.seed, run.engine)
+    except Stopped:
+        pass
+    finally:
+        joint.train_steps = whole
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        with (folder / f"{name}.said").open("a") as said:
+            said.write(console.file.getvalue())
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    for job in sys.argv[3:]:
+        train(Path(sys.argv[1]), Path(sys.argv[2]), *job.split(":"))

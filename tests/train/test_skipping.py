@@ -137,7 +137,7 @@ def test_killed_after_it_the_training_ends_with_the_same_bits_and_count(corpus, 
 
 def test_after_some_in_a_row_it_is_saved_and_stops(corpus, tmp_path, trainings, spoil):
     spoil({2, 4, 5, 6, 7})
-    with pytest.raises(RunError, match="step 6: 3 steps in a row .* the loss of rating@film"):
+    with pytest.raises(RunError, match=r"step 6: 3 steps in a row .* the loss of rating@film"):
         trainings.train(corpus, tmp_path)
     with pytest.raises(RunError, match="step 7: 4 steps in a row"):  # it is still so
         trainings.train(corpus, tmp_path)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,14 @@ if TYPE_CHECKING:
     from sslm_platform.train.folder import RunFolder
     from sslm_platform.transfer.plan import Plan
     from sslm_platform.transfer.runner import Work
+
+
+@dataclass(slots=True)
+class _Recorded:
+    """Work on a run; ``timed`` unless nothing was left to do, or other workers are at it as well."""
+
+    folder: RunFolder
+    timed: bool = True
 
 
 class Run:
@@ -65,8 +74,10 @@ class Run:
         from sslm_platform.train.joint import train_joint
 
         spec = self.resolved.spec
-        with self._recorded(restart) as folder:
-            train_joint(self.corpus, folder, self.console, spec.seed, spec.engine, fresh=restart)
+        with self._recorded(restart) as work:
+            work.timed = train_joint(
+                self.corpus, work.folder, self.console, spec.seed, spec.engine, fresh=restart
+            )
 
     def plan_transfer(self) -> Plan:
         """Return the cells that the spec asks for."""
@@ -97,8 +108,9 @@ class Run:
 
         if work is not None and work.num_processes > 1:
             self._require_ranks()
-        with self._recorded(restart, timed=work is None or work.shard is None) as folder:
-            run_transfer(self.corpus, folder, self.console, work)
+        with self._recorded(restart) as recorded:
+            recorded.timed = work is None or work.shard is None
+            recorded.timed &= run_transfer(self.corpus, recorded.folder, self.console, work)
 
     def train_source(self, training: str) -> Path:
         """Train one of the plan's sources, by its id, with the run's engine; return its model."""
@@ -121,9 +133,10 @@ class Run:
 
         chosen = choose(self.resolved, estimators or ())
         wanted = {bound.definition for bound in chosen or self.resolved.estimators}
-        with self._recorded() as folder:
-            lab, planned = open_lab(self.corpus, folder, self.console), plan_predictions(self.corpus, chosen)
-            write_plan(folder.transfer, planned)
+        with self._recorded() as work:
+            lab = open_lab(self.corpus, work.folder, self.console)
+            planned = plan_predictions(self.corpus, chosen)
+            write_plan(work.folder.transfer, planned)
             asked = [forecast for forecast in planned if forecast.estimator.definition in wanted]
             return predict_transfer(lab, asked, may_train=may_train)
 
@@ -148,25 +161,22 @@ class Run:
         return folder
 
     @contextmanager
-    def _recorded(self, restart: bool = False, timed: bool = True) -> Iterator[RunFolder]:
-        """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``.
-
-        The time is counted where it is not one of several workers' at once (``timed``).
-        """
+    def _recorded(self, restart: bool = False) -> Iterator[_Recorded]:
+        """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``."""
         from sslm_platform.engine.rank import rank
         from sslm_platform.train.folder import RunFolder, finish_run
 
-        began = time.monotonic()
+        began, work = time.monotonic(), _Recorded(RunFolder(self.path))
         if rank() != 0:
-            yield RunFolder(self.path)
+            yield work
             return
-        folder = self.begin(restart)
+        self.begin(restart)
         try:
-            yield folder
+            yield work
         except Exception:
-            finish_run(folder, "failed", time.monotonic() - began if timed else 0.0)
+            finish_run(work.folder, "failed", time.monotonic() - began if work.timed else 0.0)
             raise
-        finish_run(folder, "done", time.monotonic() - began if timed else 0.0)
+        finish_run(work.folder, "done", time.monotonic() - began if work.timed else 0.0)
 
     def _require_ranks(self) -> None:
         if self.resolved.spec.engine.name != "deepspeed":
@@ -192,9 +202,9 @@ class Run:
 
     def report(self) -> Path:
         """Render the report from the records; return the path of the HTML page."""
-        from sslm_platform.report.render import render_report
+        from sslm_platform.report.render import Report
 
-        return render_report(self.path)
+        return Report.read(self.path).write()
 
 
 def run(

@@ -32,6 +32,7 @@ LAYERS = (
         "cli_ending",
         "cli_options",
         "cli_prediction",
+        "cli_report",
         "cli_transfer",
         "cli",
         "__init__",

@@ -43,6 +43,34 @@ def cost_rows(run: Run) -> list[CostRow]:
     return rows
 
 
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """One source training, as text."""
+
+    source: str
+    seed: int
+    steps: str
+    time: str
+    tokens: str
+    batches: str
+
+
+def training_rows(run: Run) -> list[TrainingRow]:
+    """Return every source training of the plan that has ended, in the plan's order."""
+    found = [run.trainings[id_] for id_ in run.plan.trainings if id_ in run.trainings]
+    return [
+        TrainingRow(
+            training.source,
+            training.seed,
+            f"{training.num_steps:,}",
+            duration(training.seconds),
+            _trained(training.num_tokens, training.num_padded_tokens),
+            ", ".join(f"{name} {slots:,}" for name, slots in training.slots.items()),
+        )
+        for training in found
+    ]
+
+
 def _expected(run: Run) -> list[CostRow]:
     """Return what the last plan expected of the units that are finished now, and how wrong it was."""
     found = outcome(run.estimate, run.cells, run.trainings) if run.estimate else None

@@ -58,7 +58,7 @@ def train_joint(
     engine_spec: EngineSpec,
     *,
     fresh: bool = False,
-) -> None:
+) -> bool:
     """Train all tasks of a run jointly, or go on where a training was saved.
 
     Args:
@@ -69,6 +69,9 @@ def train_joint(
         engine_spec: the section ``engine``.
         fresh: rank 0 has removed, or is removing, what the folder held.
 
+    Returns:
+        Whether there was anything left to train.
+
     Raises:
         RunError: the folder's training is another, or damaged; or training has diverged.
         Interrupted: a signal asked to stop, and all is saved.
@@ -78,7 +81,7 @@ def train_joint(
         check_same(folder, content)
     if not fresh and is_done(folder, digest(content)):
         console.print(f"joint training: done before ({folder.model})", highlight=False)
-        return
+        return False
     spec = corpus.run.spec
     model = build_model(corpus, list(corpus.run.tasks.values()), seed)
     engine = make_engine(
@@ -95,6 +98,7 @@ def train_joint(
         _Joint(training, engine, folder, content, console).run()
     finally:
         engine.close()
+    return True
 
 
 class _Joint:

@@ -44,8 +44,12 @@ class Work:
     stale_after: float = STALE_AFTER
 
 
-def run_transfer(corpus: Corpus, folder: RunFolder, console: Console, work: Work | None = None) -> Plan:
-    """Measure every planned cell that has no finished record; a cell that fails is recorded as such."""
+def run_transfer(corpus: Corpus, folder: RunFolder, console: Console, work: Work | None = None) -> bool:
+    """Measure every planned cell that has no finished record; a cell that fails is recorded as such.
+
+    Returns:
+        Whether there was anything left to do.
+    """
     work = work or Work()
     plan = plan_cells(corpus)
     own = joint_id(corpus, corpus.run.spec.seed)
@@ -53,7 +57,7 @@ def run_transfer(corpus: Corpus, folder: RunFolder, console: Console, work: Work
     job = TransferJob(open_lab(corpus, folder, console, work.num_processes), plan, work)
     if work.shard is not None or not job.num_units:
         job.work()
-        return plan
+        return job.num_units > 0
     rates = known_rates(corpus)
     if rates is not None:
         expected = estimate(job.lab, plan, rates)
@@ -62,7 +66,7 @@ def run_transfer(corpus: Corpus, folder: RunFolder, console: Console, work: Work
     corpus.run.executor.build().run(job)
     if rates is not None:
         remember(corpus, learned_rates(job.lab, rates))
-    return plan
+    return True
 
 
 class TransferJob:

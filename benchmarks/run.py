@@ -13,7 +13,9 @@ from pathlib import Path
 from table import write_table
 
 FOLDER = Path(__file__).parent
-BENCHMARKS = ("overhead", "profile_steps", "startup", "input_pipeline", "balancers", "trainers")
+BENCHMARKS = (
+    *("overhead", "profile_steps", "startup", "input_pipeline", "balancers", "trainers", "transfer_cost"),
+)
 
 
 def main() -> None:

@@ -219,8 +219,9 @@ def _commands(command: Any, path: str) -> Iterator[str]:
     """Yield a section for every command that does something."""
     children = getattr(command, "commands", {})
     if children:
+        default = getattr(command, "default_command", None)  # needs no name on the command line
         for name, child in children.items():
-            yield from _commands(child, f"{path} {name}")
+            yield from _commands(child, path if name == default else f"{path} {name}")
         return
     context = command.context_class(command, info_name=path)
     usage = " ".join([path, *command.collect_usage_pieces(context)])

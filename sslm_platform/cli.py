@@ -13,6 +13,7 @@ import typer
 
 from sslm_platform.cli_options import Cache, Out, Overrides, Processes, RunPath, SpecPath
 from sslm_platform.cli_prediction import add_prediction_commands
+from sslm_platform.cli_report import report_app
 from sslm_platform.cli_transfer import add_transfer_commands
 from sslm_platform.errors import SslmError
 
@@ -162,38 +163,7 @@ def predict(
 
 add_transfer_commands(transfer_app)
 add_prediction_commands(transfer_app)
-
-
-@app.command()
-def report(
-    run: RunPath,
-    rows: Annotated[str, typer.Option(help="Axis of the sources: source, task, domain, or a tag.")] = "",
-    cols: Annotated[str, typer.Option(help="Axis of the targets: target, task, domain, or a tag.")] = "",
-    where: Annotated[
-        list[str],
-        typer.Option(metavar="AXIS=VALUE", help="Only these tasks; source.AXIS or target.AXIS for one side."),
-    ] = [],  # noqa: B006
-    protocol: Annotated[str, typer.Option(help="Say full/zero_shot.", show_default="the only one")] = "",
-    value: Annotated[str, typer.Option(help="score, gain, normalised or gap.", show_default="score")] = "",
-    baseline: Annotated[str, typer.Option(help="Of a gain, say majority.", show_default="the best")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the matrix as JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print the matrix as CSV.")] = False,
-) -> None:
-    """Render a run's report from its records: tables here, HTML and figures in RUN/report.
-
-    With any of the options: print one matrix, and render nothing.
-    """
-    from sslm_platform.report.render import print_report, render_report
-
-    given = {"rows": rows, "cols": cols, "where": where, "protocol": protocol, "value": value}
-    given = {name: option for name, option in (given | {"baseline": baseline}).items() if option}
-    if given or as_json or as_csv:
-        _show_slice(run, given, as_json, as_csv)
-        return
-    page = render_report(run)
-    console = _stdout()
-    print_report(run, console)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+app.add_typer(report_app, name="report")
 
 
 @app.command()
@@ -275,28 +245,11 @@ def _many(error: SslmError) -> str:
 
 
 def _show_report(run: Run) -> None:
-    from sslm_platform.report.render import print_report
+    from sslm_platform.report.render import Report
 
     console = _stdout()
-    print_report(run.path, console)
+    Report.read(run.path).print(console)
     console.print(f"report: {run.path / 'report' / 'index.html'}", highlight=False, soft_wrap=True)
-
-
-def _show_slice(run: Path, given: dict[str, Any], as_json: bool, as_csv: bool) -> None:
-    from sslm_platform.report.console import print_matrix
-    from sslm_platform.report.run import read_run
-    from sslm_platform.report.slices import matrix_json, slice_run
-    from sslm_platform.report.tables import matrix_csv
-
-    if as_json and as_csv:
-        raise SslmError("give --json or --csv, not both")
-    matrix = slice_run(read_run(run), **given)
-    if as_json:
-        typer.echo(json.dumps(matrix_json(matrix), indent=1, ensure_ascii=False))
-    elif as_csv:
-        typer.echo(matrix_csv(matrix), nl=False)
-    else:
-        print_matrix(matrix, _stdout())
 
 
 def _stdout() -> Any:

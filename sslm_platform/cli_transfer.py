@@ -24,19 +24,23 @@ def plan(
     overrides: Overrides = [],  # noqa: B006
     out: Out = None,
     cache: Cache = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the cells and trainings that a spec asks for, and which of them are done."""
+    """Show the cells that a spec asks for, which are done, and what the rest takes: nothing is measured.
+
+    The first time on a machine, some seconds of training and encoding say how fast it is.
+    """
     from rich.console import Console
 
     from sslm_platform.runs import open_run
     from sslm_platform.tables import plan_table
-    from sslm_platform.train.folder import RunFolder
-    from sslm_platform.transfer.worker import is_finished
 
     result = open_run(spec, out=out, cache=cache, overrides=overrides)
-    planned = result.plan_transfer()
-    folder = RunFolder(result.path)
-    Console().print(plan_table(planned, lambda cell: is_finished(folder, cell)))
+    planned, estimate = result.plan_transfer(), result.estimate_transfer()
+    if as_json:
+        typer.echo(estimate.model_dump_json(indent=1))
+    else:
+        Console().print(plan_table(planned, estimate))
 
 
 def run(

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,21 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sslm_platform.corpus import Corpus
+    from sslm_platform.report.estimates import Estimate
     from sslm_platform.report.grouping import GroupPlan
     from sslm_platform.report.predictions import Prediction
     from sslm_platform.report.records import TaskScore
     from sslm_platform.train.folder import RunFolder
     from sslm_platform.transfer.plan import Plan
     from sslm_platform.transfer.runner import Work
+
+
+@dataclass(slots=True)
+class _Recorded:
+    """Work on a run; ``timed`` unless nothing was left to do, or other workers are at it as well."""
+
+    folder: RunFolder
+    timed: bool = True
 
 
 class Run:
@@ -59,14 +69,23 @@ class Run:
         from sslm_platform.train.joint import train_joint
 
         spec = self.resolved.spec
-        with self._recorded() as folder:
-            train_joint(self.corpus, folder, self.console, spec.seed, spec.engine)
+        with self._recorded() as work:
+            work.timed = train_joint(self.corpus, work.folder, self.console, spec.seed, spec.engine)
 
     def plan_transfer(self) -> Plan:
         """Return the cells that the spec asks for."""
         from sslm_platform.transfer.cells import plan_cells
 
         return plan_cells(self.corpus)
+
+    def estimate_transfer(self) -> Estimate:
+        """Return what the cells that are not done are expected to take; it may measure this machine first."""
+        from sslm_platform.train.folder import RunFolder
+        from sslm_platform.transfer.costs import estimate, measured_rates
+        from sslm_platform.transfer.runner import open_lab
+
+        lab, plan = open_lab(self.corpus, RunFolder(self.path), self.console), self.plan_transfer()
+        return estimate(lab, plan, measured_rates(lab, plan))
 
     def transfer(self, work: Work | None = None) -> None:
         """Measure every planned cell that has no finished record.
@@ -78,8 +97,9 @@ class Run:
 
         if work is not None and work.num_processes > 1:
             self._require_ranks()
-        with self._recorded(timed=work is None or work.shard is None) as folder:
-            run_transfer(self.corpus, folder, self.console, work)
+        with self._recorded() as recorded:
+            recorded.timed = work is None or work.shard is None
+            recorded.timed &= run_transfer(self.corpus, recorded.folder, self.console, work)
 
     def train_source(self, training: str) -> Path:
         """Train one of the plan's sources, by its id, with the run's engine; return its model."""
@@ -102,32 +122,30 @@ class Run:
 
         chosen = choose(self.resolved, estimators or ())
         wanted = {bound.definition for bound in chosen or self.resolved.estimators}
-        with self._recorded() as folder:
-            lab, planned = open_lab(self.corpus, folder, self.console), plan_predictions(self.corpus, chosen)
-            write_plan(folder.transfer, planned)
+        with self._recorded() as work:
+            lab = open_lab(self.corpus, work.folder, self.console)
+            planned = plan_predictions(self.corpus, chosen)
+            write_plan(work.folder.transfer, planned)
             asked = [forecast for forecast in planned if forecast.estimator.definition in wanted]
             return predict_transfer(lab, asked, may_train=may_train)
 
     @contextmanager
-    def _recorded(self, timed: bool = True) -> Iterator[RunFolder]:
-        """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``.
-
-        The time is counted where it is not one of several workers' at once (``timed``).
-        """
+    def _recorded(self) -> Iterator[_Recorded]:
+        """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``."""
         from sslm_platform.engine.rank import rank
         from sslm_platform.train.folder import RunFolder, finish_run, write_run
 
-        began, folder = time.monotonic(), RunFolder(self.path)
+        began, work = time.monotonic(), _Recorded(RunFolder(self.path))
         if rank() != 0:
-            yield folder
+            yield work
             return
-        write_run(folder, self.corpus)
+        write_run(work.folder, self.corpus)
         try:
-            yield folder
+            yield work
         except Exception:
-            finish_run(folder, "failed", time.monotonic() - began if timed else 0.0)
+            finish_run(work.folder, "failed", time.monotonic() - began if work.timed else 0.0)
             raise
-        finish_run(folder, "done", time.monotonic() - began if timed else 0.0)
+        finish_run(work.folder, "done", time.monotonic() - began if work.timed else 0.0)
 
     def _require_ranks(self) -> None:
         if self.resolved.spec.engine.name != "deepspeed":
@@ -153,9 +171,9 @@ class Run:
 
     def report(self) -> Path:
         """Render the report from the records; return the path of the HTML page."""
-        from sslm_platform.report.render import render_report
+        from sslm_platform.report.render import Report
 
-        return render_report(self.path)
+        return Report.read(self.path).write()
 
 
 def run(

@@ -31,6 +31,7 @@ LAYERS = (
         "tables",
         "cli_options",
         "cli_prediction",
+        "cli_report",
         "cli_transfer",
         "cli",
         "__init__",

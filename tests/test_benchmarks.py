@@ -73,3 +73,14 @@ def test_the_input_pipeline_is_measured_in_a_process_of_its_own(measuring, tmp_p
     found = json.loads(done.stdout.splitlines()[-1])
     assert found.keys() == {"reading", "anonymous", "resident"}
     assert 100 < found["anonymous"] < found["resident"]  # MiB: torch alone takes that
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_matrices_cost_what_they_must(measuring, tmp_path):
+    """One training a source, only a new domain's row and column, and a re-run that changes no byte."""
+    import transfer_cost
+
+    found = transfer_cost.counted(tmp_path / "domains", 2)
+    missed = [f"{one.what}: {one.value}" for one in found if one.unit != "s" and not one.met]
+    assert not missed

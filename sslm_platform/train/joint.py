@@ -53,12 +53,16 @@ def is_done(folder: RunFolder, job: str) -> bool:
 
 def train_joint(
     corpus: Corpus, folder: RunFolder, console: Console, seed: int, engine_spec: EngineSpec
-) -> None:
-    """Train all tasks of a run jointly, or go on where a killed training was saved."""
+) -> bool:
+    """Train all tasks of a run jointly, or go on where a killed training was saved.
+
+    Returns:
+        Whether there was anything left to train.
+    """
     job = joint_id(corpus, seed)
     if is_done(folder, job):
         console.print(f"joint training: done before ({folder.model})", highlight=False)
-        return
+        return False
     spec = corpus.run.spec
     model = build_model(corpus, list(corpus.run.tasks.values()), seed)
     engine = make_engine(
@@ -75,6 +79,7 @@ def train_joint(
         _Joint(training, engine, folder, job, console).run()
     finally:
         engine.close()
+    return True
 
 
 @dataclass(slots=True)

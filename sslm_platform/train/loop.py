@@ -87,6 +87,21 @@ def plan_training(
     """
     if feeds is None:
         feeds = corpus.feeds([m.task for m in model.tasks.values()], seed)
+    planner = make_planner(corpus, feeds, schedule, seed, max_steps, epochs)
+    every = corpus.run.spec.balancer.log_gradients_every
+    balancing = Balancing(corpus.run.balancer, sorted(model.tasks), seed, planner.num_steps, every)
+    return Training(corpus, model, feeds, planner, optimizer, balancing, seed, phase)
+
+
+def make_planner(
+    corpus: Corpus,
+    feeds: Mapping[str, Feed],
+    schedule: ScheduleSpec,
+    seed: int,
+    max_steps: int | None = None,
+    epochs: float | None = None,
+) -> Planner:
+    """Return what plans the steps of a training; ``max_steps`` or ``epochs`` replace the schedule's."""
     names = list(feeds)
 
     @lru_cache(maxsize=2 * len(names))
@@ -100,7 +115,7 @@ def plan_training(
         passes = [len(batches(name, 0)) for name in names]
         max_steps = steps_of_epochs(epochs, passes, schedule.slots_per_step)
     assert max_steps is not None
-    planner = Planner(
+    return Planner(
         corpus.run.sampler.build(),
         {name: len(feed.splits["train"]) for name, feed in feeds.items()},
         batches,
@@ -109,9 +124,6 @@ def plan_training(
         num_steps=max_steps,
         tasks={name: feed.tasks for name, feed in feeds.items()},
     )
-    every = corpus.run.spec.balancer.log_gradients_every
-    balancing = Balancing(corpus.run.balancer, sorted(model.tasks), seed, max_steps, every)
-    return Training(corpus, model, feeds, planner, optimizer, balancing, seed, phase)
 
 
 def train_steps(

@@ -12,6 +12,7 @@ from sslm_platform.report.console import print_run
 from sslm_platform.report.page import render_page
 from sslm_platform.report.records import TransferPlan, read_cells, read_record, read_trainings
 from sslm_platform.report.run import read_run
+from sslm_platform.report.views import families
 from sslm_platform.runs import open_run
 
 SENTIMENT = {"task": "sentiment"}
@@ -144,8 +145,9 @@ def test_a_few_shot_cell_learns_from_its_draw_alone(lab):
 def test_the_report_shows_every_protocol(lab):
     """On the page and on the terminal, with the figures of sequences and the trainings' cost."""
     records = read_run(lab.path)
-    page, console = render_page(records), Console(file=io.StringIO(), width=160)
-    print_run(records, console)
+    shown, console = families(records.plan, records.cells), Console(file=io.StringIO(), width=160)
+    page = render_page(records, shown)
+    print_run(records, shown, console)
     out = console.file.getvalue()
     for cell in lab.plan.cells:
         if not cell.is_baseline:

@@ -118,13 +118,9 @@ class World:
         shuffled = rng.permutation(list(lexicon))
         for number in range(self.sizes[SPLITS.index(split)]):
             sign = 1 - 2 * (number % 2)
-            if task.coin:  # in turn, so that every cue is seen
-                cues = [
-                    shuffled[(number * self.num_cues + place) % len(shuffled)]
-                    for place in range(self.num_cues)
-                ]
-            else:
-                cues = rng.choice(by_polarity[sign], self.num_cues)
+            # the coin's in turn, so that every cue is seen
+            turn = (number * self.num_cues + np.arange(self.num_cues)) % len(shuffled)
+            cues = shuffled[turn] if task.coin else rng.choice(by_polarity[sign], self.num_cues)
             words = [spelled(cue) for cue in cues]
             words += [filler(number) for number in rng.integers(NUM_FILLERS, size=self.num_fillers)]
             yield {"text": " ".join(rng.permutation(words)), "label": LABELS[sign]}

@@ -26,7 +26,7 @@ from sslm_platform.engine.encoder_part import EnginePart, ReplicatedEncoder, Sto
 from sslm_platform.engine.group import broadcast_module, gather_json, join_group, sum_in_place
 from sslm_platform.engine.part import Part, finite_norm, head_part
 from sslm_platform.engine.precision import Bf16
-from sslm_platform.engine.sharded_part import ShardedPart
+from sslm_platform.engine.sharded_part import ShardedPart, release
 from sslm_platform.engine.sliced import slice_of
 from sslm_platform.engine.sliced_part import SlicedPart
 from sslm_platform.engine.task_gradients import SliceGradients, TaskGradients
@@ -184,9 +184,11 @@ class DeepSpeedEngine:
         return [self._encoder, *self._sharded_heads.values(), *self._heads.values()]
 
     def close(self) -> None:
-        """Undo DeepSpeed's hooks. The process group stays for the next engine."""
+        """Undo DeepSpeed's hooks and free what it holds. The process group stays for the next engine."""
         for engine in self._engines:
             engine.destroy()
+            if engine.zero_optimization_partition_weights():
+                release(engine)
 
 
 # DeepSpeed's use of torch, a line for every collective; not ours to change and not the user's.

@@ -28,6 +28,16 @@ def encoder_content(corpus: Corpus) -> dict[str, Any]:
     return content
 
 
+def initial_content(corpus: Corpus, seed: int) -> dict[str, Any]:
+    """Return what identifies the encoder before any training: random weights are another encoder by seed."""
+    return encoder_content(corpus) | {"initialization": initial_seed(corpus, seed)}
+
+
+def initial_seed(corpus: Corpus, seed: int) -> int:
+    """Return the seed of the encoder's first weights; all seeds are one where they are loaded."""
+    return seed if corpus.run.spec.encoder.path is None else 0
+
+
 def task_content(corpus: Corpus, task: Task) -> dict[str, Any]:
     """Return what identifies a task: its examples, objective, head, and their plugins' versions."""
     return {

@@ -15,6 +15,7 @@ from sslm_platform.spec.schema import TransferSpec
 from sslm_platform.train.job import (
     digest,
     encoder_content,
+    initial_seed,
     metric_content,
     task_content,
     training_content,
@@ -261,6 +262,7 @@ class _BlockPlanner:
                 baselines or {},
                 is_baseline,
                 undefined,
+                self._initial_seed,
             )
         )
 
@@ -291,11 +293,17 @@ class _BlockPlanner:
         if arm.stage == "majority":
             return content
         content["encoder"] = self.planner.encoder
+        if self._initial_seed:
+            content["initialization"] = self._initial_seed
         if learning.probes or arm.stage == "head":
             content["probe"] = FEW_SHOT_PROBE if learning.shots else PROBE
         if learning.finetune is not None:
             content["finetune"] = training_content(self.corpus, [target], 0, learning.finetune.content())
         return content
+
+    @property
+    def _initial_seed(self) -> int:
+        return initial_seed(self.corpus, self.seed)
 
     def _training(self, arm: Arm) -> TrainingPlan | None:
         """Return the training of an arm, or None where it trains no encoder on a source."""

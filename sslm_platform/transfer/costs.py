@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sslm_platform.report.estimates import Estimate, Rates
 from sslm_platform.report.records import read_cells, read_trainings
-from sslm_platform.train.job import digest, encoder_content
+from sslm_platform.train.job import digest, initial_content
 from sslm_platform.transfer.estimate import unit_costs
 from sslm_platform.transfer.heads import head_id, head_path
 from sslm_platform.transfer.plan import Plan
@@ -17,11 +17,10 @@ from sslm_platform.transfer.worker import is_finished
 
 def estimate(lab: Lab, plan: Plan, rates: Rates) -> Estimate:
     """Return what the plan's open units are expected to take."""
-    encoder = digest(encoder_content(lab.corpus))
     heads = lab.folder.transfer / "heads"
 
     def is_fitted(unit: Unit) -> Fitted:
-        key = unit.training.id if unit.training else encoder
+        key = unit.training.id if unit.training else digest(initial_content(lab.corpus, unit.initial_seed))
         return lambda tasks, seed: head_path(heads, head_id(lab.corpus, key, tasks, seed)).exists()
 
     costs = unit_costs(

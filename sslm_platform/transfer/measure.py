@@ -11,7 +11,7 @@ from sslm_platform.evaluate import TaskModel, outputs_of, score_feed
 from sslm_platform.interfaces import Scored
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.spec.resolved import Task
-from sslm_platform.train.job import digest, encoder_content
+from sslm_platform.train.job import digest, initial_content
 from sslm_platform.train.model import Model, add_heads, build_model, task_model
 from sslm_platform.transfer.answers import Answer, answer_for
 from sslm_platform.transfer.cells import FEW_SHOT_PROBE
@@ -25,12 +25,19 @@ from sslm_platform.transfer.training import Lab, load_source, train
 
 
 class EncoderCells:
-    """The cells of one encoder: pretrained, or the result of one source training."""
+    """The cells of one encoder: pretrained, or the result of one source training.
 
-    def __init__(self, lab: Lab, training: TrainingPlan | None) -> None:
+    Args:
+        lab: corpus, folder and device.
+        training: the source's; None for the encoder that trainings start from.
+        initial_seed: of that encoder's random weights, if it has such.
+    """
+
+    def __init__(self, lab: Lab, training: TrainingPlan | None, initial_seed: int = 0) -> None:
         self.lab = lab
         self.corpus = lab.corpus
         self.training = training
+        self.initial_seed = initial_seed
         self._model: Model | None = None
         self._heads: FittedHeads | None = None
         if training is not None:
@@ -60,7 +67,9 @@ class EncoderCells:
     def encoder(self) -> SharedEncoder:
         """The encoder, loaded when first needed."""
         if self._model is None:
-            self._model = build_model(self.corpus, [next(iter(self.corpus.run.tasks.values()))], 0)
+            self._model = build_model(
+                self.corpus, [next(iter(self.corpus.run.tasks.values()))], self.initial_seed
+            )
             self._model.encoder.to(self.lab.device)
         return self._model.encoder
 
@@ -69,7 +78,8 @@ class EncoderCells:
         """Heads fitted to the frozen encoder."""
         if self._heads is None:
             features = FeatureStore(self.corpus, self.encoder, self.lab.device)
-            encoder = self.training.id if self.training else digest(encoder_content(self.corpus))
+            initial = digest(initial_content(self.corpus, self.initial_seed))
+            encoder = self.training.id if self.training else initial
             self._heads = FittedHeads(features, encoder, self.lab.folder.transfer / "heads")
         return self._heads
 

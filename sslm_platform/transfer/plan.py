@@ -55,6 +55,7 @@ class CellPlan:
     Attributes:
         label_map: the spec's, source label to target label.
         undefined: why the cell can have no value; such a cell is not measured.
+        initial_seed: of the random weights that the pretrained encoder has, if it has such.
     """
 
     id: str
@@ -67,6 +68,7 @@ class CellPlan:
     baselines: dict[str, str] = field(default_factory=dict)
     is_baseline: bool = False
     undefined: str = ""
+    initial_seed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

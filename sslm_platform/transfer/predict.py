@@ -20,7 +20,7 @@ from sslm_platform.report.records import read_record, write_record
 from sslm_platform.spec.load import validated_options
 from sslm_platform.spec.resolved import Bound, ResolvedRun
 from sslm_platform.train.folder import versions
-from sslm_platform.train.job import digest, encoder_content, metric_content, task_content
+from sslm_platform.train.job import digest, initial_content, metric_content, task_content
 from sslm_platform.train.joint import joint_id
 from sslm_platform.transfer.cells import PROBE, plan_cells
 from sslm_platform.transfer.evidence import EvidenceRoom, Question
@@ -161,7 +161,7 @@ class _Contents:
 
     def __init__(self, corpus: Corpus) -> None:
         self.corpus = corpus
-        self.encoder = encoder_content(corpus)
+        self.encoder = initial_content(corpus, corpus.run.spec.seed)
         self.joint = joint_id(corpus, corpus.run.spec.seed)
 
     def identity(self, estimator: Bound[EstimatorDef], question: Question) -> str:

@@ -24,7 +24,7 @@ from sslm_platform.evidence import TaskGradient, TaskTexts
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead
 from sslm_platform.spec.resolved import Task
-from sslm_platform.train.job import digest, encoder_content
+from sslm_platform.train.job import digest, initial_content
 from sslm_platform.train.model import add_heads, build_model
 from sslm_platform.transfer.features import FeatureStore
 from sslm_platform.transfer.heads import FittedHeads
@@ -45,7 +45,7 @@ class PretrainedEvidence:
     def encoder(self) -> SharedEncoder:
         """The encoder before any training of the run."""
         first = next(iter(self.corpus.run.tasks.values()))
-        encoder = build_model(self.corpus, [first], 0).encoder.to(self.lab.device)
+        encoder = build_model(self.corpus, [first], self.corpus.run.spec.seed).encoder.to(self.lab.device)
         encoder.eval()
         return encoder
 
@@ -53,7 +53,7 @@ class PretrainedEvidence:
     def _heads(self) -> FittedHeads:
         store = FeatureStore(self.corpus, self.encoder, self.lab.device)
         folder = self.lab.folder.transfer / "heads"
-        return FittedHeads(store, digest(encoder_content(self.corpus)), folder)
+        return FittedHeads(store, digest(initial_content(self.corpus, self.corpus.run.spec.seed)), folder)
 
     def texts(self, task: Task, part: FeedSplit) -> TaskTexts:
         """Encode some examples of a task's training split, unmasked, and average each one's states."""

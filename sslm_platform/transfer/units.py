@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sslm_platform.errors import SslmError
 from sslm_platform.transfer.plan import CellPlan, Plan, TrainingPlan
 
-PRETRAINED = "pretrained"  # id of the unit of all cells that only read the spec's encoder
+PRETRAINED = "pretrained"  # begins the ids of units whose cells only read the spec's encoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +30,27 @@ class Unit:
         """Return what messages call it."""
         if self.training is not None:
             return self.training.source.name
-        return PRETRAINED if self.id == PRETRAINED else f"{PRETRAINED} → {self.cells[0].key.target}"
+        if is_finetuned(self.cells[0]):
+            return f"{PRETRAINED} → {self.cells[0].key.target}"
+        return self.id
+
+    @property
+    def initial_seed(self) -> int:
+        """Seed of the encoder's first weights, where the unit has no training."""
+        return self.cells[0].initial_seed
 
 
 def units_of(plan: Plan) -> tuple[Unit, ...]:
     """Return the plan's work in an order in which each training comes after the one that it begins with.
 
-    Cells that read the pretrained encoder are one unit, so that it encodes each example once; those that
-    train it further are one each. Cells that are undefined are none.
+    Cells that read the pretrained encoder are one unit, so that it encodes each example once; with random
+    weights, those of each seed. Cells that train it further are one each. Cells that are undefined are none.
     """
     cells: dict[str, list[CellPlan]] = {PRETRAINED: []}
     for cell in plan.cells.values():
         if cell.undefined:
             continue
-        own = cell.id if is_finetuned(cell) else PRETRAINED
+        own = cell.id if is_finetuned(cell) else _pretrained(cell)
         key = cell.training.id if cell.training is not None else own
         cells.setdefault(key, []).append(cell)
     trainings = plan.trainings
@@ -53,6 +60,10 @@ def units_of(plan: Plan) -> tuple[Unit, ...]:
         for key, training in trainings.items()
     ]
     return (*frozen, *trained)
+
+
+def _pretrained(cell: CellPlan) -> str:
+    return f"{PRETRAINED}-{cell.initial_seed}" if cell.initial_seed else PRETRAINED
 
 
 def is_finetuned(cell: CellPlan) -> bool:

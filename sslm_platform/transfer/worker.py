@@ -109,7 +109,7 @@ class Worker:
             if not cells and unit.training is not None:
                 train_source(self.lab, unit.training)
                 return
-            encoder = EncoderCells(self.lab, unit.training)
+            encoder = EncoderCells(self.lab, unit.training, 0 if unit.training else unit.initial_seed)
         except Exception as error:
             if not cells:
                 log.error("%s: the training failed", unit.name, exc_info=error)

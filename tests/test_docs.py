@@ -70,6 +70,7 @@ def test_yaml_blocks_are_specs(page, block, tmp_path):
         "streams",
         "schedule",
         "balancer",
+        "engine",
         "evaluation",
         "checkpoint",
         "transfer",

@@ -32,7 +32,7 @@ from sslm_platform.engine.encoder_part import (
 from sslm_platform.engine.group import broadcast_module, gather_json, join_group, sum_in_place
 from sslm_platform.engine.part import Part, all_finite, head_part, read_norms
 from sslm_platform.engine.precision import Bf16
-from sslm_platform.engine.sharded_part import ShardedPart
+from sslm_platform.engine.sharded_part import ShardedPart, release
 from sslm_platform.engine.sliced import slice_of
 from sslm_platform.engine.sliced_part import SlicedPart
 from sslm_platform.engine.task_gradients import SliceGradients, TaskGradients
@@ -188,9 +188,11 @@ class DeepSpeedEngine:
         return [self._encoder, *self._sharded_heads.values(), *self._heads.values()]
 
     def close(self) -> None:
-        """Undo DeepSpeed's hooks. The process group stays for the next engine."""
+        """Undo DeepSpeed's hooks and free what it holds. The process group stays for the next engine."""
         for engine in self._engines:
             engine.destroy()
+            if engine.zero_optimization_partition_weights():
+                release(engine)
 
 
 # It says on standard output that a step was skipped, which the trainer says, and of which task.

@@ -120,14 +120,15 @@ def read_moment(
     key = moment_key(part, moment, parameter)
     if key not in saved:
         raise RunError(Problem(f"optimizer state {key!r}", "missing; the state is of another model"))
-    if saved[key].shape != shape:
+    value = saved[key]
+    if value.shape != shape:
         raise RunError(
             Problem(
                 f"optimizer state {key!r}",
-                f"shape {tuple(saved[key].shape)}; this model's is {tuple(shape)}",
+                f"shape {tuple(value.shape)}; this model's is {tuple(shape)}",
             )
         )
-    return saved[key]
+    return value
 
 
 def read_norms(norms: Mapping[str, Tensor]) -> dict[str, float]:

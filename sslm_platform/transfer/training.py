@@ -176,10 +176,17 @@ def train(
     began = time.perf_counter()
     spec = lab.corpus.run.spec
     gradients_of = lab.corpus.run.gradients_of
-    engine = make_engine(lab.engine, spec.optimizer, model.encoder, model.heads, gradients_of)
+    engine = make_engine(
+        lab.engine,
+        spec.optimizer,
+        model.encoder,
+        model.heads,
+        gradients_of,
+        sharded_heads=lab.corpus.run.sharded_heads,
+    )
     training = plan_training(
         lab.corpus,
-        model,
+        model.with_heads(engine.heads),
         spec.schedule,
         spec.optimizer,
         seed,

@@ -2,9 +2,11 @@
 
 usage: scenario.py OUTPUT CASE...
 
-A case is VARIANT (a whole run), VARIANT:OTHER (go on from OTHER's half-way state) or diverge:VARIANT.
+A case is VARIANT (a whole run), VARIANT:OTHER (go on from OTHER's half-way state), diverge:VARIANT or
+close:VARIANT.
 """
 
+import gc
 import json
 import logging
 import math
@@ -210,12 +212,14 @@ def run(variant, output):
     engine = build(variant, seed=1)
     half = train(engine, 0, HALF)
     encoder, heads, moments = everything(engine)
+    num_kept = engine.all_gather_objects([len(encoder), len(heads), len(moments)])
     probe_BL = torch.arange(1, 1 + LENGTH)[None]
     with torch.no_grad():
         hidden_half = engine.encoder(probe_BL, torch.ones_like(probe_BL), None, None)[0]
     rest = train(engine, HALF, len(PLAN))
     final = everything(engine)
     result = {name: half[name] + rest[name] for name in half}
+    result["num_kept"] = num_kept
 
     # Back to the half-way weights in the engine that went on, as early stopping does.
     weights = shared(engine, encoder)
@@ -261,6 +265,26 @@ def run_from(variant, other, output):
     engine.close()
     if engine.rank == 0:
         (output / f"{variant}-from-{other}.json").write_text(json.dumps(result))
+
+
+def live_bytes():
+    gc.collect()
+    found = [o for o in gc.get_objects() if issubclass(type(o), torch.Tensor)]
+    return sum({s.data_ptr(): s.nbytes() for s in (o.untyped_storage() for o in found)}.values())
+
+
+def close_many(variant, output):
+    """Note the bytes of all tensors after each of some engines."""
+    sizes = []
+    for _ in range(4):
+        engine = build(variant, seed=1)
+        train(engine, 0, 2)
+        rank = engine.rank
+        engine.close()
+        del engine
+        sizes.append(live_bytes())
+    if rank == 0:
+        (output / f"{variant}-closed.json").write_text(json.dumps(sizes))
 
 
 class Spoiled(torch.autograd.Function):
@@ -327,6 +351,8 @@ if __name__ == "__main__":
         match case.split(":"):
             case [name]:
                 run(name, folder)
+            case ["close", name]:
+                close_many(name, folder)
             case ["diverge", name]:
                 diverge(name, folder)
             case [name, other]:

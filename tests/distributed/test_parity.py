@@ -18,6 +18,7 @@ BF16 = ("zero1-bf16", "zero3-bf16")
 HALF = 4
 CROSSED = ("zero0:zero3-all", "zero3-all:local")
 DIVERGING = ("zero0", "zero2", "zero3", "zero3-offload", "zero1-bf16")
+CLOSED = ("zero2", "zero3")
 
 # Softmax does not see a bias of its keys: the gradient is zero but for rounding, which Adam magnifies.
 NO_GRADIENT = "attention.self.key.bias"
@@ -27,7 +28,8 @@ NO_GRADIENT = "attention.self.key.bias"
 def results(tmp_path_factory, start):
     folder = tmp_path_factory.mktemp("parity")
     start(1, SCENARIO, folder, "local", "diverge:local")
-    start(2, SCENARIO, folder, *FP32, *BF16, *CROSSED, *(f"diverge:{name}" for name in DIVERGING))
+    others = [f"diverge:{name}" for name in DIVERGING] + [f"close:{name}" for name in CLOSED]
+    start(2, SCENARIO, folder, *FP32, *BF16, *CROSSED, *others)
     return folder
 
 
@@ -63,6 +65,20 @@ def test_the_scenario_clips(results):
 @pytest.mark.parametrize("variant", ["local", *FP32, *BF16])
 def test_idle_heads_and_their_moments_stay_put(results, variant):
     assert read(results, variant)["moved"] == []
+
+
+@pytest.mark.parametrize("variant", [*FP32, *BF16])
+def test_one_rank_keeps_what_is_saved(results, variant):
+    first, other = read(results, variant)["num_kept"]
+    assert min(first) > 0
+    assert other == [0, 0, 0]
+
+
+@pytest.mark.parametrize("variant", CLOSED)
+def test_a_closed_engine_keeps_no_tensors(results, variant):
+    sizes = read(results, f"{variant}-closed")
+    one_weight = 97 * 15 * 4  # bytes of the embeddings, of which an engine has copies
+    assert sizes[-1] - sizes[0] < one_weight
 
 
 @pytest.mark.parametrize("variant", ["local", *FP32, *BF16])

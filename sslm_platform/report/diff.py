@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -88,7 +88,8 @@ def _same_examples(first: Run, second: Run) -> frozenset[str]:
 
 def _splitting(run: Run, stream: str) -> Any:
     """What of a spec decides which rows are test examples."""
-    found = next((s for s in run.record.spec.get("streams", ()) if s.get("name") == stream), {})
+    streams: Sequence[dict[str, Any]] = run.record.spec.get("streams", ())
+    found = next((s for s in streams if s.get("name") == stream), {})
     return found.get("split"), found.get("limit"), run.record.spec.get("seed")
 
 

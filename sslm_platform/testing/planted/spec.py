@@ -7,22 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from sslm_platform.files import write_json, write_text
 from sslm_platform.testing.planted.world import SPLITS, PlantedTask, World
 
-ENCODER = {
-    "config": {
-        "model_type": "bert",
-        "hidden_size": 96,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 96,
-    },
-    "tokenizer": {"train": {"vocabulary_size": 8000}},  # large enough to hold every word as a whole
-    "max_length": 16,
-    "dropout": 0.0,
-}
-SCHEDULE = {"sampler": {"name": "uniform"}, "tokens_per_batch": 512, "max_steps": 30}
+HERE = Path(__file__).parent
 NOTED = {"name": "equal", "scope": "all", "log_gradients_every": 1, "log_affinity_every": 1}
 
 
@@ -53,19 +43,14 @@ def run_spec(world: World, seeds: Sequence[int], *, noted: bool = False) -> dict
         "targets": "all",
         "seeds": [*seeds],
     }
-    content = {
-        "name": "planted",
+    content = _read("run") | {
         "seed": seeds[0],
-        "encoder": ENCODER,
         "streams": [_stream(task) for task in world.tasks],
-        "schedule": SCHEDULE,
-        "optimizer": {"lr": 1e-2},
-        "engine": {"threads": 1},
         "transfer": [block],
     }
     if noted:
-        schedule = SCHEDULE | {"slots_per_step": len(world.tasks), "tokens_per_batch": 128}
-        content |= {"schedule": schedule, "balancer": NOTED}
+        content["schedule"] |= {"slots_per_step": len(world.tasks), "tokens_per_batch": 128}
+        content["balancer"] = NOTED
     return content
 
 
@@ -79,16 +64,13 @@ def _stream(task: PlantedTask) -> dict[str, Any]:
             "format": {"name": "jsonl"},
         },
         "split": {"by": "given"},
-        "tasks": [
-            {
-                "name": task.name,
-                "fields": {"text": "text", "label": "label"},
-                "objective": {"name": "cross_entropy"},
-                "head": {"name": "sequence_classifier"},
-                "metrics": ["accuracy"],
-            }
-        ],
+        "tasks": [{"name": task.name, **_read("task")}],
     }
+
+
+def _read(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((HERE / f"{name}.yaml").read_text(encoding="utf-8"))
+    return content
 
 
 def _file(task: PlantedTask, split: str) -> str:

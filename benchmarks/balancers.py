@@ -8,11 +8,11 @@ peak of a process of its own for each scope; it is the same for all balancers.
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
+from pathlib import Path
 
-from measuring import TASK_SPECS, alternate, arguments, median, ratios, save
+from measuring import TASK_SPECS, Finding, alternate, arguments, median, ratios, save
 from overhead import platform_steps
 
 from sslm_platform.plugins import host
@@ -35,12 +35,12 @@ def main() -> None:
             what = f"time of a step with {name}, scope {scope} / with equal weights"
             findings.append(median(what, ratios(found[name], found["equal"]), "×", at_most=bound))
     peaks = {case: peak_memory(case, options.threads) for case in ("equal", "mgda:last_layer", "mgda:all")}
+    findings += [Finding(f"peak memory of training, {case}", mib, "MiB") for case, mib in peaks.items()]
     save(
         options,
         "balancers",
         "Balancers of gradients",
         findings,
-        peak_memory_mib=peaks,
         slots_per_step=4,
         steps_per_turn=options.steps,
         seconds=seconds,
@@ -82,7 +82,9 @@ def peak_memory(case: str, threads: int) -> float:
 def own_peak_memory(case: str, threads: int) -> None:
     name, _, scope = case.partition(":")
     side(name, 3, threads, scope or "last_layer")(3)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    status = Path("/proc/self/status").read_text(encoding="utf-8")  # getrusage would count the parent's too
+    (peak,) = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+    print(int(peak) / 1024)
 
 
 if __name__ == "__main__":

@@ -3,20 +3,14 @@
 The bare loop gets its batches as ready tensors and does nothing but forward, backward, clip and step, with
 the same modules, fused AdamW and schedule. Both sides take turns, pair by pair, in one process.
 
-    python benchmarks/overhead.py [--pairs 12] [--steps 4] [--threads 2]
+    python benchmarks/overhead.py [--quick] [--pairs 12] [--steps 5] [--threads 2]
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import platform
 import time
-from pathlib import Path
 
-import numpy as np
-import torch
+from measuring import TASK_SPECS, alternate, arguments, median, ratios, save
 from torch import nn
 
 from sslm_platform.engine.factory import make_engine
@@ -28,55 +22,28 @@ from sslm_platform.schedule.plan import loss_factors
 from sslm_platform.train.loop import plan_training, train_step
 from sslm_platform.train.model import build_model
 
-SPEC = Path(__file__).parent.parent / "task_specs" / "quickstart.yaml"
-RESULT = Path(__file__).parent / "results" / "overhead.json"
-
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=12)
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--threads", type=int, default=os.cpu_count())
-    options = parser.parse_args()
-    platform_side, bare_side = build_sides(options.pairs * options.steps + options.steps, options.threads)
-    platform_side(options.steps), bare_side(options.steps)  # warm-up
-    ratios, times = [], []
-    for pair in range(options.pairs):
-        order = (platform_side, bare_side) if pair % 2 else (bare_side, platform_side)
-        spent = {side: side(options.steps) for side in order}
-        times.append((spent[platform_side], spent[bare_side]))
-        ratios.append(spent[platform_side] / spent[bare_side])
-        print(f"pair {pair + 1}: platform {times[-1][0]:.2f} s, bare {times[-1][1]:.2f} s, {ratios[-1]:.3f}")
-    draws = np.random.default_rng(0).choice(ratios, size=(10_000, len(ratios)))
-    low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
-    result = {
-        "what": "time of joint training steps / time of a bare PyTorch loop on the same batches",
-        "median_ratio": float(np.median(ratios)),
-        "interval_95": [float(low), float(high)],
-        "pairs": options.pairs,
-        "steps_per_side": options.steps,
-        "ratios": ratios,
-        "machine": {
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        },
-    }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    print(f"median ratio {result['median_ratio']:.3f} (95 % interval {low:.3f} to {high:.3f}); {RESULT}")
+    options = arguments(__doc__, pairs=(12, 2), steps=(5, 1))
+    sides = build_sides((options.pairs + 1) * options.steps, options.threads)
+    for side in sides.values():  # warm-up
+        side(options.steps)
+    turns = {name: lambda side=side: side(options.steps) for name, side in sides.items()}
+    found = alternate(turns, options.pairs)
+    what = "time of joint training steps / time of a bare PyTorch loop on the same batches"
+    ratio = median(what, ratios(found["platform"], found["bare"]), "×", at_most=1.02)
+    save(options, "overhead", "Against a bare loop", [ratio], steps_per_turn=options.steps, seconds=found)
 
 
 def build_sides(num_steps: int, threads: int):
     overrides = [f"schedule.max_steps={num_steps}", f"engine.threads={threads}"]
-    run = open_run(SPEC, overrides=overrides)
+    run = open_run(TASK_SPECS / "quickstart.yaml", overrides=overrides)
     spec, corpus = run.resolved.spec, run.corpus
     tasks = list(run.resolved.tasks.values())
-    sides = []
-    for build in (platform_steps, bare_steps):
-        model = build_model(corpus, tasks, spec.seed)
-        sides.append(build(spec, corpus, model))
-    return sides
+    builders = {"platform": platform_steps, "bare": bare_steps}
+    return {
+        name: build(spec, corpus, build_model(corpus, tasks, spec.seed)) for name, build in builders.items()
+    }
 
 
 def platform_steps(spec, corpus, model):

@@ -42,7 +42,7 @@ CLI_INTRODUCTION = """
 # Command line
 
 Exit codes: 0 done; 2 the input is wrong (one message, no traceback; `sslm --debug COMMAND …` shows one);
-130 interrupted, and the same command goes on from the last checkpoint.
+130 (Ctrl-C) and 143 (SIGTERM) stopped, and the command that is named goes on ([resuming.md](resuming.md)).
 """
 
 
@@ -219,8 +219,9 @@ def _commands(command: Any, path: str) -> Iterator[str]:
     """Yield a section for every command that does something."""
     children = getattr(command, "commands", {})
     if children:
+        default = getattr(command, "default_command", None)  # needs no name on the command line
         for name, child in children.items():
-            yield from _commands(child, f"{path} {name}")
+            yield from _commands(child, path if name == default else f"{path} {name}")
         return
     context = command.context_class(command, info_name=path)
     usage = " ".join([path, *command.collect_usage_pieces(context)])

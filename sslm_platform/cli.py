@@ -11,15 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sslm_platform.cli_options import Cache, Out, Overrides, Processes, RunPath, SpecPath
+from sslm_platform.cli_ending import run_to_end
+from sslm_platform.cli_options import Cache, Out, Overrides, Processes, Restart, RunPath, SpecPath
 from sslm_platform.cli_prediction import add_prediction_commands
+from sslm_platform.cli_report import report_app
 from sslm_platform.cli_transfer import add_transfer_commands
 from sslm_platform.errors import SslmError
+from sslm_platform.signals import LAUNCHED
 
 if TYPE_CHECKING:
     from sslm_platform.runs import Run
-
-INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
     help="Train one encoder on many tasks and domains, and see what transfers to what.",
@@ -52,11 +53,12 @@ def run_command(
     out: Out = None,
     cache: Cache = None,
     nproc: Processes = 1,
+    restart: Restart = False,
 ) -> None:
     """Do all of a spec: train, evaluate, measure the transfer cells, render the report."""
     from sslm_platform.runs import run
 
-    result = run(spec, out=out, cache=cache, overrides=overrides, num_processes=nproc)
+    result = run(spec, out=out, cache=cache, overrides=overrides, num_processes=nproc, restart=restart)
     _show_report(result)
 
 
@@ -67,15 +69,19 @@ def train(
     out: Out = None,
     cache: Cache = None,
     nproc: Processes = 1,
+    restart: Restart = False,
 ) -> None:
     """Train jointly; a killed training goes on where it was saved."""
+    from sslm_platform.engine.rank import end_with_parent
     from sslm_platform.runs import launch_training, open_run
 
+    if LAUNCHED in os.environ:
+        end_with_parent()
     result = open_run(spec, out=out, cache=cache, overrides=overrides)
     if nproc > 1:
-        launch_training(result, nproc)  # rank 0 says where the model is
+        launch_training(result, nproc, restart)  # rank 0 says where the model is
         return
-    result.train()
+    result.train(restart)
     if os.environ.get("RANK", "0") == "0":
         result.console.print(f"model: {result.path / 'train' / 'model'}", highlight=False, soft_wrap=True)
 
@@ -162,38 +168,7 @@ def predict(
 
 add_transfer_commands(transfer_app)
 add_prediction_commands(transfer_app)
-
-
-@app.command()
-def report(
-    run: RunPath,
-    rows: Annotated[str, typer.Option(help="Axis of the sources: source, task, domain, or a tag.")] = "",
-    cols: Annotated[str, typer.Option(help="Axis of the targets: target, task, domain, or a tag.")] = "",
-    where: Annotated[
-        list[str],
-        typer.Option(metavar="AXIS=VALUE", help="Only these tasks; source.AXIS or target.AXIS for one side."),
-    ] = [],  # noqa: B006
-    protocol: Annotated[str, typer.Option(help="Say full/zero_shot.", show_default="the only one")] = "",
-    value: Annotated[str, typer.Option(help="score, gain, normalised or gap.", show_default="score")] = "",
-    baseline: Annotated[str, typer.Option(help="Of a gain, say majority.", show_default="the best")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the matrix as JSON.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print the matrix as CSV.")] = False,
-) -> None:
-    """Render a run's report from its records: tables here, HTML and figures in RUN/report.
-
-    With any of the options: print one matrix, and render nothing.
-    """
-    from sslm_platform.report.render import print_report, render_report
-
-    given = {"rows": rows, "cols": cols, "where": where, "protocol": protocol, "value": value}
-    given = {name: option for name, option in (given | {"baseline": baseline}).items() if option}
-    if given or as_json or as_csv:
-        _show_slice(run, given, as_json, as_csv)
-        return
-    page = render_report(run)
-    console = _stdout()
-    print_report(run, console)
-    console.print(f"report: {page}", highlight=False, soft_wrap=True)
+app.add_typer(report_app, name="report")
 
 
 @app.command()
@@ -256,47 +231,15 @@ def main() -> None:
     # Threads that spin while they wait make a step up to ten times slower when another process takes a core.
     # OpenMP reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        app()
-    except SslmError as error:
-        if "--debug" in sys.argv:
-            raise
-        typer.secho(f"error: {error}" if len(error.problems) == 1 else _many(error), err=True, fg="red")
-        sys.exit(2)
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:
-            typer.secho("interrupted; the same command goes on from the last checkpoint", err=True)
-        raise
-
-
-def _many(error: SslmError) -> str:
-    lines = "\n".join(f"  {problem}" for problem in error.problems)
-    return f"{len(error.problems)} errors:\n{lines}"
+    run_to_end(app)
 
 
 def _show_report(run: Run) -> None:
-    from sslm_platform.report.render import print_report
+    from sslm_platform.report.render import Report
 
     console = _stdout()
-    print_report(run.path, console)
+    Report.read(run.path).print(console)
     console.print(f"report: {run.path / 'report' / 'index.html'}", highlight=False, soft_wrap=True)
-
-
-def _show_slice(run: Path, given: dict[str, Any], as_json: bool, as_csv: bool) -> None:
-    from sslm_platform.report.console import print_matrix
-    from sslm_platform.report.run import read_run
-    from sslm_platform.report.slices import matrix_json, slice_run
-    from sslm_platform.report.tables import matrix_csv
-
-    if as_json and as_csv:
-        raise SslmError("give --json or --csv, not both")
-    matrix = slice_run(read_run(run), **given)
-    if as_json:
-        typer.echo(json.dumps(matrix_json(matrix), indent=1, ensure_ascii=False))
-    elif as_csv:
-        typer.echo(matrix_csv(matrix), nl=False)
-    else:
-        print_matrix(matrix, _stdout())
 
 
 def _stdout() -> Any:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from typing import Annotated
 
 import typer
 
-from sslm_platform.cli_options import Cache, Out, Overrides, Processes, SpecPath
+from sslm_platform.cli_options import Cache, Out, Overrides, Processes, Restart, SpecPath
+from sslm_platform.errors import SslmError
 from sslm_platform.transfer.claims import STALE_AFTER
 
 
@@ -24,19 +23,23 @@ def plan(
     overrides: Overrides = [],  # noqa: B006
     out: Out = None,
     cache: Cache = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the cells and trainings that a spec asks for, and which of them are done."""
+    """Show the cells that a spec asks for, which are done, and what the rest takes: nothing is measured.
+
+    The first time on a machine, some seconds of training and encoding say how fast it is.
+    """
     from rich.console import Console
 
     from sslm_platform.runs import open_run
     from sslm_platform.tables import plan_table
-    from sslm_platform.train.folder import RunFolder
-    from sslm_platform.transfer.worker import is_finished
 
     result = open_run(spec, out=out, cache=cache, overrides=overrides)
-    planned = result.plan_transfer()
-    folder = RunFolder(result.path)
-    Console().print(plan_table(planned, lambda cell: is_finished(folder, cell)))
+    planned, estimate = result.plan_transfer(), result.estimate_transfer()
+    if as_json:
+        typer.echo(estimate.model_dump_json(indent=1))
+    else:
+        Console().print(plan_table(planned, estimate))
 
 
 def run(
@@ -52,15 +55,17 @@ def run(
     stale_after: Annotated[
         float, typer.Option(min=1.0, help="Seconds of silence after which a worker counts as dead.")
     ] = STALE_AFTER,
+    restart: Restart = False,
 ) -> None:
     """Measure the transfer cells that are not done yet, beside other workers if there are any."""
     from sslm_platform.runs import open_run
     from sslm_platform.transfer.runner import Work
     from sslm_platform.transfer.units import parse_shard
 
+    if shard and restart:
+        raise SslmError("--restart removes what other workers read: give it without --shard")
     work = Work(parse_shard(shard) if shard else None, nproc, stale_after)
-    _exit_on_sigterm()
-    open_run(spec, out=out, cache=cache, overrides=overrides).transfer(work)
+    open_run(spec, out=out, cache=cache, overrides=overrides).transfer(work, restart)
 
 
 def train(
@@ -80,8 +85,3 @@ def train(
     model = result.train_source(training)
     if rank() == 0:
         result.console.print(f"model: {model}", highlight=False, soft_wrap=True)
-
-
-def _exit_on_sigterm() -> None:
-    """Let what a scheduler ends give its claims up, so that nobody waits for their silence."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

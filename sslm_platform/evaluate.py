@@ -70,15 +70,25 @@ def make_batch(
         "segment_BL": inputs.segment_BL,
     }
     if device is not None and device.type != "cpu":
-        tensors = {k: None if v is None else v.to(device, non_blocking=True) for k, v in tensors.items()}
+        tensors = {k: None if v is None else _sent(v, device) for k, v in tensors.items()}
         batches = {t: to_device(batch, device) for t, batch in batches.items()}
     return Batch(rows, tensors, batches, examples)
 
 
 def to_device(batch: TaskBatch, device: torch.device) -> TaskBatch:
-    """Return the batch with its tensors on a device."""
-    targets = {name: value.to(device, non_blocking=True) for name, value in batch.targets.items()}
-    return TaskBatch(targets, batch.weight_B.to(device, non_blocking=True), batch.input_ids)
+    """Return the batch with its targets on a device.
+
+    Its weights stay where they are: they are summed on the host, and a read from the device waits for it.
+    """
+    targets = {name: _sent(value, device) for name, value in batch.targets.items()}
+    return TaskBatch(targets, batch.weight_B, batch.input_ids)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy without waiting: from pinned memory, which a GPU reads by itself."""
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def evaluation_batches(lengths_N: np.ndarray, tokens: int = TOKENS_PER_BATCH) -> list[np.ndarray]:

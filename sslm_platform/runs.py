@@ -6,10 +6,12 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sslm_platform.errors import Problem, RunError, SpecError, raise_all
+from sslm_platform.errors import Interrupted, Problem, RunError, SpecError, raise_all
+from sslm_platform.signals import SIGNALS
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.load import LoadedSpec, load_run_spec
 from sslm_platform.spec.resolve import resolve
@@ -19,12 +21,21 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sslm_platform.corpus import Corpus
+    from sslm_platform.report.estimates import Estimate
     from sslm_platform.report.grouping import GroupPlan
     from sslm_platform.report.predictions import Prediction
     from sslm_platform.report.records import TaskScore
     from sslm_platform.train.folder import RunFolder
     from sslm_platform.transfer.plan import Plan
     from sslm_platform.transfer.runner import Work
+
+
+@dataclass(slots=True)
+class _Recorded:
+    """Work on a run; ``timed`` unless nothing was left to do, or other workers are at it as well."""
+
+    folder: RunFolder
+    timed: bool = True
 
 
 class Run:
@@ -54,13 +65,19 @@ class Run:
             self._corpus.check_unknown()
         return self._corpus
 
-    def train(self) -> None:
-        """Train jointly, or go on where a killed training was saved."""
+    def train(self, restart: bool = False) -> None:
+        """Train jointly, or go on where a training was saved; ``restart`` removes the folder's before.
+
+        Raises:
+            RunError: the folder's training is of another spec, data or plugins, and nothing was touched.
+        """
         from sslm_platform.train.joint import train_joint
 
         spec = self.resolved.spec
-        with self._recorded() as folder:
-            train_joint(self.corpus, folder, self.console, spec.seed, spec.engine)
+        with self._recorded(restart) as work:
+            work.timed = train_joint(
+                self.corpus, work.folder, self.console, spec.seed, spec.engine, fresh=restart
+            )
 
     def plan_transfer(self) -> Plan:
         """Return the cells that the spec asks for."""
@@ -68,18 +85,32 @@ class Run:
 
         return plan_cells(self.corpus)
 
-    def transfer(self, work: Work | None = None) -> None:
+    def estimate_transfer(self) -> Estimate:
+        """Return what the cells that are not done are expected to take; it may measure this machine first."""
+        from sslm_platform.train.folder import RunFolder
+        from sslm_platform.transfer.costs import estimate, measured_rates
+        from sslm_platform.transfer.runner import open_lab
+
+        lab, plan = open_lab(self.corpus, RunFolder(self.path), self.console), self.plan_transfer()
+        return estimate(lab, plan, measured_rates(lab, plan))
+
+    def transfer(self, work: Work | None = None, restart: bool = False) -> None:
         """Measure every planned cell that has no finished record.
 
         Args:
             work: as one of several workers, or with several ranks for each training.
+            restart: remove the folder's joint training before.
+
+        Raises:
+            RunError: the folder's training is of another spec, data or plugins, and nothing was touched.
         """
         from sslm_platform.transfer.runner import run_transfer
 
         if work is not None and work.num_processes > 1:
             self._require_ranks()
-        with self._recorded(timed=work is None or work.shard is None) as folder:
-            run_transfer(self.corpus, folder, self.console, work)
+        with self._recorded(restart) as recorded:
+            recorded.timed = work is None or work.shard is None
+            recorded.timed &= run_transfer(self.corpus, recorded.folder, self.console, work)
 
     def train_source(self, training: str) -> Path:
         """Train one of the plan's sources, by its id, with the run's engine; return its model."""
@@ -102,32 +133,50 @@ class Run:
 
         chosen = choose(self.resolved, estimators or ())
         wanted = {bound.definition for bound in chosen or self.resolved.estimators}
-        with self._recorded() as folder:
-            lab, planned = open_lab(self.corpus, folder, self.console), plan_predictions(self.corpus, chosen)
-            write_plan(folder.transfer, planned)
+        with self._recorded() as work:
+            lab = open_lab(self.corpus, work.folder, self.console)
+            planned = plan_predictions(self.corpus, chosen)
+            write_plan(work.folder.transfer, planned)
             asked = [forecast for forecast in planned if forecast.estimator.definition in wanted]
             return predict_transfer(lab, asked, may_train=may_train)
 
-    @contextmanager
-    def _recorded(self, timed: bool = True) -> Iterator[RunFolder]:
-        """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``.
+    def begin(self, restart: bool = False) -> RunFolder:
+        """Write the run's facts into its folder, if its training is this one or there is none.
 
-        The time is counted where it is not one of several workers' at once (``timed``).
+        Args:
+            restart: whether a training that is there is removed.
+
+        Raises:
+            RunError: the folder's training is of another spec, data or plugins, and nothing was touched.
         """
-        from sslm_platform.engine.rank import rank
-        from sslm_platform.train.folder import RunFolder, finish_run, write_run
+        from sslm_platform.train.folder import RunFolder, forget_training, write_run
+        from sslm_platform.train.job import joint_content
+        from sslm_platform.train.resume import check_same
 
-        began, folder = time.monotonic(), RunFolder(self.path)
-        if rank() != 0:
-            yield folder
-            return
+        folder = RunFolder(self.path)
+        if restart:
+            forget_training(folder)
+        check_same(folder, joint_content(self.corpus, self.resolved.spec.seed))
         write_run(folder, self.corpus)
+        return folder
+
+    @contextmanager
+    def _recorded(self, restart: bool = False) -> Iterator[_Recorded]:
+        """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``."""
+        from sslm_platform.engine.rank import rank
+        from sslm_platform.train.folder import RunFolder, finish_run
+
+        began, work = time.monotonic(), _Recorded(RunFolder(self.path))
+        if rank() != 0:
+            yield work
+            return
+        self.begin(restart)
         try:
-            yield folder
+            yield work
         except Exception:
-            finish_run(folder, "failed", time.monotonic() - began if timed else 0.0)
+            finish_run(work.folder, "failed", time.monotonic() - began if work.timed else 0.0)
             raise
-        finish_run(folder, "done", time.monotonic() - began if timed else 0.0)
+        finish_run(work.folder, "done", time.monotonic() - began if work.timed else 0.0)
 
     def _require_ranks(self) -> None:
         if self.resolved.spec.engine.name != "deepspeed":
@@ -153,9 +202,9 @@ class Run:
 
     def report(self) -> Path:
         """Render the report from the records; return the path of the HTML page."""
-        from sslm_platform.report.render import render_report
+        from sslm_platform.report.render import Report
 
-        return render_report(self.path)
+        return Report.read(self.path).write()
 
 
 def run(
@@ -165,6 +214,7 @@ def run(
     cache: str | Path | None = None,
     overrides: Sequence[str] = (),
     num_processes: int = 1,
+    restart: bool = False,
     console: Console | None = None,
 ) -> Run:
     """Do all of a spec: train, evaluate, measure the transfer cells, render the report.
@@ -175,6 +225,7 @@ def run(
         cache: downloads and tokenized data; default: ``SSLM_CACHE`` or the user's cache folder.
         overrides: ``key.path=value``, as ``--set`` on the command line.
         num_processes: ranks of each training; more than one needs ``engine: {name: deepspeed}``.
+        restart: remove the folder's joint training and train again; else one of another spec is an error.
         console: where progress goes; default: standard error.
 
     Raises:
@@ -184,9 +235,9 @@ def run(
 
     result = open_run(spec, out=out, cache=cache, overrides=overrides, console=console)
     if num_processes > 1:
-        launch_training(result, num_processes)
+        launch_training(result, num_processes, restart)
     else:
-        result.train()
+        result.train(restart)
     if result.resolved.spec.transfer:
         result.transfer(Work(num_processes=num_processes))
     result.report()
@@ -202,8 +253,14 @@ def open_run(
     console: Console | None = None,
 ) -> Run:
     """Read and check a spec, and return its run, with nothing done yet."""
-    resolved = resolve_spec(load_run_spec(spec, overrides))
-    path = Path(out) if out is not None else Path("runs") / resolved.spec.name
+    loaded = load_run_spec(spec, overrides)
+    path = Path(out) if out is not None else Path("runs") / loaded.spec.name
+    try:
+        resolved = resolve_spec(loaded)
+    except SpecError as error:
+        from sslm_platform.train.folder import RunFolder, lost_plugins
+
+        raise SpecError(*error.problems, *lost_plugins(RunFolder(path))) from None
     return Run(resolved, path, Path(cache) if cache is not None else None, console or _console())
 
 
@@ -238,23 +295,28 @@ def resolve_spec(loaded: LoadedSpec) -> ResolvedRun:
     return resolved
 
 
-def launch_training(run: Run, num_processes: int) -> None:
+def launch_training(run: Run, num_processes: int, restart: bool = False) -> None:
     """Train jointly in several processes on this machine.
 
     Raises:
         RunError: a process failed; its own message is on the screen.
+        Interrupted: a signal asked to stop; what the processes saved is there.
     """
     from sslm_platform.engine.launch import launch
-    from sslm_platform.train.folder import RunFolder, write_run
 
     run._require_ranks()
-    write_run(RunFolder(run.path), run.corpus)  # the data are read and cached once, before the ranks start
+    run.begin(restart)  # the data are read and cached once, before the ranks start
     argv = ["-m", "sslm_platform", "train", str(run.path / "spec.yaml"), "--out", str(run.path)]
     if run._cache is not None:
         argv += ["--cache", str(run._cache)]
     code = launch(argv, num_processes)
+    if code - 128 in SIGNALS:
+        raise Interrupted(code - 128)
     if code:
-        raise RunError(f"the training stopped: a process ended with code {code}")
+        raise RunError(
+            f"the training stopped: a process ended with code {code}; the same command goes on from the last"
+            " checkpoint"
+        )
 
 
 def read_scores(path: Path) -> list[TaskScore]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -13,11 +13,19 @@ from rich.table import Table
 from rich.text import Text
 
 from sslm_platform.plugins import Host
+from sslm_platform.report.estimates import Estimate, in_words, size
+from sslm_platform.report.numbers import duration
 
 if TYPE_CHECKING:
     from sslm_platform.report.comparison import Comparison
     from sslm_platform.report.records import TaskScore
-    from sslm_platform.transfer.plan import CellPlan, Plan
+    from sslm_platform.transfer.plan import Plan
+
+
+NUMERIC = {
+    *("cells", "done", "n", "test", "dev", "train", "majority"),
+    *("steps", "tokens to train", "to encode", "time", "disk"),
+}
 
 
 def plugin_facts(host: Host) -> dict[str, Any]:
@@ -139,28 +147,38 @@ def prediction_table(answers: Sequence[Mapping[str, Any]]) -> Table:
     return table
 
 
-def plan_table(plan: Plan, is_done: Callable[[CellPlan], bool]) -> Group:
-    """Return how many cells of each protocol are planned and done, and the trainings they need."""
-    cells = list(plan.cells.values())
+def plan_table(plan: Plan, estimate: Estimate) -> Group:
+    """Return how many cells of each protocol are planned and done, and what each open unit of work takes."""
+    cells = [cell for cell in plan.cells.values() if not cell.undefined]
+    still_open = {cell for unit in estimate.units for cell in unit.cells}
     planned = Counter((c.key.protocol, c.is_baseline) for c in cells)
-    done = Counter((c.key.protocol, c.is_baseline) for c in cells if is_done(c))
+    left = Counter((c.key.protocol, c.is_baseline) for c in cells if c.id in still_open)
     table = _table("protocol", "cells", "done", "")
-    for (protocol, is_baseline), count in sorted(planned.items(), key=lambda item: (item[0][1], item[0][0])):
-        note = "baseline" if is_baseline else ""
-        table.add_row(protocol, str(count), str(done[protocol, is_baseline]), note)
-    trainings = _table("training", "seed", "cells", "open")
-    for training in plan.trainings.values():
-        users = [c for c in cells if c.training and c.training.id == training.id]
-        left = sum(not is_done(c) for c in users)
-        trainings.add_row(training.source.name, str(training.seed), str(len(users)), str(left))
-    total = f"{len(cells)} cells, {sum(done.values())} done; {len(plan.trainings)} source trainings"
-    return Group(table, trainings, Text(total))
+    for key, count in sorted(planned.items(), key=lambda item: (item[0][1], item[0][0])):
+        table.add_row(key[0], str(count), str(count - left[key]), "baseline" if key[1] else "")
+    units = _table("unit of work", "cells", "steps", "tokens to train", "to encode", "time", "disk")
+    for unit in estimate.units:
+        units.add_row(
+            unit.name,
+            str(len(unit.cells)),
+            f"{unit.train_steps:,}" if unit.train_steps else "",
+            f"{sum(unit.train_tokens.values()):,}" if unit.train_tokens else "",
+            f"{unit.encode_tokens:,}",
+            duration(unit.seconds(estimate.rates)),
+            size(unit.num_bytes),
+        )
+    done = f"{len(cells)} cells, {len(cells) - len(still_open)} done; {len(plan.trainings)} source trainings"
+    undefined = sum(bool(cell.undefined) for cell in plan.cells.values())
+    more = f"; {undefined} are undefined" if undefined else ""
+    if not estimate.units:
+        return Group(table, Text(f"{done}{more}"))
+    return Group(table, units, Text(f"{done}{more}\n{in_words(estimate)}"))
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
     for index, column in enumerate(columns):
-        numeric = column in {"cells", "done", "open", "n", "test", "dev", "train", "majority", "seed"}
+        numeric = column in NUMERIC
         table.add_column(
             column,
             justify="right" if numeric else "left",

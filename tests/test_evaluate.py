@@ -59,6 +59,17 @@ def test_a_split_is_scored_like_its_examples_one_by_one_and_in_their_order(corpu
             np.testing.assert_allclose(mine, single.predictions[0], rtol=1e-4, atol=1e-5)
 
 
+def test_weights_stay_on_the_host(corpus, model):
+    """They are summed before the first backward: on a device, each step would begin by waiting for it."""
+    split, models, _ = feed_parts(corpus, model, "films")
+    rows = np.arange(3)
+    batch = make_batch(split, rows, models, corpus.vocabulary.pad_id, 1, 0, torch.device("meta"))
+    assert {t.device.type for t in batch.inputs.values() if t is not None} == {"meta"}
+    for part in batch.tasks.values():
+        assert {t.device.type for t in part.targets.values()} == {"meta"}
+        assert part.weight_B.device.type == "cpu"
+
+
 @pytest.mark.parametrize("world_size", [2, 3, 50])
 @pytest.mark.parametrize("feed", ["films", "films/mlm", "names"])
 def test_ranks_together_score_what_one_scores_with_equally_many_calls(corpus, model, feed, world_size):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import torch
@@ -23,7 +24,29 @@ class EncoderInputs:
     segment_BL: Tensor | None
 
 
-def plan_batches(lengths_N: np.ndarray, tokens_per_batch: int, seed_key: tuple[int, ...]) -> list[np.ndarray]:
+class Batches(Sequence[np.ndarray]):
+    """The batches of one pass: B arrays of places, in 4 bytes an example."""
+
+    def __init__(self, places_N: np.ndarray, bounds_B2: np.ndarray) -> None:
+        self._places_N = places_N
+        self._bounds_B2 = bounds_B2
+
+    def __len__(self) -> int:
+        return len(self._bounds_B2)
+
+    @overload
+    def __getitem__(self, index: int) -> np.ndarray: ...
+    @overload
+    def __getitem__(self, index: slice) -> Batches: ...
+    def __getitem__(self, index: int | slice) -> np.ndarray | Batches:
+        """Return one batch, or some."""
+        if isinstance(index, slice):
+            return Batches(self._places_N, self._bounds_B2[index])
+        start, end = self._bounds_B2[index]
+        return self._places_N[start:end]
+
+
+def plan_batches(lengths_N: np.ndarray, tokens_per_batch: int, seed_key: tuple[int, ...]) -> Batches:
     """Cut one pass over N examples into batches of examples of similar length.
 
     Shuffled examples are sorted within pools, each pool is cut, and the batches are shuffled.
@@ -38,13 +61,15 @@ def plan_batches(lengths_N: np.ndarray, tokens_per_batch: int, seed_key: tuple[i
         Places of each batch's examples; every example is in exactly one. A pure function of its arguments.
     """
     generator = np.random.default_rng(seed_key)
-    order_N = generator.permutation(len(lengths_N))
+    places_N = generator.permutation(np.arange(len(lengths_N), dtype=np.int32))
     num_pools = max(1, round(int(lengths_N.sum()) / (tokens_per_batch * _BATCHES_PER_POOL)))
-    batches: list[np.ndarray] = []
-    for pool in np.array_split(order_N, num_pools):
-        by_length = pool[np.argsort(lengths_N[pool], kind="stable")]
-        batches += np.split(by_length, _cuts(lengths_N[by_length], tokens_per_batch)) if len(pool) else []
-    return [batches[i] for i in generator.permutation(len(batches))]
+    starts, start = [], 0
+    for pool in np.array_split(places_N, num_pools):  # views: sorted in place
+        pool[:] = pool[np.argsort(lengths_N[pool], kind="stable")]
+        starts += [start + cut for cut in (0, *_cuts(lengths_N[pool], tokens_per_batch)) if len(pool)]
+        start += len(pool)
+    bounds_B2 = np.column_stack([starts, [*starts[1:], start]]) if starts else np.empty((0, 2), np.int64)
+    return Batches(places_N, bounds_B2[generator.permutation(len(bounds_B2))])
 
 
 def _cuts(increasing_N: np.ndarray, budget: int) -> list[int]:

@@ -120,24 +120,24 @@ def read_moment(
     key = moment_key(part, moment, parameter)
     if key not in saved:
         raise RunError(Problem(f"optimizer state {key!r}", "missing; the state is of another model"))
-    if saved[key].shape != shape:
+    value = saved[key]
+    if value.shape != shape:
         raise RunError(
             Problem(
                 f"optimizer state {key!r}",
-                f"shape {tuple(saved[key].shape)}; this model's is {tuple(shape)}",
+                f"shape {tuple(value.shape)}; this model's is {tuple(shape)}",
             )
         )
-    return saved[key]
+    return value
 
 
-def finite_norm(part: str, norm: float) -> float:
-    """Return a gradient norm, or raise when it is infinite or not a number."""
-    if not math.isfinite(norm):
-        raise RunError(
-            Problem(
-                part,
-                f"the gradient's norm is {norm}: training has diverged; try a smaller optimizer.lr,"
-                " a longer optimizer.warmup or engine.precision: fp32",
-            )
-        )
-    return norm
+def read_norms(norms: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return norms as numbers; all at once, since a read waits for the device."""
+    if not norms:
+        return {}
+    return dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True))
+
+
+def all_finite(norms: Mapping[str, float]) -> bool:
+    """Whether no norm is infinite or not a number."""
+    return all(math.isfinite(norm) for norm in norms.values())

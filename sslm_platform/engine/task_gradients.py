@@ -148,7 +148,7 @@ class SliceGradients(TaskGradients):
         terms = [cut.given[0].sum() * 0.0 for cut, _ in self._slots]  # one without a gradient takes part too
         for cut, gradients in self._slots:
             for (task, i), gradient in gradients.items():
-                terms.append((cut.given[i] * gradient).sum() * weights[task])
+                terms.append(torch.dot(cut.given[i].flatten(), gradient.flatten()) * weights[task])
         self._slots = []
         # once for all slots: ZeRO-3 adds up backwards only where a forward comes between them
         self._backward(torch.stack(terms).sum())

@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from sslm_platform.engine.base import TensorDict
 from sslm_platform.errors import Problem, RunError, suggest
+
+
+class TensorFile(Mapping[str, Tensor]):
+    """A safetensors file as a mapping; each lookup reads, so that few tensors are in memory at a time.
+
+    Args:
+        path: the file.
+        prefix: only the names that start so, without it.
+    """
+
+    def __init__(self, path: Path, prefix: str = "") -> None:
+        self._file = safe_open(path, framework="pt")
+        self._prefix = prefix
+        names = (name for name in self._file.keys() if name.startswith(prefix))  # noqa: SIM118  (no mapping)
+        self._names = dict.fromkeys(name.removeprefix(prefix) for name in names)
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._names:
+            raise KeyError(name)
+        return self._file.get_tensor(self._prefix + name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def to_host(tensor: Tensor) -> Tensor:

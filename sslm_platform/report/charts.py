@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sslm_platform.report.colors import DASHES, SERIES
-from sslm_platform.report.curves import Curves
+from sslm_platform.report.curves import Curves, Line
+from sslm_platform.report.records import TaskScore
 
 Trace = dict[str, Any]
 Panel = dict[str, Any]
 
 WINDOWS_PER_CURVE = 20
+MARKERS = {"markers": True}
+SELECTION = "what the kept model was chosen by"
 
 
-def training_panels(curves: Curves) -> list[Panel]:
-    """Return the panels that have something to show: losses, dev scores, learning rate, speed."""
-    panels = [_losses(curves), _dev_scores(curves), _learning_rate(curves), _speed(curves)]
+def training_panels(curves: Curves, scores: Sequence[TaskScore]) -> list[Panel]:
+    """Return the panels that have something to show: losses, dev scores, learning rate, speed.
+
+    ``scores`` say which metric of a task is the primary one, and what its best value is.
+    """
+    panels = [_losses(curves), _dev_scores(curves, scores), _learning_rate(curves), _speed(curves)]
     return [panel for panel in panels if panel["traces"]]
 
 
@@ -42,21 +48,34 @@ def _losses(curves: Curves) -> Panel:
     )
 
 
-def _dev_scores(curves: Curves) -> Panel:
-    names = sorted({(t, m) for line in curves.evaluations for t, by in line["scores"].items() for m in by})
+def _dev_scores(curves: Curves, scores: Sequence[TaskScore]) -> Panel:
+    """Put tasks of different metrics on one axis: shares of the way from majority to perfect."""
     order = {task: index for index, task in enumerate(curves.tasks)}
-    several = {task for task, _ in names if sum(other == task for other, _ in names) > 1}
     traces = []
-    for task, metric in names:
+    for score in sorted(scores, key=lambda score: score.task):
         points = [
-            (line["step"], line["scores"][task][metric])
-            for line in curves.evaluations
-            if metric in line["scores"].get(task, {})
+            (line["step"], share) for line in curves.evaluations if (share := _share(line, score)) is not None
         ]
-        steps, scores = zip(*points, strict=True)
-        label = f"{task} {metric}" if task in several else task
-        traces.append(_trace(label, steps, scores, order.get(task, len(order))) | {"markers": True})
-    return _panel("dev", "Dev scores", "score on the dev split", traces)
+        if points:
+            steps, shares = zip(*points, strict=True)
+            traces.append(_trace(score.task, steps, shares, order.get(score.task, len(order))) | MARKERS)
+    kept = [(line["step"], line["selection"]) for line in curves.evaluations if "selection" in line]
+    if kept:
+        steps, selection = zip(*kept, strict=True)
+        traces.append(_trace(SELECTION, steps, selection, 0) | MARKERS | {"color": "", "dash": "solid"})
+    unit = "primary metric, dev; 0 is the constant predictor, 1 perfect"
+    return _panel("dev", "Dev scores, normalised", unit, traces)
+
+
+def _share(line: Line, score: TaskScore) -> float | None:
+    value, floor = (_value(line.get(key, {}), score) for key in ("scores", "majority"))
+    if value is None or floor is None or floor == score.best:
+        return None
+    return (value - floor) / (score.best - floor)
+
+
+def _value(by_task: Mapping[str, Mapping[str, float]], score: TaskScore) -> float | None:
+    return by_task.get(score.task, {}).get(score.metric)
 
 
 def _learning_rate(curves: Curves) -> Panel:

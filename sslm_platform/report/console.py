@@ -9,13 +9,14 @@ from rich.table import Table
 from rich.text import Text
 
 from sslm_platform.report.findings import caveats, find
+from sslm_platform.report.lead import lead
 from sslm_platform.report.matrix import Cell, Matrix, Relation
 from sslm_platform.report.numbers import Scale, detectable_text, scale_for, scale_of, short_names
 from sslm_platform.report.run import Run
 from sslm_platform.report.sequence_tables import PlainTable, sequence_tables
 from sslm_platform.report.sequences import sequence_scores
 from sslm_platform.report.tables import caption
-from sslm_platform.report.views import Family, families, summary
+from sslm_platform.report.views import Family, summary
 
 CELL_WIDTH = 14
 LEGEND = (
@@ -24,9 +25,11 @@ LEGEND = (
 )
 
 
-def print_run(run: Run, console: Console) -> None:
+def print_run(run: Run, shown: Sequence[Family], console: Console) -> None:
     """Print findings, matrices, means, the joint model's scores and what a reader must know."""
-    shown = families(run.plan, run.cells)
+    if said := lead(shown):
+        console.print(Text(said))
+        console.print()
     for finding in find(shown):
         console.print(Text.assemble((finding.title, "bold"), ". ", finding.text), soft_wrap=False)
         for word, lines in (("helps", finding.gains), ("harms", finding.harms)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from sslm_platform.report.estimates import outcome
 from sslm_platform.report.numbers import duration
 from sslm_platform.report.run import Run
 
@@ -36,9 +37,49 @@ def cost_rows(run: Run) -> list[CostRow]:
         done = [run.cells[id_] for id_ in planned if id_ in run.cells]
         seconds, tokens = sum(cell.seconds for cell in done), sum(cell.num_tokens for cell in done)
         rows.append(CostRow(protocol, f"{len(done)} of {len(planned)}", duration(seconds), f"{tokens:,}"))
+    rows += _expected(run)
     if run.record.seconds:
         rows.append(CostRow("whole run", "", duration(run.record.seconds), ""))
     return rows
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRow:
+    """One source training, as text."""
+
+    source: str
+    seed: int
+    steps: str
+    time: str
+    tokens: str
+    batches: str
+
+
+def training_rows(run: Run) -> list[TrainingRow]:
+    """Return every source training of the plan that has ended, in the plan's order."""
+    found = [run.trainings[id_] for id_ in run.plan.trainings if id_ in run.trainings]
+    return [
+        TrainingRow(
+            training.source,
+            training.seed,
+            f"{training.num_steps:,}",
+            duration(training.seconds),
+            _trained(training.num_tokens, training.num_padded_tokens),
+            ", ".join(f"{name} {slots:,}" for name, slots in training.slots.items()),
+        )
+        for training in found
+    ]
+
+
+def _expected(run: Run) -> list[CostRow]:
+    """Return what the last plan expected of the units that are finished now, and how wrong it was."""
+    found = outcome(run.estimate, run.cells, run.trainings) if run.estimate else None
+    if found is None:
+        return []
+    number = f"{len(run.estimate.units) if run.estimate else 0} units of work"
+    time = f"{duration(found.expected_seconds)} (they took {found.ratio:.2f} times that)"
+    tokens = f"{found.expected_tokens:,} (they took {found.num_tokens:,})"
+    return [CostRow("expected beforehand", number, time, tokens)]
 
 
 def _trained(tokens: int, padded: int) -> str:

@@ -1,4 +1,4 @@
-"""Matrices as PNG and SVG for slides and papers; the same records give the same bytes."""
+"""Matrices as PDF, SVG and PNG for slides and papers; the same records give the same bytes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,29 @@ LEGEND = "Outlined: trained on the target alone. Dashed: target among the source
 GAIN_LEGEND = " Pale: not significant among the cells shown (q > 0.05)."
 
 
+# Without None matplotlib writes the date and its version.
+METADATA: dict[str, dict[str, None]] = {
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    ".svg": {"Date": None, "Creator": None},
+    ".png": {"Software": None},
+}
+SUFFIXES = tuple(METADATA)
+
+
 def write_figures(matrix: Matrix, title: str, stem: Path) -> None:
-    """Write ``stem.png`` and ``stem.svg``."""
+    """Write ``stem.pdf``, ``stem.svg`` and ``stem.png``."""
     import matplotlib as mpl
 
-    # Without a salt matplotlib draws random ids; without None it writes the date and its version.
-    with mpl.rc_context({"svg.hashsalt": "sslm", "font.family": "DejaVu Sans", "font.size": 9}):
+    # Without a salt matplotlib draws random ids.
+    with mpl.rc_context(
+        {"svg.hashsalt": "sslm", "pdf.fonttype": 42, "font.family": "DejaVu Sans", "font.size": 9}
+    ):
         figure = _draw(matrix, title)
-        for suffix, metadata in ((".svg", {"Date": None, "Creator": None}), (".png", {"Software": None})):
+        for suffix in SUFFIXES:
             with atomic_path(stem.with_suffix(suffix)) as aside:
-                figure.savefig(aside, format=suffix[1:], dpi=160, metadata=metadata, facecolor="white")
+                figure.savefig(
+                    aside, format=suffix[1:], dpi=160, metadata=METADATA[suffix], facecolor="white"
+                )
 
 
 def _draw(matrix: Matrix, title: str) -> Figure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sslm_platform.report.findings import caveats, find
+from sslm_platform.report.lead import lead
 from sslm_platform.report.numbers import scale_for, scale_of
 from sslm_platform.report.run import Run
 from sslm_platform.report.sequence_tables import sequence_tables
@@ -16,6 +17,8 @@ from sslm_platform.report.views import Family, summary
 def report_markdown(run: Run, shown: Sequence[Family]) -> str:
     """Findings, matrices (scores, and gains over the first baseline), means and joint scores."""
     parts = [f"# {run.record.name}\n", "## What helps what\n"]
+    if said := lead(shown):
+        parts.append(f"{said}\n")
     for finding in find(shown):
         lines = [f"- helps: {line}" for line in finding.gains] + [
             f"- harms: {line}" for line in finding.harms

@@ -76,7 +76,13 @@ def detectable_text(matrix: Matrix) -> str:
         return ""
     scale = scale_of(matrix.all_cells)
     low, high = matrix.detectable
-    least = "" if scale.text(low) == scale.text(high) else f"; in the column measured best, {scale.text(low)}"
+    if not high:
+        return "The compared predictions are equal on every test example: no detectable effect can be named."
+    least = (
+        ""
+        if not low or scale.text(low) == scale.text(high)
+        else f"; in the column measured best, {scale.text(low)}"
+    )
     return f"A true effect of {scale.text(high)} is found in any column with power {POWER:.0%}{least}."
 
 

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from sslm_platform.report.charts import training_panels
-from sslm_platform.report.colors import GAIN, HARM, SCORE
-from sslm_platform.report.cost import cost_rows
+from sslm_platform.report.colors import SERIES
+from sslm_platform.report.compared import compared
+from sslm_platform.report.cost import cost_rows, training_rows
 from sslm_platform.report.findings import caveats, find
-from sslm_platform.report.heat import Heat, heat
+from sslm_platform.report.grouping_view import grouping_view
+from sslm_platform.report.heat import Heat, heat, order_of
+from sslm_platform.report.lead import advice, lead
 from sslm_platform.report.numbers import count, duration, scale_for, scale_of
 from sslm_platform.report.protocols import BASELINE_MEANING, explain
 from sslm_platform.report.records import TaskScore
+from sslm_platform.report.records_table import records_table
 from sslm_platform.report.run import Run
-from sslm_platform.report.tables import cell_rows
-from sslm_platform.report.views import Family, families, summary
+from sslm_platform.report.sequence_tables import sequence_tables
+from sslm_platform.report.sequences import sequence_scores
+from sslm_platform.report.views import Family, summary
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -34,32 +41,45 @@ class FamilyView:
     summary: Sequence[Mapping[str, str]]
 
 
-def render_page(run: Run) -> str:
+def render_page(run: Run, shown: Sequence[Family]) -> str:
     """Return the whole page. The same records give the same text."""
-    from plotly.offline import get_plotlyjs
-
-    shown = families(run.plan, run.cells)
-    panels = training_panels(run.curves)
-    return _template("report.html.j2").render(
+    panels, predicted = training_panels(run.curves, run.scores), compared(run)
+    return page_template("report.html.j2").render(
         run=run.record,
         facts=_facts(run),
+        lead=lead(shown),
         findings=find(shown),
         families=[_view(family) for family in shown],
+        sequences=sequence_tables(sequence_scores(run.plan, run.cells)),
         baselines=BASELINE_MEANING,
         scores=[_score_row(score) for score in run.scores],
         has_others=any(len(score.scores) > 1 for score in run.scores),
-        cells=_shown_rows(run),
+        predicted=predicted,
+        grouping=grouping_view(run),
+        advice=advice(shown),
+        cells=records_table(run),
         panels=panels,
         cost=cost_rows(run),
+        trainings=training_rows(run),
         caveats=caveats(shown, run.record.notes, joint=bool(run.scores)),
+        seeds=sorted({planned.key.seed for planned in run.plan.cells}),
+        series=SERIES,
         spec_yaml=run.spec_yaml,
-        plotly=get_plotlyjs() if panels else "",
-        hues={"gain": GAIN, "harm": HARM, "score": SCORE},
+        plotly=_packed_plotly() if panels or predicted.plots else "",
     )
 
 
 @cache
-def _template(name: str) -> Template:
+def _packed_plotly() -> str:
+    """The plotting library as base64 of gzip, a third of its size; the page's script unpacks it."""
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+
+
+@cache
+def page_template(name: str) -> Template:
+    """Return a template of this package's pages."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -86,11 +106,12 @@ def _facts(run: Run) -> list[str]:
 
 
 def _view(family: Family) -> FamilyView:
+    order = order_of(family)
     return FamilyView(
         family=family,
         explanation=explain(family.protocol),
-        score=heat(family.scores, family),
-        gains=tuple(heat(gain, family) for gain in family.gains),
+        score=heat(family.scores, family.scores, order, family.floor),
+        gains=tuple(heat(gain, family.scores, order, {}) for gain in family.gains),
         summary=_summary(family),
     )
 
@@ -132,15 +153,3 @@ def _score_row(score: TaskScore) -> dict[str, Any]:
         "others": ", ".join(others),
         "num_test": f"{score.num_test:,}",
     }
-
-
-def _shown_rows(run: Run) -> list[dict[str, Any]]:
-    return [_shown_row(row, run) for row in cell_rows(run.plan, run.cells)]
-
-
-def _shown_row(row: dict[str, Any], run: Run) -> dict[str, Any]:
-    if row["value"] is None:
-        return row | {"shown": row["state"], "interval": "", "unit": ""}
-    scale = scale_for([row["value"]], run.cells[row["id"]].best)
-    interval = f"[{scale.text(row['low'])}, {scale.text(row['high'])}]"
-    return row | {"shown": scale.text(row["value"]), "interval": interval, "unit": scale.unit}

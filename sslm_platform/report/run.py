@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from sslm_platform.errors import Problem, RunError, raise_all
 from sslm_platform.report.curves import Curves, read_curves
+from sslm_platform.report.estimates import Estimate
+from sslm_platform.report.grouping import GroupPlan
+from sslm_platform.report.predictions import Prediction, read_predictions
 from sslm_platform.report.records import (
     SCHEMA_VERSION,
     CellRecord,
@@ -34,15 +37,21 @@ class _Scores(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a report is made of. ``plan`` is empty where the run has no transfer section."""
+    """What a report is made of.
+
+    ``plan`` is empty where the run has no transfer section, ``groups`` is None where none were asked for.
+    """
 
     record: RunRecord
     spec_yaml: str
     plan: TransferPlan
     cells: Mapping[str, CellRecord]
     trainings: Mapping[str, TrainingRecord]
+    estimate: Estimate | None
     scores: tuple[TaskScore, ...]
     curves: Curves
+    predictions: tuple[Prediction, ...] = ()
+    groups: GroupPlan | None = None
 
 
 def read_run(folder: Path) -> Run:
@@ -53,11 +62,13 @@ def read_run(folder: Path) -> Run:
     """
     record = read_record(RunRecord, folder / "run.json")
     plan_path, scores_path = folder / "transfer" / "plan.json", folder / "scores.json"
+    groups_path = folder / "groups.json"
     plan = (
         read_record(TransferPlan, plan_path)
         if plan_path.is_file()
         else TransferPlan(cells=(), tasks=record.tasks)
     )
+    estimate_path = folder / "transfer" / "estimate.json"
     cells = read_cells(folder / "transfer")
     raise_all(RunError, [problem for cell in cells.values() for problem in _problems(cell)])
     return Run(
@@ -66,8 +77,11 @@ def read_run(folder: Path) -> Run:
         plan=plan,
         cells=cells,
         trainings=read_trainings(folder / "transfer"),
+        estimate=read_record(Estimate, estimate_path) if estimate_path.is_file() else None,
         scores=read_record(_Scores, scores_path).scores if scores_path.is_file() else (),
         curves=read_curves(folder / "train" / "metrics.jsonl"),
+        predictions=tuple(read_predictions(folder / "transfer")),
+        groups=read_record(GroupPlan, groups_path) if groups_path.is_file() else None,
     )
 
 

@@ -21,8 +21,8 @@ class Errors:
     distribution (Fisher, *The fiducial argument in statistical inference*, 1935). Its tests are slightly
     conservative everywhere (Robinson, *Properties of the Behrens-Fisher test*, Annals of Statistics 4, 1976).
     The usual approximation, one t variable with Satterthwaite's degrees of freedom, is not: it takes the
-    degrees of freedom from the same estimate as the standard error, and with five seeds p-values of 1e-3 are
-    up to three, those of 1e-4 up to ten times too small, which a correction for many tests cannot bear.
+    degrees of freedom from the same estimate as the standard error, and with five seeds p <= 3e-3 happens up
+    to three times too often, p <= 2e-4 up to ten times, which a correction for many tests cannot bear.
 
     Attributes:
         seeds: standard error from seeds, >= 0.

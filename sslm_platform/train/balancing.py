@@ -90,7 +90,8 @@ class Balancing:
         """
         gramian_TT = gradients.gramian(list(state.shares))
         scales = {task: share * weights[task] for task, share in state.shares.items()}
-        statistics = gradient_statistics(scales, gramian_TT) if self.measures(state.step) else None
+        measured = self.measures(state.step) and bool(np.isfinite(gramian_TT).all())
+        statistics = gradient_statistics(scales, gramian_TT) if measured else None
         if not self.gradients:
             gradients.combine(dict.fromkeys(weights, 1.0))
             return Settled(weights, state.memory, statistics)
@@ -103,9 +104,11 @@ class Balancing:
 
         The gradient of a step's only task is left as it is, and tasks without one (a step may hold none of
         their targets) are as absent. Where a method finds no finite weights, the gradients are added up, with
-        a warning.
+        a warning. Gradients that are not finite are added up too: no step will be taken with them.
         """
         ones = dict.fromkeys(state.shares, 1.0)
+        if not np.isfinite(gramian_TT).all():
+            return ones, state.memory
         present = np.flatnonzero(np.diag(gramian_TT) > 0.0)
         if len(present) < 2:
             return ones, state.memory

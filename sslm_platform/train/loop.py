@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
@@ -32,7 +32,10 @@ from sslm_platform.schedule.progress import Progress
 from sslm_platform.spec.schema import OptimizerSpec, ScheduleSpec
 from sslm_platform.train.affinity import look_ahead
 from sslm_platform.train.balancing import Balancing
+from sslm_platform.train.fetch import Fetcher, plans_ahead
 from sslm_platform.train.model import Model
+from sslm_platform.train.requests import Requests
+from sslm_platform.train.skipping import not_finite
 from sslm_platform.types import StepRecord
 
 
@@ -86,6 +89,21 @@ def plan_training(
     """
     if feeds is None:
         feeds = corpus.feeds([m.task for m in model.tasks.values()], seed)
+    planner = make_planner(corpus, feeds, schedule, seed, max_steps, epochs)
+    every = corpus.run.spec.balancer.log_gradients_every
+    balancing = Balancing(corpus.run.balancer, sorted(model.tasks), seed, planner.num_steps, every)
+    return Training(corpus, model, feeds, planner, optimizer, balancing, seed, phase)
+
+
+def make_planner(
+    corpus: Corpus,
+    feeds: Mapping[str, Feed],
+    schedule: ScheduleSpec,
+    seed: int,
+    max_steps: int | None = None,
+    epochs: float | None = None,
+) -> Planner:
+    """Return what plans the steps of a training; ``max_steps`` or ``epochs`` replace the schedule's."""
     names = list(feeds)
 
     @lru_cache(maxsize=2 * len(names))
@@ -99,7 +117,7 @@ def plan_training(
         passes = [len(batches(name, 0)) for name in names]
         max_steps = steps_of_epochs(epochs, passes, schedule.slots_per_step)
     assert max_steps is not None
-    planner = Planner(
+    return Planner(
         corpus.run.sampler.build(),
         {name: len(feed.splits["train"]) for name, feed in feeds.items()},
         batches,
@@ -108,35 +126,49 @@ def plan_training(
         num_steps=max_steps,
         tasks={name: feed.tasks for name, feed in feeds.items()},
     )
-    every = corpus.run.spec.balancer.log_gradients_every
-    balancing = Balancing(corpus.run.balancer, sorted(model.tasks), seed, max_steps, every)
-    return Training(corpus, model, feeds, planner, optimizer, balancing, seed, phase)
 
 
 def train_steps(
-    training: Training, engine: Engine, progress: Progress, start: int = 0
+    training: Training,
+    engine: Engine,
+    progress: Progress,
+    start: int = 0,
+    requests: Requests | None = None,
 ) -> Iterator[StepRecord]:
-    """Run the steps from ``start``; ``progress`` stands after each step when its record is yielded."""
+    """Run the steps from ``start``; ``progress`` stands after each step when its record is yielded.
+
+    ``requests`` are agreed on by then.
+    """
     planner = training.planner
     engine.encoder.train()
     for head in training.model.heads.values():
         head.train()
-    for step in range(start, planner.num_steps):
-        plan = planner.plan(step, progress.positions, progress.sampler)
-        record = train_step(training, engine, plan, progress)
-        progress.advance(plan)
-        seen = Observation(slots=record.slots, losses=record.losses)
-        progress.sampler = planner.observe(step, progress.sampler, seen)
-        yield record
+    with Fetcher(partial(_rank_batch, training, engine), plans_ahead(planner, engine.device)) as fetch:
+        for step in range(start, planner.num_steps):
+            plan = planner.plan(step, progress.positions, progress.sampler)
+            record = train_step(training, engine, plan, progress, fetch, requests)
+            progress.advance(plan)
+            if not record.skipped_for:
+                seen = Observation(slots=record.slots, losses=record.losses)
+                progress.sampler = planner.observe(step, progress.sampler, seen)
+            yield record
 
 
-def train_step(training: Training, engine: Engine, plan: StepPlan, progress: Progress) -> StepRecord:
+def train_step(
+    training: Training,
+    engine: Engine,
+    plan: StepPlan,
+    progress: Progress,
+    fetch: Callable[[StepPlan], list[RankBatch]] | None = None,
+    requests: Requests | None = None,
+) -> StepRecord:
     """Run one optimizer step; equal on all ranks but for the examples of each slot.
 
-    Of ``progress`` it reads and writes the balancer's memory.
+    Of ``progress`` it reads and writes the balancer's memory and the counts of skipped steps.
     """
     began = time.perf_counter()
-    batches = [_rank_batch(training, engine, slot) for slot in plan.slots]
+    fetch = fetch or Fetcher(partial(_rank_batch, training, engine))
+    batches = fetch(plan)
     totals = _sum_over_ranks(engine, _weights(batches))
     tasks = {slot.feed: training.tasks_of(slot.feed) for slot in plan.slots}
     balancing = training.balancing
@@ -171,9 +203,12 @@ def train_step(training: Training, engine: Engine, plan: StepPlan, progress: Pro
     heads = {training.model.tasks[task].task.head_key for task in factors}
     norms = engine.step(heads, rate)
     # read once the step is under way: a read waits for the device
-    losses = _means(losses_of, totals, engine)
-    after = losses_only() if balancing.needs_losses_after else {}
-    progress.balancer = balancing.observe(replace(state, losses=losses, losses_after=after))
+    losses = _means(losses_of, totals, engine, requests)
+    blamed = not_finite(losses, norms)
+    progress.judge(skipped=bool(blamed))
+    if not blamed:
+        after = losses_only() if balancing.needs_losses_after else {}
+        progress.balancer = balancing.observe(replace(state, losses=losses, losses_after=after))
     lengths = [training.feeds[slot.feed].splits["train"].lengths_N[slot.rows] for slot in plan.slots]
     return StepRecord(
         step=plan.step + 1,
@@ -190,6 +225,8 @@ def train_step(training: Training, engine: Engine, plan: StepPlan, progress: Pro
         num_padded_tokens=int(sum(len(L) * int(L.max()) for L in lengths)),
         seconds=time.perf_counter() - began,
         gradients=settled.statistics if settled else None,
+        skipped_for=blamed,
+        num_skipped=progress.skipped,
         affinities=affinities,
     )
 
@@ -227,7 +264,9 @@ def _run_slots(
     sums: dict[str, Tensor] = {}
     for batch, empty in batches:
         share = 0.0 if empty else 1.0
-        losses = {task: loss * share for task, loss in _slot_losses(training, engine, batch).items()}
+        losses = {
+            task: _spoiling(loss * share) for task, loss in _slot_losses(training, engine, batch).items()
+        }
         if backward is not None:
             backward(losses)
         for task, value in losses.items():
@@ -235,10 +274,24 @@ def _run_slots(
     return sums
 
 
-def _means(sums: Mapping[str, Tensor], totals: Mapping[str, float], engine: Engine) -> dict[str, float]:
+def _spoiling(loss: Tensor) -> Tensor:
+    """Return the loss; if it is not finite, its gradient is not either, so that the step is skipped."""
+    return loss * (1.0 + 0.0 * loss.detach())
+
+
+def _means(
+    sums: Mapping[str, Tensor],
+    totals: Mapping[str, float],
+    engine: Engine,
+    requests: Requests | None = None,
+) -> dict[str, float]:
     """Return each task's mean loss over all ranks, of tasks with something to mean."""
-    summed = _sum_over_ranks(engine, {task: float(value) for task, value in sums.items()})
-    return {task: summed[task] / totals[task] for task in sorted(summed) if totals[task] > 0}
+    local = {task: float(value) for task, value in sums.items()}
+    asked = requests.asked() if requests is not None else {}
+    summed = _sum_over_ranks(engine, local | asked)
+    if requests is not None:
+        requests.granted = {name: summed[name] for name in asked}
+    return {task: summed[task] / totals[task] for task in sorted(local) if totals[task] > 0}
 
 
 RankBatch = tuple[Batch, bool]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from sslm_platform.corpus import Corpus
 from sslm_platform.evaluate import TaskModel
 from sslm_platform.files import atomic_path
+from sslm_platform.spec.resolved import Task
 from sslm_platform.train.job import digest, metric_content, task_content
 from sslm_platform.transfer.cells import PROBE
 from sslm_platform.transfer.features import FeatureStore
@@ -40,9 +41,9 @@ class FittedHeads:
 
     def fit(self, models: Sequence[TaskModel], seed: int) -> Probe:
         """Return the head that these tasks share, fitted to their training splits."""
-        key = digest(self._content(models, seed))
+        key = head_id(self.features.corpus, self.encoder, [model.task for model in models], seed)
         if key not in self._probes:
-            path = self.folder / f"{key}.safetensors"
+            path = head_path(self.folder, key)
             self._probes[key] = _load(path, models) or self._fitted(models, seed, path)
         return self._probes[key]
 
@@ -55,16 +56,24 @@ class FittedHeads:
             save_file(state, aside, {"inverse_l2": repr(probe.inverse_l2)})
         return probe
 
-    def _content(self, models: Sequence[TaskModel], seed: int) -> dict[str, Any]:
-        corpus = self.features.corpus
-        return {
-            "encoder": self.encoder,
-            "tasks": [task_content(corpus, model.task) for model in models],
-            "metrics": [metric_content(model.task) for model in models],
-            "labels": models[0].labels,
+
+def head_id(corpus: Corpus, encoder: str, tasks: Sequence[Task], seed: int) -> str:
+    """Return what identifies a head of some tasks, fitted to their training splits on an encoder."""
+    return digest(
+        {
+            "encoder": encoder,
+            "tasks": [task_content(corpus, task) for task in tasks],
+            "metrics": [metric_content(task) for task in tasks],
+            "labels": corpus.labels(tasks),
             "probe": PROBE,
             "seed": seed,
         }
+    )
+
+
+def head_path(folder: Path, head: str) -> Path:
+    """Return where a fitted head is kept."""
+    return folder / f"{head}.safetensors"
 
 
 def _load(path: Path, models: Sequence[TaskModel]) -> Probe | None:

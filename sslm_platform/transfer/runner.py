@@ -13,6 +13,7 @@ from sslm_platform.engine.threads import threads_per_rank
 from sslm_platform.errors import RunError, suggest
 from sslm_platform.interfaces import WorkerCommand
 from sslm_platform.plugins import host
+from sslm_platform.report.estimates import in_words
 from sslm_platform.report.records import write_record
 from sslm_platform.spec.schema import EngineSpec
 from sslm_platform.train.folder import RunFolder
@@ -20,7 +21,9 @@ from sslm_platform.train.joint import joint_id
 from sslm_platform.train.observers import Notifier, TerminalProgress, observing
 from sslm_platform.transfer.cells import plan_cells
 from sslm_platform.transfer.claims import STALE_AFTER, Claims
+from sslm_platform.transfer.costs import estimate, learned_rates
 from sslm_platform.transfer.plan import Plan
+from sslm_platform.transfer.rates import known_rates, remember
 from sslm_platform.transfer.training import Lab, train_source
 from sslm_platform.transfer.units import Shard, units_of
 from sslm_platform.transfer.worker import Worker
@@ -41,8 +44,12 @@ class Work:
     stale_after: float = STALE_AFTER
 
 
-def run_transfer(corpus: Corpus, folder: RunFolder, console: Console, work: Work | None = None) -> Plan:
-    """Measure every planned cell that has no finished record; a cell that fails is recorded as such."""
+def run_transfer(corpus: Corpus, folder: RunFolder, console: Console, work: Work | None = None) -> bool:
+    """Measure every planned cell that has no finished record; a cell that fails is recorded as such.
+
+    Returns:
+        Whether there was anything left to do.
+    """
     work = work or Work()
     plan = plan_cells(corpus)
     own = joint_id(corpus, corpus.run.spec.seed)
@@ -50,9 +57,16 @@ def run_transfer(corpus: Corpus, folder: RunFolder, console: Console, work: Work
     job = TransferJob(open_lab(corpus, folder, console, work.num_processes), plan, work)
     if work.shard is not None or not job.num_units:
         job.work()
-    else:
-        corpus.run.executor.build().run(job)
-    return plan
+        return job.num_units > 0
+    rates = known_rates(corpus)
+    if rates is not None:
+        expected = estimate(job.lab, plan, rates)
+        write_record(expected, folder.transfer / "estimate.json")
+        job.say(f"transfer: {in_words(expected)}")
+    corpus.run.executor.build().run(job)
+    if rates is not None:
+        remember(corpus, learned_rates(job.lab, rates))
+    return True
 
 
 class TransferJob:

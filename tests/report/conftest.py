@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from sslm_platform.report.render import render_report
+from sslm_platform.report.render import Report
 from sslm_platform.report.run import Run, read_run
 
 
@@ -27,7 +27,7 @@ def sample() -> ModuleType:
 def folder(sample: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sample run, rendered once; tests must not change it."""
     folder = sample.write_sample(tmp_path_factory.mktemp("run"))
-    render_report(folder)
+    Report.read(folder).write(figures=True)
     return folder
 
 

@@ -14,7 +14,7 @@ for (const name of ["error", "warn"]) {
 const shownRows = (table) => [...table.tBodies[0].rows].filter((row) => !row.hidden);
 
 function hover(answers) {
-  const table = document.querySelectorAll(".heat")[1];
+  const table = document.querySelector(".heat");
   const tip = document.getElementById("tip");
   table.tBodies[0].rows[1].cells[3].dispatchEvent(new MouseEvent("mouseover", { bubbles: true }));
   answers.tip = tip.innerText;
@@ -22,7 +22,39 @@ function hover(answers) {
   const first = table.tBodies[0].rows[0].cells[1];
   first.focus();
   first.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight", bubbles: true }));
-  answers.focus = document.activeElement.dataset.tip;
+  answers.focus = tip.innerText;
+  table.tBodies[0].rows[1].cells[3].click();
+  const dialog = document.getElementById("details");
+  answers.details = dialog.open ? dialog.innerText : "";
+  answers.links = [...dialog.querySelectorAll("a")].map((link) => link.getAttribute("href"));
+  dialog.close();
+}
+
+function input(id, value, name = "input") {
+  const field = document.getElementById(id);
+  field.value = value;
+  field.dispatchEvent(new Event(name));
+}
+
+function arrange(answers) {
+  const table = document.querySelector(".heat");
+  const visible = (cells) => [...cells].filter((cell) => !cell.hidden);
+  const names = () => ({
+    rows: visible(table.tBodies[0].rows).map((row) => row.cells[0].title),
+    cols: visible(table.tHead.rows[0].cells).slice(1).map((head) => head.title),
+    values: visible(table.tBodies[0].rows).map((row) => visible(row.cells).slice(1).map((cell) => cell.textContent.trim())),
+  });
+  answers.planned = names();
+  input("order", "like", "change");
+  answers.like = names();
+  input("sources", "movies, news");
+  input("targets", "tweets");
+  answers.matching = names();
+  answers.matched = document.getElementById("matrix-shown").textContent;
+  input("sources", "");
+  input("targets", "");
+  input("order", "plan", "change");
+  answers.again = names();
 }
 
 function choose(answers) {
@@ -41,9 +73,7 @@ function sortAndFilter(answers) {
   answers.up = values();
   button.click();
   answers.down = values();
-  const words = document.getElementById("filter");
-  words.value = "tfidf MOVIES";
-  words.dispatchEvent(new Event("input"));
+  input("filter", "tfidf MOVIES");
   answers.filtered = shownRows(table).map((row) => row.textContent);
   answers.shown = document.getElementById("shown").textContent;
 }
@@ -51,15 +81,20 @@ function sortAndFilter(answers) {
 function measure(answers) {
   const charts = [...document.querySelectorAll(".chart")];
   answers.charts = charts.map((chart) => chart.querySelectorAll(".scatterlayer .trace").length);
+  answers.legends = [...document.querySelectorAll(".chart-legend")].map((list) => list.children.length);
   const blocks = document.querySelectorAll("main > *, .findings > *, figure, .charts > *, .pairs > *");
   const isWide = (block) => block.getBoundingClientRect().right > innerWidth + 1;
   answers.width = innerWidth;
   answers.wide = [...blocks].filter(isWide).map((block) => block.tagName + "." + block.className);
 }
 
-addEventListener("load", () => setTimeout(() => {
+addEventListener("load", () => setTimeout(function look(tries = 40) {
+  if (document.documentElement.dataset.ready !== "yes" && tries) {
+    setTimeout(look, 100, tries - 1);
+    return;
+  }
   const answers = {};
-  for (const act of [measure, hover, choose, sortAndFilter]) {
+  for (const act of [measure, hover, arrange, choose, sortAndFilter]) {
     try {
       act(answers);
     } catch (error) {

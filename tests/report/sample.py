@@ -265,6 +265,6 @@ def write_sample(
 
 
 if __name__ == "__main__":
-    from sslm_platform.report.render import render_report
+    from sslm_platform.report.render import Report
 
-    print(render_report(write_sample(Path(sys.argv[1]))))
+    print(Report.read(write_sample(Path(sys.argv[1]))).write())

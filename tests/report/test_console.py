@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sslm_platform.report.render import print_report
+from sslm_platform.report.render import Report
 
 SNAPSHOT = Path(__file__).with_name("console_80.txt")
 
 
 def printed(folder: Path, width: int) -> str:
     stream = io.StringIO()
-    print_report(folder, Console(file=stream, width=width, color_system=None, legacy_windows=False))
+    Report.read(folder).print(Console(file=stream, width=width, color_system=None, legacy_windows=False))
     return "".join(line.rstrip() + "\n" for line in stream.getvalue().splitlines())
 
 
@@ -36,6 +36,6 @@ def test_no_line_is_wider_than_the_terminal_and_no_column_is_lost(folder: Path, 
 
 def test_gains_are_coloured(folder: Path):
     stream = io.StringIO()
-    print_report(folder, Console(file=stream, width=100, force_terminal=True, color_system="256"))
+    Report.read(folder).print(Console(file=stream, width=100, force_terminal=True, color_system="256"))
     assert "\x1b[1;34m" in stream.getvalue()  # bold blue
     assert "\x1b[1;38;5;208m" in stream.getvalue()  # bold dark orange

@@ -8,6 +8,7 @@ import pytest
 from sslm_platform.errors import RunError
 from sslm_platform.report.charts import trailing_mean, training_panels
 from sslm_platform.report.curves import Curves, read_curves
+from sslm_platform.report.records import TaskScore
 
 
 def step(number: int, **changes: object) -> dict[str, object]:
@@ -50,19 +51,45 @@ def test_steps_repeated_after_a_resume_count_once(tmp_path: Path):
 def test_no_metrics_no_panels(tmp_path: Path):
     curves = read_curves(tmp_path / "metrics.jsonl")
     assert curves == Curves()
-    assert training_panels(curves) == []
+    assert training_panels(curves, ()) == []
 
 
 def test_panels_follow_each_tasks_own_steps(tmp_path: Path):
     evaluation = {"kind": "evaluation", "step": 2, "scores": {"a@x": {"f1": 0.5}, "b@x": {"f1": 0.6}}}
     lines = [step(1), step(2, losses={"b@x": 90.0}), evaluation, step(3)]
-    panels = {p["id"]: p for p in training_panels(read_curves(write(tmp_path / "metrics.jsonl", lines)))}
+    curves = read_curves(write(tmp_path / "metrics.jsonl", lines))
+    panels = {p["id"]: p for p in training_panels(curves, ())}
     losses = {trace["name"]: (trace["x"], trace["y"]) for trace in panels["chart-loss"]["traces"]}
     assert losses == {"a@x": ([1, 3], [1.0, 1.0]), "b@x": ([2], [90.0])}
     assert panels["chart-loss"]["log"]
-    colors = {trace["name"]: trace["color"] for trace in panels["chart-loss"]["traces"]}
-    assert colors == {trace["name"]: trace["color"] for trace in panels["chart-dev"]["traces"]}
     assert panels["chart-speed"]["traces"][0]["y"] == [50.0, 50.0, 50.0]
+
+
+def score(task: str, metric: str, *, best: float) -> TaskScore:
+    return TaskScore(
+        task=task, metric=metric, higher_is_better=best > 0, best=best, scores={}, majority={}, num_test=9
+    )
+
+
+def test_dev_scores_of_different_metrics_share_an_axis(tmp_path: Path):
+    """A third of the way up in F1, half of the way down in bits; metrics that are not primary stay out."""
+    evaluation = {
+        "kind": "evaluation",
+        "step": 2,
+        "scores": {"a@x": {"f1": 0.6, "accuracy": 0.9}, "b@x": {"bits": 4.0, "perplexity": 16.0}},
+        "majority": {"a@x": {"f1": 0.4, "accuracy": 0.8}, "b@x": {"bits": 8.0, "perplexity": 256.0}},
+        "selection": 0.4,
+    }
+    lines = [step(1), step(2, losses={"b@x": 90.0}), evaluation]
+    curves = read_curves(write(tmp_path / "metrics.jsonl", lines))
+    scores = (score("b@x", "bits", best=0.0), score("a@x", "f1", best=1.0))
+    panels = {p["id"]: p for p in training_panels(curves, scores)}
+    *tasks, selection = panels["chart-dev"]["traces"]
+    assert [(trace["name"], trace["x"]) for trace in tasks] == [("a@x", [2]), ("b@x", [2])]
+    assert [trace["y"][0] for trace in tasks] == pytest.approx([1 / 3, 1 / 2])
+    assert selection["y"] == [0.4]
+    colors = {trace["name"]: trace["color"] for trace in panels["chart-loss"]["traces"]}
+    assert colors == {trace["name"]: trace["color"] for trace in tasks}
 
 
 def test_trailing_mean_never_looks_ahead():

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sslm_platform.report.matrix import State
+from sslm_platform.report.order import clustered
 from sslm_platform.report.run import Run
 from sslm_platform.report.views import families
 
@@ -69,11 +70,12 @@ def test_the_page_loads_without_error_or_network_and_fits(page: str, tmp_path: P
     assert seen["ready"] == "yes"
     assert seen["answers"]["width"] == width
     assert seen["answers"]["wide"] == []
-    assert seen["answers"]["charts"] == [10, 7, 1, 2]
+    assert seen["answers"]["charts"] == [10, 8, 1, 2]
+    assert seen["answers"]["legends"] == [10, 8, 0, 2]
 
 
 @needs_chromium
-def test_what_a_reader_does_works(page: str, tmp_path: Path):
+def test_what_a_reader_does_works(page: str, run: Run, tmp_path: Path):
     answers = browse(page, tmp_path)["answers"]
     assert answers["tipShown"]
     for words in (
@@ -84,7 +86,17 @@ def test_what_a_reader_does_works(page: str, tmp_path: Path):
         "tfidf scores",
     ):
         assert words in answers["tip"]
-    assert answers["focus"].startswith("source\tsentiment@tweets\ntarget\tsentiment@movies")
+    assert answers["focus"].split()[:4] == ["source", "sentiment@tweets", "target", "sentiment@movies"]
+    assert "sentiment@movies → sentiment@products, full/zero_shot" in answers["details"]
+    assert "q among all cells" in answers["details"]
+    chosen = next(
+        c.id
+        for c in run.plan.cells
+        if (c.key.protocol, c.key.source, c.key.target)
+        == ("full/zero_shot", "sentiment@movies", "sentiment@products")
+    )
+    assert answers["links"][0] == f"../transfer/cells/{chosen}/record.json"
+    assert len(answers["links"]) == 4  # with its three baselines
     assert answers["baselines"] == ["majority"]
     for order, reverse in (("up", False), ("down", True)):
         numbers = [float(text) for text in answers[order] if text]
@@ -93,6 +105,28 @@ def test_what_a_reader_does_works(page: str, tmp_path: Path):
     assert answers["filtered"]
     assert all("tfidf" in row and "movies" in row for row in answers["filtered"])
     assert answers["shown"].startswith(f"{len(answers['filtered'])} of ")
+
+
+@needs_chromium
+def test_rows_and_columns_are_ordered_and_filtered_with_their_values(page: str, run: Run, tmp_path: Path):
+    answers = browse(page, tmp_path)["answers"]
+    gains = families(run.plan, run.cells)[0].gains[0]
+    planned, like = answers["planned"], answers["like"]
+    assert (tuple(planned["rows"]), tuple(planned["cols"])) == (gains.rows, gains.cols)
+    assert (tuple(like["rows"]), tuple(like["cols"])) == clustered(gains)
+    assert like["rows"] != planned["rows"]
+    by_name = {
+        (row, col): planned["values"][i][j]
+        for i, row in enumerate(planned["rows"])
+        for j, col in enumerate(planned["cols"])
+    }
+    for shown in (like, answers["matching"]):
+        expected = [[by_name[row, col] for col in shown["cols"]] for row in shown["rows"]]
+        assert shown["values"] == expected
+    assert set(answers["matching"]["rows"]) == {"sentiment@movies", "sentiment@news"}
+    assert answers["matching"]["cols"] == ["sentiment@tweets"]
+    assert answers["matched"] == "2 sources, 1 target"
+    assert answers["again"] == planned
 
 
 @needs_chromium

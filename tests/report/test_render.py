@@ -10,7 +10,7 @@ import pytest
 
 from sslm_platform.errors import RunError
 from sslm_platform.report.records import TransferPlan, write_record
-from sslm_platform.report.render import render_report
+from sslm_platform.report.render import Report
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -22,7 +22,8 @@ def test_the_same_records_give_the_same_bytes_in_another_process(
 ):
     sample.write_sample(tmp_path)
     script = (
-        "import sys, pathlib, sslm_platform.report.render as r; r.render_report(pathlib.Path(sys.argv[1]))"
+        "import sys, pathlib\nfrom sslm_platform.report.render import Report\n"
+        "Report.read(pathlib.Path(sys.argv[1])).write(figures=True)"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True, env={"PYTHONHASHSEED": "7"})
     ours, theirs = contents(folder / "report"), contents(tmp_path / "report")
@@ -42,7 +43,7 @@ def test_every_matrix_is_written_in_every_format(folder: Path):
         f"{stem}--{value}.{suffix}"
         for stem, values in stems.items()
         for value in values
-        for suffix in ("csv", "md", "png", "svg")
+        for suffix in ("csv", "md", "tex", "pdf", "png", "svg")
     }
     assert names == expected
     svg = (folder / "report" / "matrices" / "full-probe--sentiment--score.svg").read_text()
@@ -61,7 +62,7 @@ def test_matrices_of_an_earlier_plan_do_not_stay(sample: ModuleType, tmp_path: P
     (tmp_path / "report" / "matrices").mkdir(parents=True)
     stale = tmp_path / "report" / "matrices" / "full-probe--gone--score.csv"
     stale.write_text("old")
-    render_report(tmp_path)
+    Report.read(tmp_path).write()
     assert not stale.exists()
     assert "missing" in (tmp_path / "report" / "matrices" / "full-probe--tagging--score.csv").read_text()
 
@@ -70,7 +71,7 @@ def test_a_run_that_has_only_started_still_has_a_report(sample: ModuleType, tmp_
     sample.write_sample(tmp_path, TransferPlan(cells=(), tasks=sample.make_tasks()), {})
     for name in ("scores.json", "spec.yaml", "train/metrics.jsonl", "transfer/plan.json"):
         (tmp_path / name).unlink()
-    page = render_report(tmp_path).read_text(encoding="utf-8")
+    page = Report.read(tmp_path).write().read_text(encoding="utf-8")
     for words in ("no transfer section", "has not been scored", "No training step", "tokens_per_batch: 2048"):
         assert words in page
     assert "plotly.js" not in page
@@ -90,7 +91,7 @@ def test_damaged_records_are_errors_that_name_the_file(
     sample.write_sample(tmp_path, TransferPlan(cells=(), tasks=sample.make_tasks()), {})
     (tmp_path / name).write_text(text)
     with pytest.raises(RunError, match=message) as caught:
-        render_report(tmp_path)
+        Report.read(tmp_path).write()
     assert name in str(caught.value)
 
 
@@ -99,7 +100,7 @@ def test_a_done_cell_without_its_metric_is_an_error(sample: ModuleType, tmp_path
     cell = sample.make_record(plan.cells[0].key).model_copy(update={"scores": {}})
     sample.write_sample(tmp_path, plan, {cell.id: cell})
     with pytest.raises(RunError, match="without its metric 'macro_f1'"):
-        render_report(tmp_path)
+        Report.read(tmp_path).write()
 
 
 def test_names_from_data_cannot_break_out_of_the_page(sample: ModuleType, tmp_path: Path):
@@ -113,7 +114,7 @@ def test_names_from_data_cannot_break_out_of_the_page(sample: ModuleType, tmp_pa
     line = {"kind": "step", "step": 1, "losses": {"</script><script>alert(3)</script>": 1.0}}
     line |= {"learning_rate": 1, "seconds": 1, "num_tokens": 1, "num_padded_tokens": 1}
     (tmp_path / "train" / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-    page = render_report(tmp_path).read_text(encoding="utf-8")
+    page = Report.read(tmp_path).write().read_text(encoding="utf-8")
     assert "<script>alert" not in page
 
 

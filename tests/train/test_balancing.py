@@ -284,6 +284,15 @@ def test_tasks_without_a_gradient_are_as_absent(start):
     assert balancing.combine(state, np.diag([1.0, 0.0, 0.0])) == ({"a": 1.0, "b": 1.0, "c": 1.0}, {})
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_no_method_is_asked_about_gradients_that_are_not_finite(start, bad):
+    training, _ = start("gradnorm")
+    training.balancing._balancer.combine = lambda state, gramian: pytest.fail("was asked")
+    state = training.balancing.state(4, {"a": 0.5, "b": 0.5}, {"kept": True})
+    gramian_TT = np.array([[bad, bad], [bad, 1.0]])
+    assert training.balancing.combine(state, gramian_TT) == ({"a": 1.0, "b": 1.0}, {"kept": True})
+
+
 def test_without_finite_weights_gradients_are_added_up_with_a_warning(start, caplog):
     training, _ = start("gradnorm")
     training.balancing._balancer.combine = lambda state, gramian: ([float("nan"), 1.0], {"lost": True})

@@ -8,7 +8,11 @@ import json
 import pytest
 from rich.console import Console
 
+from sslm_platform.report.console import print_run
+from sslm_platform.report.page import render_page
 from sslm_platform.report.records import TransferPlan, read_cells, read_record, read_trainings
+from sslm_platform.report.run import read_run
+from sslm_platform.report.views import families
 from sslm_platform.runs import open_run
 
 SENTIMENT = {"task": "sentiment"}
@@ -138,11 +142,13 @@ def test_a_few_shot_cell_learns_from_its_draw_alone(lab):
     assert tuned.num_train == 8
 
 
-def test_the_report_shows_every_protocol(lab, cli):
-    """With the figures of the sequence, recomputed here, and what the trainings cost."""
-    status, out, err = cli("report", lab.path)
-    assert status == 0, err
-    page = (lab.path / "report" / "index.html").read_text("utf-8")
+def test_the_report_shows_every_protocol(lab):
+    """On the page and on the terminal, with the figures of sequences and the trainings' cost."""
+    records = read_run(lab.path)
+    shown, console = families(records.plan, records.cells), Console(file=io.StringIO(), width=160)
+    page = render_page(records, shown)
+    print_run(records, shown, console)
+    out = console.file.getvalue()
     for cell in lab.plan.cells:
         if not cell.is_baseline:
             assert f"{cell.key.protocol}, " in out

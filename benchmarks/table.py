@@ -1,0 +1,53 @@
+"""benchmarks/README.md from benchmarks/results: `python benchmarks/table.py`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from measuring import RESULTS
+
+TABLE = Path(__file__).parent / "README.md"
+HEAD = """# Benchmarks
+
+`make bench` measures all of this anew and writes this page; `python benchmarks/NAME.py` one part, `--quick`
+sees that it runs. Each script says what it compares. Sides take turns in one process, on the same data, seeds
+and threads; figures are medians, with 95 % bootstrap intervals where they were repeated. Bounds are the
+project's own.
+"""
+
+
+def write_table() -> None:
+    """Write the page; results of another form are left out."""
+    results = {
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("*.json"))
+    }
+    sections = [section(name, r) for name, r in results.items() if "findings" in r]
+    TABLE.write_text("\n".join([HEAD, *sections]), encoding="utf-8")
+
+
+def section(name: str, result: dict[str, Any]) -> str:
+    rows = [row(finding) for finding in result["findings"]]
+    machine = result["machine"]
+    versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
+    where = f"{machine['processor']}, {machine['threads']} threads; {versions}; {result['date'][:10]}"
+    head = f"## {result['title']}\n\n`benchmarks/{name}.py`: {where}.\n"
+    return "\n".join([head, "| | | 95 % | bound | |", "|---|--:|---|---|---|", *rows, ""])
+
+
+def row(finding: dict[str, Any]) -> str:
+    interval = f"{number(finding['low'])} to {number(finding['high'])}" if "low" in finding else ""
+    bound = f"≤ {finding['at_most']:g}" if "at_most" in finding else ""
+    bound = f"≥ {finding['at_least']:g}" if "at_least" in finding else bound
+    met = {True: "met", False: "**missed**", None: ""}[finding["met"]]
+    value = f"{number(finding['value'])} {finding.get('unit', '')}".strip()
+    return f"| {finding['what']} | {value} | {interval} | {bound} | {met} |"
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    write_table()

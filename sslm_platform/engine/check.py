@@ -32,6 +32,7 @@ REFUSED = {
     "fp16": "its loss scaling would reach the heads, which are outside, and its skipped steps would not;"
     " set engine.precision: bf16",
     "amp": "apex is not supported; set engine.precision: bf16",
+    "bf16.check_grad_overflow": "a step whose gradient is not finite must be skipped",
     "zero_optimization.compute_grad_norm": "the norm is needed: it is reported, and clipped by",
     "zero_optimization.mics_shard_size": "states are saved and loaded as slices over all ranks",
     "zero_optimization.zero_hpz_partition_size": "states are saved and loaded as slices over all ranks",

@@ -6,13 +6,13 @@ import tempfile
 
 import torch
 from datasets import Dataset, DatasetDict, concatenate_datasets
+from joint_set import EXAMPLES_PER_STEP, SCHEDULE, Clock, Point, Tasks, mean_pool
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
     SentenceTransformerTrainingArguments,
 )
 from sentence_transformers.models import Pooling, Transformer
-from sentiment_sides import EXAMPLES_PER_STEP, SCHEDULE, Clock, Point, Tasks, mean_pool
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModel, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
@@ -126,7 +126,7 @@ class HuggingFace:
         return model.clock, scoring.points
 
 
-class GenreLoss(nn.Module):
+class TaskLoss(nn.Module):
     """A linear classifier on the sentence embedding, in the manner of the library's SoftmaxLoss."""
 
     def __init__(self, model: SentenceTransformer, num_labels: int, clock: Clock) -> None:
@@ -163,7 +163,7 @@ class SentenceTransformers:
         modules = [words, Pooling(words.get_embedding_dimension(), "mean")]
         model = SentenceTransformer(modules=modules, device="cpu")
         clock = Clock()
-        losses = {t: GenreLoss(model, len(self.tasks.labels[t]), clock) for t in self.data}
+        losses = {t: TaskLoss(model, len(self.tasks.labels[t]), clock) for t in self.data}
 
         def score() -> float:
             return self.tasks.macro_f1(words.auto_model, lambda task, x: losses[task].classifier(x))

@@ -1,21 +1,23 @@
 """Against the HF Trainer and sentence-transformers' trainer: real tokens a second, and time to a dev score.
 
-Needs `pip install --group bench`. Sentiment in four genres: see sentiment_sides.py for what is equal and what
-is not. Throughput: the sides take turns of the same number of steps. Time to a score: each side's learning
-rate is chosen on dev from one grid, with one seed; then all sides train with further seeds, and pair by pair
-the time is that to the best score which both sides reach. Scoring is not counted.
+Needs `pip install --group bench`. joint_set.py says what is equal and what is not. Throughput: the sides take
+turns of the same number of steps. Time to a score: each side's learning rate is chosen on dev from one grid,
+with one seed; then all train with further seeds, and pair by pair the time is that to the best score that
+both reach. Scoring is not counted.
 
-    python benchmarks/trainers.py [--quick] [--rounds 5] [--steps 40] [--seeds 5] [--train 200] [--dev 100]
+    python benchmarks/trainers.py [--quick] [--rounds 5] [--steps 40] [--seeds 5] [--train 130] [--dev 70]
 """
 
 from __future__ import annotations
 
+import tempfile
 import warnings
+from pathlib import Path
 
 import numpy as np
+from joint_set import EXAMPLES_PER_STEP, Platform, Tasks, write_set
 from measuring import Finding, alternate, arguments, median, ratios, save
 from other_trainers import HuggingFace, SentenceTransformers
-from sentiment_sides import EXAMPLES_PER_STEP, Platform, Tasks
 from transformers.utils import logging
 
 GRID = (5e-5, 1e-4, 2e-4)  # from the HF Trainer's default upwards
@@ -24,14 +26,15 @@ SCORINGS = 8  # in one training
 
 
 def main() -> None:
-    options = arguments(__doc__, rounds=(5, 1), steps=(40, 2), seeds=(5, 1), train=(200, 4), dev=(100, 8))
+    options = arguments(__doc__, rounds=(5, 1), steps=(40, 2), seeds=(5, 1), train=(130, 4), dev=(70, 8))
     warnings.filterwarnings("ignore", message=".*pin_memory.*")
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-    whole = Tasks(options.threads, None, options.dev)
-    part = Tasks(options.threads, options.train, options.dev)
-    findings, details = throughput(whole, options)
-    more, curves = time_to_score(part, options)
+    with tempfile.TemporaryDirectory() as folder:
+        spec = write_set(Path(folder))
+        whole = Tasks(spec, options.threads, 2000, options.dev)
+        findings, details = throughput(whole, options)
+        more, curves = time_to_score(Tasks(spec, options.threads, options.train, options.dev), options)
     save(
         options,
         "trainers",

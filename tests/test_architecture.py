@@ -16,7 +16,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A unit may import from the lines above its own, and from its own line.
 LAYERS = (
-    ("errors", "types", "interfaces", "evidence", "files", "statistics"),
+    ("errors", "types", "interfaces", "evidence", "files", "signals", "statistics"),
     ("hookspecs", "registry", "api", "report"),
     ("plugins",),
     ("spec",),
@@ -29,6 +29,7 @@ LAYERS = (
         "runs",
         "comparison",
         "tables",
+        "cli_ending",
         "cli_options",
         "cli_prediction",
         "cli_report",

@@ -61,7 +61,7 @@ def plan_batches(lengths_N: np.ndarray, tokens_per_batch: int, seed_key: tuple[i
         Places of each batch's examples; every example is in exactly one. A pure function of its arguments.
     """
     generator = np.random.default_rng(seed_key)
-    places_N = generator.permutation(len(lengths_N)).astype(np.int32)
+    places_N = generator.permutation(np.arange(len(lengths_N), dtype=np.int32))
     num_pools = max(1, round(int(lengths_N.sum()) / (tokens_per_batch * _BATCHES_PER_POOL)))
     starts, start = [], 0
     for pool in np.array_split(places_N, num_pools):  # views: sorted in place

@@ -32,6 +32,7 @@ REFUSED = {
     "fp16": "its loss scaling would reach the heads, which are outside, and its skipped steps would not;"
     " set engine.precision: bf16",
     "amp": "apex is not supported; set engine.precision: bf16",
+    "bf16.check_grad_overflow": "a step whose gradient is not finite must be skipped",
     "zero_optimization.compute_grad_norm": "the norm is needed: it is reported, and clipped by",
     "zero_optimization.zenflow": "it delays updates, so that losses would not be those of the local engine",
     "zero_optimization.zero_quantized_weights": "quantized communication is not exact",

@@ -11,6 +11,7 @@ from torch import nn
 
 from sslm_platform.engine.base import Engine
 from sslm_platform.engine.check import check_engine
+from sslm_platform.engine.memory import keep_freed_memory
 from sslm_platform.engine.threads import threads_per_rank
 from sslm_platform.errors import Problem, SpecError, raise_all
 from sslm_platform.spec.schema import EngineSpec, GradientScope, OptimizerSpec
@@ -45,6 +46,7 @@ def make_engine(
     """
     raise_all(SpecError, check_engine(spec, gradients_of, sharded_heads))
     _set_threads(spec)
+    keep_freed_memory()
     if spec.precision == "bf16" and not torch.cuda.is_available():
         logger.warning("engine.precision: bf16 is far slower than fp32 on most CPUs")
     if spec.name == "local":

@@ -7,13 +7,17 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sslm_platform.report.grouping import GroupPlan
 from sslm_platform.report.matrix import State
 from sslm_platform.report.order import clustered
+from sslm_platform.report.page import render_page
+from sslm_platform.report.predictions import Prediction
 from sslm_platform.report.run import Run
 from sslm_platform.report.views import families
 
@@ -127,6 +131,50 @@ def test_rows_and_columns_are_ordered_and_filtered_with_their_values(page: str, 
     assert answers["matching"]["cols"] == ["sentiment@tweets"]
     assert answers["matched"] == "2 sources, 1 target"
     assert answers["again"] == planned
+
+
+@needs_chromium
+def test_predictions_and_groups_are_shown_beside_what_was_measured(run: Run, tmp_path: Path):
+    """Two estimators of the measured zero-shot pairs; the second knows nothing of one target."""
+    pairs = [
+        (cell.key.source, cell.key.target)
+        for cell in run.plan.cells
+        if cell.key.protocol == "full/zero_shot" and cell.key.source != cell.key.target
+    ]
+    predictions = tuple(
+        Prediction(
+            id=f"{estimator}-{number}",
+            estimator=estimator,
+            signed=False,
+            source=source,
+            source_tasks=(source,),
+            target=target,
+            seed=1,
+            status="done",
+            value=float(number),
+        )
+        for estimator in ("alike", "logme")
+        for number, (source, target) in enumerate(pairs)
+        if (estimator, target) != ("logme", "sentiment@news")
+    )
+    groups = GroupPlan(
+        by="alike",
+        signed=True,
+        method="exact",
+        budget=2,
+        groups=(("sentiment@movies", "sentiment@news"), ("sentiment@tweets",)),
+        serves={"sentiment@movies": 0, "sentiment@news": 0, "sentiment@tweets": 1},
+        predicted={"sentiment@movies": 0.25, "sentiment@news": -0.5, "sentiment@tweets": 0.0},
+    )
+    predicted = replace(run, predictions=predictions, groups=groups)
+    page = render_page(predicted, families(run.plan, run.cells))
+    seen = browse(page, tmp_path, 400)
+    assert (seen["errors"], seen["blocked"], seen["requests"]) == ([], [], [])
+    assert seen["answers"]["wide"] == []
+    drawn = sorted((seen["answers"]["points"], seen["answers"]["otherPoints"]), key=len)
+    assert drawn == [[3, 3, 3], [3, 3, 3, 2]] or drawn == [[3, 3, 3], [2, 3, 3, 3]]
+    for words in ("Kendall τ", "at most 2 groups", "sentiment@movies + sentiment@news", "+0.25, -0.5"):
+        assert words in html.unescape(page)
 
 
 @needs_chromium

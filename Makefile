@@ -23,11 +23,12 @@ export DS_BUILD_OPS := 0
 export OMP_WAIT_POLICY := PASSIVE
 
 .DELETE_ON_ERROR:
-.PHONY: help quickstart test check lint format docs bench parity clean
+.PHONY: help quickstart test soak check lint format docs bench parity clean
 
 help:
 	@echo "make quickstart   install, then train, measure and report task_specs/quickstart.yaml"
 	@echo "make test         install, then run the tests"
+	@echo "make soak         kill real trainings 20 times each, and compare what becomes of them"
 	@echo "make lint         ruff and mypy"
 	@echo "make check        lint and test"
 	@echo "make format       let ruff rewrite the code"
@@ -41,6 +42,9 @@ quickstart: $(INSTALLED)
 
 test: $(DEV_INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+soak: $(DEV_INSTALLED)
+	$(BIN)/python -m pytest tests/train/test_kills.py --kills 20 $(PYTEST_ARGS)
 
 check: lint test
 

@@ -42,7 +42,7 @@ CLI_INTRODUCTION = """
 # Command line
 
 Exit codes: 0 done; 2 the input is wrong (one message, no traceback; `sslm --debug COMMAND …` shows one);
-130 interrupted, and the same command goes on from the last checkpoint.
+130 (Ctrl-C) and 143 (SIGTERM) stopped, and the command that is named goes on ([resuming.md](resuming.md)).
 """
 
 

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sslm_platform.cli_options import Cache, Out, Overrides, Processes, RunPath, SpecPath
+from sslm_platform.cli_ending import run_to_end
+from sslm_platform.cli_options import Cache, Out, Overrides, Processes, Restart, RunPath, SpecPath
 from sslm_platform.cli_prediction import add_prediction_commands
 from sslm_platform.cli_report import report_app
 from sslm_platform.cli_transfer import add_transfer_commands
 from sslm_platform.errors import SslmError
+from sslm_platform.signals import LAUNCHED
 
 if TYPE_CHECKING:
     from sslm_platform.runs import Run
-
-INTERRUPTED = 130  # what typer makes of Ctrl-C
 
 app = typer.Typer(
     help="Train one encoder on many tasks and domains, and see what transfers to what.",
@@ -53,11 +53,12 @@ def run_command(
     out: Out = None,
     cache: Cache = None,
     nproc: Processes = 1,
+    restart: Restart = False,
 ) -> None:
     """Do all of a spec: train, evaluate, measure the transfer cells, render the report."""
     from sslm_platform.runs import run
 
-    result = run(spec, out=out, cache=cache, overrides=overrides, num_processes=nproc)
+    result = run(spec, out=out, cache=cache, overrides=overrides, num_processes=nproc, restart=restart)
     _show_report(result)
 
 
@@ -68,15 +69,19 @@ def train(
     out: Out = None,
     cache: Cache = None,
     nproc: Processes = 1,
+    restart: Restart = False,
 ) -> None:
     """Train jointly; a killed training goes on where it was saved."""
+    from sslm_platform.engine.rank import end_with_parent
     from sslm_platform.runs import launch_training, open_run
 
+    if LAUNCHED in os.environ:
+        end_with_parent()
     result = open_run(spec, out=out, cache=cache, overrides=overrides)
     if nproc > 1:
-        launch_training(result, nproc)  # rank 0 says where the model is
+        launch_training(result, nproc, restart)  # rank 0 says where the model is
         return
-    result.train()
+    result.train(restart)
     if os.environ.get("RANK", "0") == "0":
         result.console.print(f"model: {result.path / 'train' / 'model'}", highlight=False, soft_wrap=True)
 
@@ -226,22 +231,7 @@ def main() -> None:
     # Threads that spin while they wait make a step up to ten times slower when another process takes a core.
     # OpenMP reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    try:
-        app()
-    except SslmError as error:
-        if "--debug" in sys.argv:
-            raise
-        typer.secho(f"error: {error}" if len(error.problems) == 1 else _many(error), err=True, fg="red")
-        sys.exit(2)
-    except SystemExit as stop:
-        if stop.code == INTERRUPTED:
-            typer.secho("interrupted; the same command goes on from the last checkpoint", err=True)
-        raise
-
-
-def _many(error: SslmError) -> str:
-    lines = "\n".join(f"  {problem}" for problem in error.problems)
-    return f"{len(error.problems)} errors:\n{lines}"
+    run_to_end(app)
 
 
 def _show_report(run: Run) -> None:

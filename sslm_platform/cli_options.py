@@ -18,3 +18,6 @@ Cache = Annotated[
     typer.Option(help="Downloads and tokens.", show_default="$SSLM_CACHE, or the user's cache folder"),
 ]
 Processes = Annotated[int, typer.Option("--nproc", min=1, help="Processes of each training.")]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Remove the folder's joint training, and train from the beginning.")
+]

@@ -71,6 +71,30 @@ def show(
     console.print(f"report: {page}", highlight=False, soft_wrap=True)
 
 
+@report_app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="FIRST", help="A run's folder.")],
+    second: Annotated[
+        Path, typer.Argument(metavar="SECOND", help="The folder of the run to compare with it.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page to this file.", show_default=False)] = None,
+) -> None:
+    """Compare two runs: specs by key; scores and matrices, where positive is better in the second."""
+    from sslm_platform.files import write_text
+    from sslm_platform.report.diff import diff_runs
+    from sslm_platform.report.diff_views import diff_json, diff_page, print_diff
+    from sslm_platform.report.run import read_run
+
+    found = diff_runs(read_run(first), read_run(second))
+    if html is not None:
+        write_text(html, diff_page(found))
+    if as_json:
+        typer.echo(json.dumps(diff_json(found), indent=1, ensure_ascii=False))
+    else:
+        print_diff(found, _stdout())
+
+
 def _show_slice(run: Path, given: dict[str, Any], formats: list[str]) -> None:
     from sslm_platform.report.console import print_matrix
     from sslm_platform.report.latex import matrix_latex

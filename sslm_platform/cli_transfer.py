@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import signal
-import sys
 from typing import Annotated
 
 import typer
 
-from sslm_platform.cli_options import Cache, Out, Overrides, Processes, SpecPath
+from sslm_platform.cli_options import Cache, Out, Overrides, Processes, Restart, SpecPath
+from sslm_platform.errors import SslmError
 from sslm_platform.transfer.claims import STALE_AFTER
 
 
@@ -56,15 +55,17 @@ def run(
     stale_after: Annotated[
         float, typer.Option(min=1.0, help="Seconds of silence after which a worker counts as dead.")
     ] = STALE_AFTER,
+    restart: Restart = False,
 ) -> None:
     """Measure the transfer cells that are not done yet, beside other workers if there are any."""
     from sslm_platform.runs import open_run
     from sslm_platform.transfer.runner import Work
     from sslm_platform.transfer.units import parse_shard
 
+    if shard and restart:
+        raise SslmError("--restart removes what other workers read: give it without --shard")
     work = Work(parse_shard(shard) if shard else None, nproc, stale_after)
-    _exit_on_sigterm()
-    open_run(spec, out=out, cache=cache, overrides=overrides).transfer(work)
+    open_run(spec, out=out, cache=cache, overrides=overrides).transfer(work, restart)
 
 
 def train(
@@ -84,8 +85,3 @@ def train(
     model = result.train_source(training)
     if rank() == 0:
         result.console.print(f"model: {model}", highlight=False, soft_wrap=True)
-
-
-def _exit_on_sigterm() -> None:
-    """Let what a scheduler ends give its claims up, so that nobody waits for their silence."""
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -46,6 +47,18 @@ class UndefinedError(SslmError):
 
 class RunError(SslmError):
     """A run folder is incomplete, damaged, or belongs to another spec."""
+
+
+class Interrupted(BaseException):
+    """A signal asked to stop. Like ``KeyboardInterrupt`` it is no error, and passes what catches errors.
+
+    Attributes:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        super().__init__(f"stopped by {signal.Signals(number).name}")
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

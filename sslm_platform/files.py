@@ -1,14 +1,20 @@
-"""Atomic writes: a reader sees the old file or the new one, never a part."""
+"""Atomic writes: a reader sees the old file or folder or the new one, never a part."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from sslm_platform.errors import Problem, RunError
+
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def aside_of(path: Path) -> Path:
@@ -26,11 +32,73 @@ def atomic_path(path: Path) -> Iterator[Path]:
     aside = aside_of(path)
     try:
         yield aside
-        with aside.open("rb+") as stream:
-            os.fsync(stream.fileno())
+        flush(aside)
         aside.replace(path)
+        flush(path.parent)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(folder: Path, previous: Path | None = None) -> Iterator[Path]:
+    """Give a folder to write aside; on success flush all of it and put it in ``folder``'s place.
+
+    Args:
+        folder: what is written. A process that is killed between two renames leaves no folder of this name,
+            and the old one as ``previous``.
+        previous: where the old folder stays; None: it is removed.
+    """
+    aside, old = aside_of(folder), previous or aside_of(folder)
+    if folder.exists():  # else the old one may be all that there is
+        shutil.rmtree(old, ignore_errors=True)
+    aside.mkdir(parents=True)
+    try:
+        yield aside
+        for path in sorted(aside.rglob("*")):
+            flush(path)
+        flush(aside)
+        if folder.exists():
+            folder.replace(old)
+        aside.replace(folder)
+        flush(folder.parent)
+        if previous is None:
+            shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file's content, or a folder's names, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def check_space(folder: Path, num_bytes: int) -> None:
+    """Raise unless the disk of a folder, which need not exist, has room for so many bytes.
+
+    Raises:
+        RunError: says how much is needed and free.
+    """
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    free = shutil.disk_usage(there).free
+    if num_bytes > free:
+        raise RunError(
+            Problem(
+                str(folder),
+                f"needs {_size(num_bytes)}, and {_size(free)} of the disk are free; make room, and the same"
+                " command goes on",
+            )
+        )
+
+
+def _size(num_bytes: int) -> str:
+    size, units = float(num_bytes), ["B", "kB", "MB", "GB"]
+    while size >= 1000 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.3g} {units[0]}"
 
 
 def write_text(path: Path, text: str) -> None:

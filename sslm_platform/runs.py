@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sslm_platform.errors import Problem, RunError, SpecError, raise_all
+from sslm_platform.errors import Interrupted, Problem, RunError, SpecError, raise_all
+from sslm_platform.signals import SIGNALS
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.load import LoadedSpec, load_run_spec
 from sslm_platform.spec.resolve import resolve
@@ -64,13 +65,19 @@ class Run:
             self._corpus.check_unknown()
         return self._corpus
 
-    def train(self) -> None:
-        """Train jointly, or go on where a killed training was saved."""
+    def train(self, restart: bool = False) -> None:
+        """Train jointly, or go on where a training was saved; ``restart`` removes the folder's before.
+
+        Raises:
+            RunError: the folder's training is of another spec, data or plugins, and nothing was touched.
+        """
         from sslm_platform.train.joint import train_joint
 
         spec = self.resolved.spec
-        with self._recorded() as work:
-            work.timed = train_joint(self.corpus, work.folder, self.console, spec.seed, spec.engine)
+        with self._recorded(restart) as work:
+            work.timed = train_joint(
+                self.corpus, work.folder, self.console, spec.seed, spec.engine, fresh=restart
+            )
 
     def plan_transfer(self) -> Plan:
         """Return the cells that the spec asks for."""
@@ -87,17 +94,21 @@ class Run:
         lab, plan = open_lab(self.corpus, RunFolder(self.path), self.console), self.plan_transfer()
         return estimate(lab, plan, measured_rates(lab, plan))
 
-    def transfer(self, work: Work | None = None) -> None:
+    def transfer(self, work: Work | None = None, restart: bool = False) -> None:
         """Measure every planned cell that has no finished record.
 
         Args:
             work: as one of several workers, or with several ranks for each training.
+            restart: remove the folder's joint training before.
+
+        Raises:
+            RunError: the folder's training is of another spec, data or plugins, and nothing was touched.
         """
         from sslm_platform.transfer.runner import run_transfer
 
         if work is not None and work.num_processes > 1:
             self._require_ranks()
-        with self._recorded() as recorded:
+        with self._recorded(restart) as recorded:
             recorded.timed = work is None or work.shard is None
             recorded.timed &= run_transfer(self.corpus, recorded.folder, self.console, work)
 
@@ -129,17 +140,37 @@ class Run:
             asked = [forecast for forecast in planned if forecast.estimator.definition in wanted]
             return predict_transfer(lab, asked, may_train=may_train)
 
+    def begin(self, restart: bool = False) -> RunFolder:
+        """Write the run's facts into its folder, if its training is this one or there is none.
+
+        Args:
+            restart: whether a training that is there is removed.
+
+        Raises:
+            RunError: the folder's training is of another spec, data or plugins, and nothing was touched.
+        """
+        from sslm_platform.train.folder import RunFolder, forget_training, write_run
+        from sslm_platform.train.job import joint_content
+        from sslm_platform.train.resume import check_same
+
+        folder = RunFolder(self.path)
+        if restart:
+            forget_training(folder)
+        check_same(folder, joint_content(self.corpus, self.resolved.spec.seed))
+        write_run(folder, self.corpus)
+        return folder
+
     @contextmanager
-    def _recorded(self) -> Iterator[_Recorded]:
+    def _recorded(self, restart: bool = False) -> Iterator[_Recorded]:
         """Write the run's facts, and afterwards how the work ended; what is killed stays ``running``."""
         from sslm_platform.engine.rank import rank
-        from sslm_platform.train.folder import RunFolder, finish_run, write_run
+        from sslm_platform.train.folder import RunFolder, finish_run
 
         began, work = time.monotonic(), _Recorded(RunFolder(self.path))
         if rank() != 0:
             yield work
             return
-        write_run(work.folder, self.corpus)
+        self.begin(restart)
         try:
             yield work
         except Exception:
@@ -183,6 +214,7 @@ def run(
     cache: str | Path | None = None,
     overrides: Sequence[str] = (),
     num_processes: int = 1,
+    restart: bool = False,
     console: Console | None = None,
 ) -> Run:
     """Do all of a spec: train, evaluate, measure the transfer cells, render the report.
@@ -193,6 +225,7 @@ def run(
         cache: downloads and tokenized data; default: ``SSLM_CACHE`` or the user's cache folder.
         overrides: ``key.path=value``, as ``--set`` on the command line.
         num_processes: ranks of each training; more than one needs ``engine: {name: deepspeed}``.
+        restart: remove the folder's joint training and train again; else one of another spec is an error.
         console: where progress goes; default: standard error.
 
     Raises:
@@ -202,9 +235,9 @@ def run(
 
     result = open_run(spec, out=out, cache=cache, overrides=overrides, console=console)
     if num_processes > 1:
-        launch_training(result, num_processes)
+        launch_training(result, num_processes, restart)
     else:
-        result.train()
+        result.train(restart)
     if result.resolved.spec.transfer:
         result.transfer(Work(num_processes=num_processes))
     result.report()
@@ -220,8 +253,14 @@ def open_run(
     console: Console | None = None,
 ) -> Run:
     """Read and check a spec, and return its run, with nothing done yet."""
-    resolved = resolve_spec(load_run_spec(spec, overrides))
-    path = Path(out) if out is not None else Path("runs") / resolved.spec.name
+    loaded = load_run_spec(spec, overrides)
+    path = Path(out) if out is not None else Path("runs") / loaded.spec.name
+    try:
+        resolved = resolve_spec(loaded)
+    except SpecError as error:
+        from sslm_platform.train.folder import RunFolder, lost_plugins
+
+        raise SpecError(*error.problems, *lost_plugins(RunFolder(path))) from None
     return Run(resolved, path, Path(cache) if cache is not None else None, console or _console())
 
 
@@ -256,23 +295,28 @@ def resolve_spec(loaded: LoadedSpec) -> ResolvedRun:
     return resolved
 
 
-def launch_training(run: Run, num_processes: int) -> None:
+def launch_training(run: Run, num_processes: int, restart: bool = False) -> None:
     """Train jointly in several processes on this machine.
 
     Raises:
         RunError: a process failed; its own message is on the screen.
+        Interrupted: a signal asked to stop; what the processes saved is there.
     """
     from sslm_platform.engine.launch import launch
-    from sslm_platform.train.folder import RunFolder, write_run
 
     run._require_ranks()
-    write_run(RunFolder(run.path), run.corpus)  # the data are read and cached once, before the ranks start
+    run.begin(restart)  # the data are read and cached once, before the ranks start
     argv = ["-m", "sslm_platform", "train", str(run.path / "spec.yaml"), "--out", str(run.path)]
     if run._cache is not None:
         argv += ["--cache", str(run._cache)]
     code = launch(argv, num_processes)
+    if code - 128 in SIGNALS:
+        raise Interrupted(code - 128)
     if code:
-        raise RunError(f"the training stopped: a process ended with code {code}")
+        raise RunError(
+            f"the training stopped: a process ended with code {code}; the same command goes on from the last"
+            " checkpoint"
+        )
 
 
 def read_scores(path: Path) -> list[TaskScore]:

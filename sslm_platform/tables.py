@@ -57,17 +57,16 @@ def plugin_facts(host: Host) -> dict[str, Any]:
 
 
 def plugin_tables(host: Host) -> Iterable[Table | Text]:
-    """Return one table of definitions, and a line for each plugin that failed."""
-    table = _table("kind", "name", "options", "from", "what it is")
+    """Return a table of definitions for each kind, and a line for each plugin that failed."""
     for definitions in host.registry.tables:
+        table = _table(definitions.kind, "")
         for name in definitions:
             entry = definitions.get(name)
             options = ", ".join(entry.definition.options.model_fields)
             origin = f"{entry.provenance.distribution} {entry.provenance.version}"
-            table.add_row(
-                definitions.kind, f"[bold]{name}", options, origin, escape(entry.definition.summary)
-            )
-    yield table
+            facts = f"{origin}; options: {options}" if options else origin
+            table.add_row(f"[bold]{name}", f"{escape(entry.definition.summary)}\n[dim]{escape(facts)}")
+        yield table
     for failure in host.failures:
         origin = f"{failure.provenance.distribution} {failure.provenance.version}"
         yield Text(f"failed: {failure.provenance.plugin} ({origin}): {failure.reason}", style="red")

@@ -276,7 +276,12 @@ class GradientStatistics:
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """What one optimizer step did; read-only for observers."""
+    """What one optimizer step did; read-only for observers.
+
+    A step with a loss or a gradient that is not finite changes nothing: ``skipped_for`` then names the tasks
+    whose loss it was, or else the parts (``encoder``, heads) whose gradient it was. ``num_skipped`` counts
+    such steps since the training began.
+    """
 
     step: int
     num_steps: int
@@ -292,5 +297,7 @@ class StepRecord:
     seconds: float
     probabilities: Mapping[str, float] = field(default_factory=dict)
     gradients: GradientStatistics | None = None
+    skipped_for: tuple[str, ...] = ()
+    num_skipped: int = 0
     affinities: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # of a task on others (TAG)
     scores: Mapping[str, float] = field(default_factory=dict)

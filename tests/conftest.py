@@ -173,6 +173,10 @@ class Specs:
         return Corpus(self.resolve(content, *overrides), self.texts / "cache")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=3, help="how often test_kills.py kills each training")
+
+
 @pytest.fixture(scope="session")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with films.jsonl, shops.jsonl (Chinese), names.conll and pairs.jsonl."""

@@ -72,6 +72,7 @@ def test_yaml_blocks_are_specs(page, block, tmp_path):
         "balancer",
         "engine",
         "evaluation",
+        "checkpoint",
         "transfer",
         "prediction",
         "tasks",

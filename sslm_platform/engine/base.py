@@ -52,15 +52,14 @@ class Engine(Protocol):
     def step(self, active_heads: Collection[str], learning_rate: float) -> dict[str, float]:
         """Clip and step the encoder and the active heads, and clear all gradients.
 
+        Where one of the norms is not finite, nothing steps: weights and optimizer states stay as they are.
+
         Args:
             active_heads: Names of the heads that the step's plan uses; equal on all ranks.
             learning_rate: Share of the peak rates, in [0, 1].
 
         Returns:
-            Global gradient norm before clipping of ``"encoder"`` and of each active head.
-
-        Raises:
-            RunError: a norm is not finite. Nothing can be continued from this state.
+            Global gradient norm before clipping of ``"encoder"`` and of each active head, equal on all ranks.
         """
         ...
 

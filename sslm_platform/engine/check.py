@@ -32,12 +32,18 @@ REFUSED = {
     "fp16": "its loss scaling would reach the heads, which are outside, and its skipped steps would not;"
     " set engine.precision: bf16",
     "amp": "apex is not supported; set engine.precision: bf16",
+    "bf16.check_grad_overflow": "a step whose gradient is not finite must be skipped",
     "zero_optimization.compute_grad_norm": "the norm is needed: it is reported, and clipped by",
+    "zero_optimization.mics_shard_size": "states are saved and loaded as slices over all ranks",
+    "zero_optimization.zero_hpz_partition_size": "states are saved and loaded as slices over all ranks",
     "zero_optimization.zenflow": "it delays updates, so that losses would not be those of the local engine",
     "zero_optimization.zero_quantized_weights": "quantized communication is not exact",
     "zero_optimization.zero_quantized_nontrainable_weights": "quantized communication is not exact",
     "zero_optimization.zero_quantized_gradients": "quantized communication is not exact",
 }
+
+# Sums of gradients in 16 bits would not be those of the local engine.
+FP32_ONLY = ("communication_data_type", "data_types.grad_accum_dtype")
 
 # DeepSpeed ignores top-level keys that it does not know, so a typo would go unnoticed.
 ALLOWED = {
@@ -124,7 +130,7 @@ def _gradients(
 def _config(config: Mapping[str, Any]) -> Iterator[Problem]:
     for key, value in config.items():
         paths = [key]
-        if key in ("zero_optimization", "bf16"):
+        if key in ("zero_optimization", "bf16", "data_types"):
             if not isinstance(value, Mapping):
                 yield Problem(f"engine.config.{key}", f"must be a mapping; got {value!r}")
                 continue
@@ -134,5 +140,14 @@ def _config(config: Mapping[str, Any]) -> Iterator[Problem]:
                 yield Problem(f"engine.config.{path}", f"the platform sets this; {OWNED[path]} instead")
             elif path in REFUSED:
                 yield Problem(f"engine.config.{path}", f"refused: {REFUSED[path]}")
+            elif path in FP32_ONLY and _at(config, path) != "fp32":
+                yield Problem(f"engine.config.{path}", "must be fp32: sums in 16 bits are not exact")
         if key not in ALLOWED | OWNED.keys() | REFUSED.keys():
             yield Problem(f"engine.config.{key}", f"unknown key{suggest(key, ALLOWED)}")
+
+
+def _at(config: Mapping[str, Any], path: str) -> Any:
+    value: Any = config
+    for key in path.split("."):
+        value = value[key]
+    return value

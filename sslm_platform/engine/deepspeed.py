@@ -22,9 +22,15 @@ from torch import Tensor, nn
 
 from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.deepspeed_config import deepspeed_config, head_config
-from sslm_platform.engine.encoder_part import EnginePart, ReplicatedEncoder, Stored, TrunkPart
+from sslm_platform.engine.encoder_part import (
+    EnginePart,
+    ReplicatedEncoder,
+    Stored,
+    TrunkPart,
+    step_together,
+)
 from sslm_platform.engine.group import broadcast_module, gather_json, join_group, sum_in_place
-from sslm_platform.engine.part import Part, finite_norm, head_part
+from sslm_platform.engine.part import Part, all_finite, head_part, read_norms
 from sslm_platform.engine.precision import Bf16
 from sslm_platform.engine.sharded_part import ShardedPart, release
 from sslm_platform.engine.sliced import slice_of
@@ -106,20 +112,18 @@ class DeepSpeedEngine:
         self._deepspeed.backward(loss * self.world_size)
 
     def step(self, active_heads: Collection[str], learning_rate: float) -> dict[str, float]:
-        """Reduce, clip and step the encoder and the active heads."""
+        """Reduce, clip and step the encoder and the active heads, unless a norm is not finite."""
         active = {name: self._heads[name] for name in sorted(active_heads) if name in self._heads}
         self._mean([gradient for part in self._unreduced(active.values()) for gradient in part.gradients])
-        norms = {}
-        for name, part in active.items():
-            norm = part.norm()
-            norms[name] = finite_norm(part.name, float(norm))
-            part.clip(norm)
-        norms = {"encoder": self._encoder.step(learning_rate)} | norms
-        for part in active.values():
-            part.step(learning_rate)
-        for name in sorted(active_heads):
-            if name in self._sharded_heads:
-                norms[name] = self._sharded_heads[name].step(learning_rate)
+        on_device = {name: part.norm() for name, part in active.items()}
+        norms = read_norms(on_device)
+        sharded = {name: self._sharded_heads[name] for name in sorted(set(active_heads) - active.keys())}
+        parts = {"encoder": self._encoder, **sharded}
+        norms = step_together(parts, learning_rate, all_finite(norms)) | norms
+        if all_finite(norms):
+            for name, part in active.items():
+                part.clip(on_device[name])
+                part.step(learning_rate)
         for part in self._heads.values():
             part.clear_gradients()
         return norms
@@ -191,6 +195,8 @@ class DeepSpeedEngine:
                 release(engine)
 
 
+# It says on standard output that a step was skipped, which the trainer says, and of which task.
+logging.getLogger("DeepSpeed").addFilter(lambda record: "OVERFLOW" not in record.getMessage())
 # DeepSpeed's use of torch, a line for every collective; not ours to change and not the user's.
 warnings.filterwarnings(
     "ignore", r"`torch.distributed.(all_gather_into|reduce_scatter)_tensor` is deprecated", FutureWarning

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -10,7 +11,16 @@ from torch import Tensor
 
 from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.optimizer import set_rate
-from sslm_platform.engine.part import Part, finite_norm
+from sslm_platform.engine.part import Part, all_finite
+
+Others = Callable[[bool], bool]
+"""Called once in a step, between the norm and the update, with whether the gradient is finite and to be used;
+returns whether those of all others are too. Other parts may take their own step inside."""
+
+
+def on_its_own(finite: bool) -> bool:
+    """Ask no others."""
+    return finite
 
 
 class Stored(Protocol):
@@ -36,9 +46,36 @@ class Stored(Protocol):
 class EnginePart(Stored, Protocol):
     """A part that DeepSpeed reduces and steps."""
 
-    def step(self, learning_rate: float) -> float:
-        """Reduce, clip, step and clear; return the gradient's norm before clipping."""
+    def step(self, learning_rate: float, skip: bool = False, others: Others = on_its_own) -> float:
+        """Reduce, clip, step and clear; return the gradient's norm before clipping.
+
+        A gradient that is not finite, or with ``skip`` any, is cleared and nothing else, and so it is where
+        ``others`` say no.
+        """
         ...
+
+
+def step_together(parts: Mapping[str, EnginePart], learning_rate: float, finite: bool) -> dict[str, float]:
+    """Step all parts or, where the gradient of one is not finite, none; return their norms.
+
+    DeepSpeed tells a norm in its step only, so each part takes its own between the norm and the update of the
+    part before it.
+
+    Args:
+        parts: by name; the same on all ranks.
+        learning_rate: share of the peak rates.
+        finite: whether the gradients of parts elsewhere are.
+    """
+    norms: dict[str, float] = {}
+
+    def step_from(index: int, finite: bool) -> bool:
+        if index < len(parts):
+            name, part = list(parts.items())[index]
+            norms[name] = part.step(learning_rate, not finite, lambda own: step_from(index + 1, own))
+        return finite and all_finite(norms)
+
+    step_from(0, finite)
+    return {name: norms[name] for name in parts}
 
 
 class TrunkPart(EnginePart, Protocol):
@@ -56,6 +93,8 @@ class ReplicatedEncoder:
         self._engine = engine
         self._part = part
         self._norm = 0.0
+        self._skip = False
+        self._others: Others = on_its_own
         self._elsewhere: Callable[[], Tensor] | None = None
         # Between DeepSpeed's reduction and its update there is no other place to clip and to see the norm.
         part.optimizer.register_step_pre_hook(self._clip)
@@ -68,11 +107,15 @@ class ReplicatedEncoder:
         norm = self._part.norm()
         if self._elsewhere is not None:
             norm = torch.hypot(norm, self._elsewhere())
-        self._norm = finite_norm(self._part.name, float(norm))
-        self._part.clip(norm)
+        self._norm = float(norm)
+        if self._others(math.isfinite(self._norm) and not self._skip):
+            self._part.clip(norm)
+        else:
+            self._part.clear_gradients()  # the update passes over parameters that have none
 
-    def step(self, learning_rate: float) -> float:
+    def step(self, learning_rate: float, skip: bool = False, others: Others = on_its_own) -> float:
         """Reduce, clip, step and clear."""
+        self._skip, self._others = skip, others
         set_rate(self._part.optimizer, self._part.peak_rate * learning_rate)
         self._engine.step()
         return self._norm

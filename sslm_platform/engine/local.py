@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sslm_platform.engine.base import TensorDict
-from sslm_platform.engine.part import Part, finite_norm, head_part
+from sslm_platform.engine.part import Part, all_finite, head_part, read_norms
 from sslm_platform.engine.precision import Autocast
 from sslm_platform.engine.sliced import slice_of
 from sslm_platform.engine.task_gradients import SliceGradients, TaskGradients
@@ -58,15 +58,14 @@ class LocalEngine:
         loss.backward()
 
     def step(self, active_heads: Collection[str], learning_rate: float) -> dict[str, float]:
-        """Clip and step the encoder and the active heads."""
+        """Clip and step the encoder and the active heads, unless a norm is not finite."""
         parts = {"encoder": self._encoder} | {name: self._heads[name] for name in sorted(active_heads)}
-        norms = {}
-        for name, part in parts.items():
-            norm = part.norm()
-            norms[name] = finite_norm(part.name, float(norm))
-            part.clip(norm)
-        for part in parts.values():
-            part.step(learning_rate)
+        on_device = {name: part.norm() for name, part in parts.items()}
+        norms = read_norms(on_device)
+        if all_finite(norms):
+            for name, part in parts.items():
+                part.clip(on_device[name])
+                part.step(learning_rate)
         for part in (self._encoder, *self._heads.values()):
             part.clear_gradients()
         return norms

@@ -131,14 +131,13 @@ def read_moment(
     return value
 
 
-def finite_norm(part: str, norm: float) -> float:
-    """Return a gradient norm, or raise when it is infinite or not a number."""
-    if not math.isfinite(norm):
-        raise RunError(
-            Problem(
-                part,
-                f"the gradient's norm is {norm}: training has diverged; try a smaller optimizer.lr,"
-                " a longer optimizer.warmup or engine.precision: fp32",
-            )
-        )
-    return norm
+def read_norms(norms: Mapping[str, Tensor]) -> dict[str, float]:
+    """Return norms as numbers; all at once, since a read waits for the device."""
+    if not norms:
+        return {}
+    return dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True))
+
+
+def all_finite(norms: Mapping[str, float]) -> bool:
+    """Whether no norm is infinite or not a number."""
+    return all(math.isfinite(norm) for norm in norms.values())

@@ -18,8 +18,9 @@ from deepspeed.utils import (
 from torch import Tensor, nn
 
 from sslm_platform.engine.base import TensorDict
+from sslm_platform.engine.encoder_part import Others, on_its_own
 from sslm_platform.engine.optimizer import MOMENTS, set_rate
-from sslm_platform.engine.part import Part, finite_norm, moment_key, read_moment, step_key
+from sslm_platform.engine.part import Part, moment_key, read_moment, step_key
 from sslm_platform.engine.weights import check_names, check_shape, to_host
 from sslm_platform.errors import Problem, RunError
 
@@ -39,12 +40,30 @@ class ShardedPart:
         self._buffers = {
             name: buffer for name, buffer in part.module.state_dict().items() if name not in self._parameters
         }
+        self._skip = False
+        self._others: Others | None = None
+        self._ask_before_updates()
 
-    def step(self, learning_rate: float) -> float:
+    def step(self, learning_rate: float, skip: bool = False, others: Others = on_its_own) -> float:
         """Reduce, clip, step and clear."""
+        self._skip, self._others = skip, others
         set_rate(self._part.optimizer, self._part.peak_rate * learning_rate)
         self._engine.step()
-        return finite_norm(self._part.name, float(self._engine.get_global_grad_norm()))
+        if self._others is not None:  # it has cleared a gradient that is not finite, and made no update
+            others(False)
+        return float(self._engine.get_global_grad_norm())
+
+    def _ask_before_updates(self) -> None:
+        """DeepSpeed has no place to say no between norm and update, but there it calls torch's optimizer."""
+        update = self._part.optimizer.step
+
+        def step(*args: Any, **kwargs: Any) -> Any:
+            if self._others is not None:  # the first group of several
+                others, self._others = self._others, None
+                self._skip = not others(not self._skip)
+            return None if self._skip else update(*args, **kwargs)
+
+        self._part.optimizer.step = step  # type: ignore[method-assign]
 
     def count_in(self, norm: Callable[[], Tensor]) -> None:
         """Clip by one norm with parameters elsewhere: DeepSpeed has no setting for it, but one method."""
@@ -85,12 +104,12 @@ class ShardedPart:
 
     def optimizer_state(self) -> TensorDict:
         """Return full moments and the step count; empty before the first step."""
-        steps = [state["step"] for state in self._part.optimizer.state.values()]
-        if not steps:
+        if not self._has_moments:
             return {}
+        step = next(state["step"] for state in self._part.optimizer.state.values() if state)
         self._link_moments()
         result: TensorDict = {}
-        self._keep(result, step_key(self._part.name), steps[0])
+        self._keep(result, step_key(self._part.name), step)
         for name, parameter in self._part.parameters.items():
             for moment in MOMENTS:
                 full = safe_get_full_optimizer_state(parameter, moment)
@@ -100,12 +119,12 @@ class ShardedPart:
     def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
         """Write full moments and the step count."""
         if step_key(self._part.name) not in saved:
-            if self._part.optimizer.state:
+            if self._has_moments:
                 raise RunError(
                     Problem(step_key(self._part.name), "missing, and this engine's part has stepped")
                 )
             return
-        if not self._part.optimizer.state:
+        if not self._has_moments:
             self._make_state()
         self._link_moments()
         for name, parameter in self._part.parameters.items():
@@ -114,6 +133,10 @@ class ShardedPart:
                 self._write_moment(parameter, value, moment)
         for state in self._part.optimizer.state.values():
             state["step"].fill_(saved[step_key(self._part.name)].item())
+
+    @property
+    def _has_moments(self) -> bool:
+        return any(self._part.optimizer.state.values())  # DeepSpeed makes empty entries in a skipped step
 
     def _make_state(self) -> None:
         """Give each slice the moments that Adam's first step would make: before it there are none."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sslm_platform.engine.base import TensorDict
-from sslm_platform.engine.encoder_part import TrunkPart
+from sslm_platform.engine.encoder_part import Others, TrunkPart, on_its_own
 from sslm_platform.engine.part import Part
 
 
@@ -44,11 +44,18 @@ class SlicedPart:
         self._top = top
         trunk.count_in(top.norm)
 
-    def step(self, learning_rate: float) -> float:
+    def step(self, learning_rate: float, skip: bool = False, others: Others = on_its_own) -> float:
         """Reduce the trunk's gradients, clip by the norm of both, step and clear."""
-        norm = self._trunk.step(learning_rate)
-        self._top.clip(torch.tensor(norm))
-        self._top.step(learning_rate)
+        verdicts = []
+
+        def asked(finite: bool) -> bool:
+            verdicts.append(others(finite))
+            return verdicts[0]
+
+        norm = self._trunk.step(learning_rate, skip, asked)
+        if verdicts[0]:
+            self._top.clip(torch.tensor(norm))
+            self._top.step(learning_rate)
         self._top.clear_gradients()
         return norm
 

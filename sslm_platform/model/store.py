@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sslm_platform.errors import Problem, RunError
-from sslm_platform.files import aside_of, write_json
+from sslm_platform.files import atomic_folder, check_space, write_json
 
 PREFIX = "backbone."
 
@@ -37,23 +36,36 @@ def save_model(
     tokenizer: Any,
     encoder_state: Mapping[str, Tensor],
     heads: Mapping[str, tuple[HeadInfo, Mapping[str, Tensor]]],
+    facts: Mapping[str, Any] | None = None,
+    max_shard_size: str = "5GB",
 ) -> None:
-    """Write a whole model folder aside and rename it: a reader never sees a part."""
-    aside = aside_of(folder)
-    aside.mkdir(parents=True)
+    """Write a whole model folder aside and rename it: a reader never sees a part.
+
+    Args:
+        folder: what is written; replaced if it exists.
+        backbone: whose configuration is saved.
+        tokenizer: saved with the encoder.
+        encoder_state: the encoder's weights, named as in :class:`~sslm_platform.model.encoder.SharedEncoder`.
+        heads: name to facts and weights.
+        facts: content of ``model.json``, which says what the model is.
+        max_shard_size: weights above this size are several files, with an index.
+
+    Raises:
+        RunError: the disk has no room.
+    """
+    states = [encoder_state, *(state for _, state in heads.values())]
+    check_space(folder, sum(tensor.nbytes for state in states for tensor in state.values()))
     weights = {name.removeprefix(PREFIX): value for name, value in encoder_state.items()}
-    backbone.save_pretrained(aside / "encoder", state_dict=weights)
-    tokenizer.save_pretrained(aside / "encoder")
-    for name, (info, state) in heads.items():
-        head = aside / "heads" / name
-        head.mkdir(parents=True)
-        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, head / "head.safetensors")
-        write_json(head / "head.json", info.model_dump(mode="json"))
-    old = aside_of(folder)
-    if folder.exists():
-        folder.replace(old)
-    aside.replace(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with atomic_folder(folder) as aside:
+        backbone.save_pretrained(aside / "encoder", state_dict=weights, max_shard_size=max_shard_size)
+        tokenizer.save_pretrained(aside / "encoder")
+        for name, (info, state) in heads.items():
+            head = aside / "heads" / name
+            head.mkdir(parents=True)
+            save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, head / "head.safetensors")
+            write_json(head / "head.json", info.model_dump(mode="json"))
+        if facts is not None:
+            write_json(aside / "model.json", facts)
 
 
 def read_heads(folder: Path) -> dict[str, tuple[HeadInfo, dict[str, Tensor]]]:

@@ -42,7 +42,7 @@ def print_run(run: Run, shown: Sequence[Family], console: Console) -> None:
             print_matrix(matrix, console, f"{family.task}: ", floor)
         _print_table(console, f"{family.task}: means, {family.protocol}", _summary_table(family))
     for table in sequence_tables(sequence_scores(run.plan, run.cells)):
-        _print_table(console, table.title, _plain_table(table))
+        print_plain(table, console)
     if shown:
         console.print(Text(LEGEND, style="dim"))
     if run.scores:
@@ -57,6 +57,11 @@ def print_matrix(
     """Print a matrix in as many tables as the width asks for; ``floor`` has more rows, by name."""
     for shown, table in _matrix_tables(matrix, floor or {}, console.width):
         _print_table(console, f"{title}{shown}", table, note=detectable_text(matrix))
+
+
+def print_plain(plain: PlainTable, console: Console) -> None:
+    """Print a table of text."""
+    _print_table(console, plain.title, _plain_table(plain))
 
 
 def _print_table(console: Console, title: str, table: Table, note: str = "") -> None:
@@ -87,7 +92,7 @@ def _matrix_tables(matrix: Matrix, floor: Mapping[str, Matrix], width: int) -> I
 
 def _table(first: str, headers: Sequence[str]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column(first)
+    table.add_column(first, overflow="fold")
     for header in headers:
         table.add_column(header, justify="right", overflow="fold", min_width=9)
     return table

@@ -29,7 +29,7 @@ from sslm_platform.statistics import (
     percentile_interval,
 )
 
-__all__ = ["Cell", "Matrix", "Mean", "Relation", "State", "Value", "build_matrix", "mean_over"]
+__all__ = ["Cell", "Matrix", "Mean", "Relation", "State", "Value", "build_matrix", "corrected", "mean_over"]
 
 DEFAULT_BASELINE = {"score": "", "gain": "pretrained", "normalised": "majority", "gap": "majority"}
 
@@ -78,7 +78,7 @@ def build_matrix(
         for row in row_names
         for col in col_names
     }
-    return Matrix(protocol, value, baseline, row_names, col_names, _corrected(places))
+    return Matrix(protocol, value, baseline, row_names, col_names, corrected(places))
 
 
 def _row(axis: str, key: CellKey, tasks: Mapping[str, TaskInfo]) -> str:
@@ -205,7 +205,7 @@ def _mean_baselines(pairs: Sequence[Pair]) -> dict[str, float]:
     return {name: float(np.mean([pair.baselines[name] for pair in pairs])) for name in names}
 
 
-def _corrected(places: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:
+def corrected(places: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:
     """Adjust the tests of one matrix for their number.
 
     What a cell could have detected is that of its column, whose cells share test examples and baseline: it is

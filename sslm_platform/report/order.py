@@ -46,5 +46,6 @@ def _leaves(items_NF: np.ndarray) -> Sequence[int]:
     if len(items_NF) < 3:
         return range(len(items_NF))
     from scipy.cluster.hierarchy import leaves_list, linkage
+    from scipy.spatial.distance import pdist
 
-    return [int(i) for i in leaves_list(linkage(items_NF, "average", optimal_ordering=True))]
+    return [int(i) for i in leaves_list(linkage(pdist(items_NF), "average", optimal_ordering=True))]

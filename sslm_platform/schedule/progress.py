@@ -20,6 +20,8 @@ class Progress:
         balancer: the balancer's memory.
         expected: slots of each feed that the sampler's probabilities have added up to.
         drawn: slots of each feed that were drawn.
+        skipped: steps that changed nothing, since a loss or a gradient was not finite.
+        skipped_in_a_row: those of them since the last step that was not skipped.
     """
 
     positions: Mapping[str, Position]
@@ -27,6 +29,8 @@ class Progress:
     balancer: Memory = field(default_factory=dict)
     expected: dict[str, float] = field(default_factory=dict)
     drawn: dict[str, int] = field(default_factory=dict)
+    skipped: int = 0
+    skipped_in_a_row: int = 0
 
     def advance(self, plan: StepPlan) -> None:
         """Count a step that is done."""
@@ -34,6 +38,11 @@ class Progress:
         for feed, probability in plan.probabilities.items():
             self.expected[feed] = self.expected.get(feed, 0.0) + probability * len(plan.slots)
             self.drawn[feed] = self.drawn.get(feed, 0) + plan.counts.get(feed, 0)
+
+    def judge(self, *, skipped: bool) -> None:
+        """Count whether a step was skipped."""
+        self.skipped += skipped
+        self.skipped_in_a_row = self.skipped_in_a_row + 1 if skipped else 0
 
     def shares(self) -> dict[str, dict[str, float]]:
         """Return each feed's intended and realised share of all slots so far; each sums to 1."""

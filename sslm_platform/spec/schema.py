@@ -192,6 +192,12 @@ class OptimizerSpec(Section):
     clip: float | None = Field(
         default=1.0, gt=0, description="Largest gradient norm of each part: the encoder, each head."
     )
+    max_skipped: int = Field(
+        default=3,
+        ge=1,
+        description="Steps in a row that may be skipped, since a loss or a gradient is not finite, before the"
+        " run saves and stops.",
+    )
 
 
 class EngineSpec(Section):
@@ -215,7 +221,15 @@ class EngineSpec(Section):
 class CheckpointSpec(Section):
     """When a training is saved, so that a killed one continues."""
 
-    every: int = Field(default=200, ge=1, description="Steps between checkpoints.")
+    every: int | None = Field(
+        default=200, ge=1, description="Steps between checkpoints; null: none but by `minutes`."
+    )
+    minutes: float | None = Field(default=None, gt=0, description="Or minutes, whichever come first.")
+    keep_best: int = Field(
+        default=1,
+        ge=1,
+        description="Models kept: `train/model` is the best dev scoring's, `train/models` has the others.",
+    )
 
 
 class EvaluationSpec(Section):

@@ -90,7 +90,8 @@ class Balancing:
         """
         gramian_TT = gradients.gramian(list(state.shares))
         scales = {task: share * weights[task] for task, share in state.shares.items()}
-        statistics = gradient_statistics(scales, gramian_TT) if self.measures(state.step) else None
+        measured = self.measures(state.step) and bool(np.isfinite(gramian_TT).all())
+        statistics = gradient_statistics(scales, gramian_TT) if measured else None
         if not self.gradients:
             gradients.combine(dict.fromkeys(weights, 1.0))
             return Settled(weights, state.memory, statistics)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 import shutil
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from sslm_platform.engine.base import Engine
-from sslm_platform.errors import Problem, RunError
-from sslm_platform.files import write_json
+from sslm_platform.errors import Problem, RunError, SslmError
+from sslm_platform.files import atomic_folder, check_space, write_json
 from sslm_platform.schedule.progress import Progress
+from sslm_platform.train.resume import VERSION, previous, read_state
+from sslm_platform.train.selection import Scoring
 
-VERSION = 2
-TENSORS = ("encoder", "heads", "optimizer")
 SEPARATOR = "|"  # between a head's name and its parameter's
 
 
@@ -28,79 +29,129 @@ class State:
 
     step: int
     progress: Progress
-    best: float | None
-    best_step: int
+    kept: tuple[Scoring, ...]
     since_best: int
     seconds: float
 
-
-def save_checkpoint(folder: Path, job: str, state: State, engine: Engine) -> None:
-    """Write a checkpoint aside, flush it, and put it in the last one's place. All ranks call."""
-    encoder, heads, optimizer = engine.encoder_state(), engine.head_states(), engine.optimizer_state()
-    if engine.rank == 0:
-        aside = folder.with_name(f".{folder.name}.part")
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        flat = {f"{name}{SEPARATOR}{key}": v for name, s in heads.items() for key, v in s.items()}
-        digests = {}
-        for name, tensors in zip(TENSORS, (encoder, flat, optimizer), strict=True):
-            file = aside / f"{name}.safetensors"
-            save_file({key: value.contiguous() for key, value in tensors.items()}, file)
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
-                digests[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
-        content = {field.name: getattr(state, field.name) for field in fields(state)}
-        content |= {"version": VERSION, "job": job, "digests": digests, "progress": state.progress.content()}
-        write_json(aside / "state.json", content)
-        _replace(aside, folder)
-    engine.barrier()
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> State:
+        """Return the state whose fields these are."""
+        kept = tuple(Scoring(*scoring) for scoring in content["kept"])
+        values = {name: content[name] for name in ("step", "since_best", "seconds")}
+        return cls(progress=Progress.of(content["progress"]), kept=kept, **values)
 
 
-def _replace(aside: Path, folder: Path) -> None:
-    """The old checkpoint goes only when the new one is complete under a name that loading looks for."""
-    old = previous(folder)
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.replace(old)
-    aside.replace(folder)
-    shutil.rmtree(old, ignore_errors=True)
+def save_checkpoint(folder: Path, content: Mapping[str, Any], state: State, engine: Engine) -> None:
+    """Write a checkpoint aside, flush it, and put it in the last one's place, which stays as the one before.
 
+    All ranks call.
 
-def previous(folder: Path) -> Path:
-    """Return where the checkpoint before the last one stands while the last one takes its place."""
-    return folder.with_name(f"{folder.name}.previous")
-
-
-def load_checkpoint(folder: Path, job: str, engine: Engine) -> State | None:
-    """Restore engine and state from the last checkpoint of this job, or return None where there is none.
+    Args:
+        folder: where the last checkpoint is.
+        content: what identifies the training.
+        state: where it stands.
+        engine: whose weights and moments are saved.
 
     Raises:
-        RunError: the checkpoint is damaged.
+        RunError: on all ranks: it could not be written. The last one is as it was.
     """
-    folder = next((f for f in (folder, previous(folder)) if (f / "state.json").exists()), folder)
-    if not (folder / "state.json").exists():
-        return None
-    content = _read_state(folder)
-    if (content["job"], content["version"]) != (job, VERSION):
-        return None
-    tensors = {name: load_file(folder / f"{name}.safetensors") for name in TENSORS}
-    heads: dict[str, dict[str, Any]] = {name: {} for name in engine.heads}
-    for name, value in tensors["heads"].items():
-        head, _, key = name.partition(SEPARATOR)
-        heads[head][key] = value
-    engine.load_weights(tensors["encoder"], heads)
-    engine.load_optimizer_state(tensors["optimizer"])
-    values = {field.name: content[field.name] for field in fields(State)}
-    return State(**{**values, "progress": Progress.of(values["progress"])})
+    heads = {f"{name}{SEPARATOR}{key}": v for name, s in engine.head_states().items() for key, v in s.items()}
+    tensors = {"encoder": engine.encoder_state(), "heads": heads, "optimizer": engine.optimizer_state()}
+    failure = ""
+    if engine.rank == 0:
+        try:
+            _write(folder, tensors, {**asdict(state), "version": VERSION, "content": content})
+        except (OSError, SafetensorError, RunError) as error:
+            failure = str(error)
+    failure = engine.all_gather_objects(failure)[0]
+    if failure:
+        last = "; the last one is as it was" if folder.exists() else ""
+        raise RunError(Problem(f"checkpoint after step {state.step}", f"not written: {failure}{last}"))
 
 
-def _read_state(folder: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        for name, expected in content["digests"].items():
-            with (folder / name).open("rb") as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() != expected:
-                    raise RunError(Problem(str(folder / name), "is damaged: its checksum differs"))
-    except (OSError, KeyError, json.JSONDecodeError) as error:
-        raise RunError(Problem(str(folder), f"is not a whole checkpoint: {error}")) from None
-    return content
+def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], content: Mapping[str, Any]) -> None:
+    check_space(folder, sum(tensor.nbytes for group in tensors.values() for tensor in group.values()))
+    for part in folder.parent.glob(f".{folder.name}.*.part"):  # of a process that was killed
+        shutil.rmtree(part)
+    with atomic_folder(folder, previous(folder)) as aside:
+        digests = {}
+        for name, group in tensors.items():
+            file = aside / f"{name}.safetensors"
+            save_file({key: value.contiguous() for key, value in group.items()}, file)
+            digests[file.name] = _digest(file)
+        write_json(aside / "state.json", {**content, "digests": digests})
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Remove the last checkpoint and the one before."""
+    for place in (folder, previous(folder)):
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def load_checkpoint(folder: Path, engine: Engine) -> tuple[State | None, str]:
+    """Restore engine and state from the last whole checkpoint. All ranks call.
+
+    Returns:
+        The state, None where there is no checkpoint; and why not the last one was taken, else nothing.
+
+    Raises:
+        RunError: on all ranks: there is a checkpoint, and none is whole.
+    """
+    found = {}
+    if engine.rank == 0:
+        try:
+            found = _find(folder)
+        except SslmError as error:
+            found = {"error": str(error)}
+    found = engine.all_gather_objects(found)[0]
+    if "error" in found:
+        raise RunError(str(found["error"]))
+    if not found:
+        return None, ""
+    heads: dict[str, dict[str, Tensor]] = {name: {} for name in engine.heads}
+    for key, value in load_file(folder / "heads.safetensors").items():
+        name, _, parameter = key.partition(SEPARATOR)
+        heads[name][parameter] = value
+    engine.load_weights(load_file(folder / "encoder.safetensors"), heads)
+    engine.load_optimizer_state(load_file(folder / "optimizer.safetensors"))
+    engine.barrier()  # before the files are replaced
+    return State.of(found["state"]), found["damage"]
+
+
+def _find(folder: Path) -> dict[str, Any]:
+    """Return the last whole checkpoint's state, empty without one; it is put where the last one belongs."""
+    old, damage = previous(folder), ""
+    for place in (folder, old):
+        if not place.exists():
+            continue
+        try:
+            state = _whole(place)
+        except RunError as error:
+            damage = damage or str(error)
+            continue
+        if place is old:
+            shutil.rmtree(folder, ignore_errors=True)
+            old.replace(folder)
+        return {"state": state, "damage": damage}
+    if damage:
+        raise RunError(
+            f"{damage}; no other checkpoint is whole: bring the file back from a copy, or train from the"
+            " beginning with --restart"
+        )
+    return {}
+
+
+def _whole(folder: Path) -> dict[str, Any]:
+    state = read_state(folder)
+    for name, expected in state["digests"].items():
+        file = folder / name
+        if not file.exists():
+            raise RunError(Problem(str(file), "is missing"))
+        if _digest(file) != expected:
+            raise RunError(Problem(str(file), "is damaged: its checksum differs"))
+    return state
+
+
+def _digest(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +47,16 @@ class RunFolder:
     def model(self) -> Path:
         """The joint training's best model."""
         return self.train / "model"
+
+    @property
+    def models(self) -> Path:
+        """Models of other dev scorings."""
+        return self.train / "models"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The joint training's last checkpoint."""
+        return self.train / "checkpoint"
 
     @property
     def scores(self) -> Path:
@@ -90,6 +101,24 @@ def write_run(folder: RunFolder, corpus: Corpus) -> RunRecord:
     return record
 
 
+def forget_training(folder: RunFolder) -> None:
+    """Remove the joint training and its scores."""
+    shutil.rmtree(folder.train, ignore_errors=True)
+    folder.scores.unlink(missing_ok=True)
+
+
+def lost_plugins(folder: RunFolder) -> list[Problem]:
+    """Return the plugins that a run was begun with and that are not installed any more."""
+    if not folder.record.exists():
+        return []
+    begun = read_record(RunRecord, folder.record).versions
+    return [
+        Problem(str(folder.root), f"was begun with {name} {version}, which is not installed")
+        for name, version in begun.items()
+        if name not in (*PACKAGES, "python") and _version(name) is None
+    ]
+
+
 def finish_run(folder: RunFolder, status: Literal["done", "failed"], seconds: float) -> None:
     """Note how a run's work ended, and the time that this process spent on it."""
     record = read_record(RunRecord, folder.record)
@@ -113,14 +142,16 @@ def notes(run: ResolvedRun, corpus: Corpus) -> tuple[str, ...]:
 
 def versions() -> dict[str, str]:
     """Return versions of Python, the libraries that matter, and every plugin."""
-    found = {"python": platform.python_version()}
-    plugins = {p.distribution for p in host().loaded}
-    for name in (*PACKAGES, "sslm-platform", *sorted(plugins)):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
+    names = (*PACKAGES, "sslm-platform", *sorted({p.distribution for p in host().loaded}))
+    found = {name: version for name in names if (version := _version(name)) is not None}
+    return {"python": platform.python_version()} | found
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def machine() -> dict[str, str]:

@@ -75,7 +75,21 @@ def training_content(
             **logged,  # logging changes how sums are rounded
             "gradients_of": corpus.run.gradients_of,
         },
-        "optimizer": spec.optimizer.model_dump(mode="json"),
+        "optimizer": spec.optimizer.model_dump(mode="json", exclude={"max_skipped"}),
         "precision": spec.engine.precision,
         "seed": seed,
+    }
+
+
+def joint_content(corpus: Corpus, seed: int) -> dict[str, Any]:
+    """Return what identifies the joint training of a run's tasks with a seed, its selection included."""
+    spec, tasks = corpus.run.spec, list(corpus.run.tasks.values())
+    budget = spec.schedule.model_dump(mode="json", include={"max_steps", "epochs"})
+    return {
+        **training_content(corpus, tasks, seed, budget),
+        "tasks": {
+            task.identity: {**task_content(corpus, task), "metrics": metric_content(task)} for task in tasks
+        },
+        "order": [task.identity for task in tasks],  # it decides the order of their batches
+        "evaluation": spec.evaluation.model_dump(mode="json"),
     }

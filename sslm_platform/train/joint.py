@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -14,7 +13,7 @@ from rich.console import Console
 from sslm_platform.corpus import Corpus
 from sslm_platform.engine.base import Engine
 from sslm_platform.engine.factory import make_engine
-from sslm_platform.errors import Problem, RunError
+from sslm_platform.errors import Interrupted, Problem, RunError
 from sslm_platform.evaluate import score_intervals
 from sslm_platform.files import write_json
 from sslm_platform.interfaces import Observation
@@ -22,27 +21,27 @@ from sslm_platform.model.store import read_heads
 from sslm_platform.plugins import host
 from sslm_platform.report.records import TaskScore
 from sslm_platform.schedule.progress import Progress
+from sslm_platform.signals import deferring
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.schema import EngineSpec
-from sslm_platform.train.checkpoint import State, load_checkpoint, save_checkpoint
+from sslm_platform.train.checkpoint import State, load_checkpoint, remove_checkpoint, save_checkpoint
 from sslm_platform.train.folder import RunFolder
-from sslm_platform.train.job import digest, metric_content, training_content
+from sslm_platform.train.job import digest, joint_content
+from sslm_platform.train.kept import KeptModels
 from sslm_platform.train.loop import Training, plan_training, train_steps
 from sslm_platform.train.model import Model, build_model, encoder_weights, load_trained
 from sslm_platform.train.observers import MetricsFile, Notifier, TerminalProgress, observing
+from sslm_platform.train.requests import Requests
+from sslm_platform.train.resume import VERSION, check_same
 from sslm_platform.train.selection import Evaluator, Selection, dev_scores, selection_value
+from sslm_platform.train.skipping import check_diverged, has_diverged
 
 log = logging.getLogger(__name__)
 
 
 def joint_id(corpus: Corpus, seed: int) -> str:
-    """Return the content hash of a run's joint training with a seed, its selection included."""
-    spec = corpus.run.spec
-    tasks = list(corpus.run.tasks.values())
-    budget = spec.schedule.model_dump(mode="json", include={"max_steps", "epochs"})
-    evaluation = spec.evaluation.model_dump(mode="json")
-    scored = [metric_content(task) for task in tasks]
-    return digest([training_content(corpus, tasks, seed, budget), evaluation, scored])
+    """Return the content hash of a run's joint training with a seed."""
+    return digest(joint_content(corpus, seed))
 
 
 def is_done(folder: RunFolder, job: str) -> bool:
@@ -52,15 +51,35 @@ def is_done(folder: RunFolder, job: str) -> bool:
 
 
 def train_joint(
-    corpus: Corpus, folder: RunFolder, console: Console, seed: int, engine_spec: EngineSpec
+    corpus: Corpus,
+    folder: RunFolder,
+    console: Console,
+    seed: int,
+    engine_spec: EngineSpec,
+    *,
+    fresh: bool = False,
 ) -> bool:
-    """Train all tasks of a run jointly, or go on where a killed training was saved.
+    """Train all tasks of a run jointly, or go on where a training was saved.
+
+    Args:
+        corpus: the run's data.
+        folder: where the training is kept.
+        console: where it says how it goes.
+        seed: of the training.
+        engine_spec: the section ``engine``.
+        fresh: rank 0 has removed, or is removing, what the folder held.
 
     Returns:
         Whether there was anything left to train.
+
+    Raises:
+        RunError: the folder's training is another, or damaged; or training has diverged.
+        Interrupted: a signal asked to stop, and all is saved.
     """
-    job = joint_id(corpus, seed)
-    if is_done(folder, job):
+    content = joint_content(corpus, seed)
+    if not fresh:
+        check_same(folder, content)
+    if not fresh and is_done(folder, digest(content)):
         console.print(f"joint training: done before ({folder.model})", highlight=False)
         return False
     spec = corpus.run.spec
@@ -76,56 +95,89 @@ def train_joint(
     model = model.with_heads(engine.heads)
     try:
         training = plan_training(corpus, model, spec.schedule, spec.optimizer, seed, "joint")
-        _Joint(training, engine, folder, job, console).run()
+        _Joint(training, engine, folder, content, console).run()
     finally:
         engine.close()
     return True
 
 
-@dataclass(slots=True)
 class _Joint:
-    training: Training
-    engine: Engine
-    folder: RunFolder
-    job: str
-    console: Console
+    def __init__(
+        self,
+        training: Training,
+        engine: Engine,
+        folder: RunFolder,
+        content: dict[str, Any],
+        console: Console,
+    ) -> None:
+        self.training = training
+        self.engine = engine
+        self.folder = folder
+        self.content = content
+        self.console = console
+        spec = training.corpus.run.spec
+        self.spec = spec
+        self.models = KeptModels(folder)
+        self.evaluator = Evaluator(training, engine)
+        self.selection = Selection(spec.evaluation, spec.checkpoint.keep_best)
+        self.progress = training.start()
+        self.start = 0
+        self.began = time.monotonic()
 
     def run(self) -> None:
-        spec = self.training.corpus.run.spec
-        selection = Selection(spec.evaluation)
-        progress = self.training.start()
-        checkpoint = self.folder.train / "checkpoint"
-        state = load_checkpoint(checkpoint, self.job, self.engine)
-        start, spent = 0, 0.0
-        if state is not None:
-            start, progress, spent = state.step, state.progress, state.seconds
-            selection = Selection(spec.evaluation, state.best, state.best_step, state.since_best)
-            self._say(f"joint training: continuing after step {start} of {self.training.num_steps}")
-        elif checkpoint.exists():
-            self._say(f"joint training: {checkpoint} is of another spec, data or plugins; training anew")
-        evaluator = Evaluator(self.training, self.engine)
-        began = time.monotonic() - spent
-        terminal = TerminalProgress(self.console)
-        notifier = Notifier(host())
+        self._resume()
         with ExitStack() as stack:
             metrics = None
+            terminal = TerminalProgress(self.console)
             if self._first:
-                metrics = MetricsFile(self.folder.train / "metrics.jsonl", start)
+                metrics = MetricsFile(self.folder.train / "metrics.jsonl", self.start)
                 stack.enter_context(closing(metrics))
                 stack.enter_context(observing(host(), metrics, terminal))
             stack.enter_context(terminal.live())
-            for record in train_steps(self.training, self.engine, progress, start):
-                if self._first:
-                    notifier.step_ended(record)
-                last = record.step == self.training.num_steps
-                if last or (spec.evaluation.every and record.step % spec.evaluation.every == 0):
-                    self._evaluate(evaluator, selection, progress, record.step, metrics)
-                stop = last or selection.exhausted
-                if stop or record.step % spec.checkpoint.every == 0:
-                    self._checkpoint(record.step, progress, selection, time.monotonic() - began)
-                if stop:
-                    break
-        self._finish(evaluator, selection, progress, time.monotonic() - began)
+            pending = stack.enter_context(deferring())
+            self._train(Requests(pending, self.spec.checkpoint.minutes, self.engine.rank), metrics)
+        if pending.number is not None:  # it came after the last step
+            raise Interrupted(pending.number)
+        self._finish()
+
+    def _resume(self) -> None:
+        """Go back to the last checkpoint, if there is one."""
+        state, damage = load_checkpoint(self.folder.checkpoint, self.engine)
+        if damage:
+            self._say(f"joint training: {damage}; taking the checkpoint before it")
+        if state is not None:
+            self.start, self.progress = state.step, state.progress
+            self.selection.kept = state.kept[: self.selection.keep]
+            self.selection.since_best = state.since_best
+            self.began -= state.seconds
+            self._say(f"joint training: continuing after step {self.start} of {self.training.num_steps}")
+        if self._first:
+            self.models.restore([scoring.step for scoring in self.selection.kept])
+
+    def _train(self, requests: Requests, metrics: MetricsFile | None) -> None:
+        """Run the steps that are left; score, save and stop where it is time to, all ranks at once."""
+        if self.selection.exhausted:
+            return
+        notifier, limit = Notifier(host()), self.spec.optimizer.max_skipped
+        every = self.spec.checkpoint.every
+        for record in train_steps(self.training, self.engine, self.progress, self.start, requests):
+            if self._first:
+                notifier.step_ended(record)
+            last = record.step == self.training.num_steps
+            if last or (self.spec.evaluation.every and record.step % self.spec.evaluation.every == 0):
+                self._evaluate(record.step, metrics)
+                requests.agree(self.engine)
+            over = last or self.selection.exhausted
+            due = requests.save or (every is not None and record.step % every == 0)
+            if over or due or requests.stop or has_diverged(self.progress, limit):
+                self._checkpoint(record.step)
+                requests.saved()
+            check_diverged(record, self.progress, limit)
+            if requests.stop:
+                self._say(f"joint training: saved after step {record.step} of {self.training.num_steps}")
+                raise Interrupted(requests.stop)
+            if over:
+                return
 
     @property
     def _first(self) -> bool:
@@ -135,48 +187,56 @@ class _Joint:
         if self._first:
             self.console.print(text, highlight=False, soft_wrap=True)
 
-    def _evaluate(
-        self,
-        evaluator: Evaluator,
-        selection: Selection,
-        progress: Progress,
-        step: int,
-        metrics: MetricsFile | None,
-    ) -> None:
-        scores, baseline = evaluator.scores("dev"), evaluator.majority("dev")
-        seen = Observation(scores=dev_scores(self.training.model.tasks, scores, baseline))
-        progress.sampler = self.training.planner.observe(step - 1, progress.sampler, seen)
-        value = selection_value(selection.spec.select_by, self.training.model.tasks, scores, baseline)
+    def _evaluate(self, step: int, metrics: MetricsFile | None) -> None:
+        selection, tasks = self.selection, self.training.model.tasks
+        scores, baseline = self.evaluator.scores("dev"), self.evaluator.majority("dev")
+        seen = Observation(scores=dev_scores(tasks, scores, baseline))
+        self.progress.sampler = self.training.planner.observe(step - 1, self.progress.sampler, seen)
+        value = selection_value(selection.spec.select_by, tasks, scores, baseline)
         if selection.observe(value, step):
-            self._save_model()
+            self._save_model(step, value)
         if metrics:
             content = {"scores": scores, "majority": baseline, "selection": value}
             metrics.write({"kind": "evaluation", "step": step, **content})
         kept = "kept" if selection.best_step == step else f"best is step {selection.best_step}"
         self._say(f"joint training: step {step}, dev {selection.spec.select_by} {value:.3f} ({kept})")
 
-    def _save_model(self) -> None:
+    def _save_model(self, step: int, value: float) -> None:
         encoder, heads = self.engine.encoder_state(), self.engine.head_states()
         if self._first:
-            self.training.model.save(self.folder.model, self.training.corpus.tokenizer, encoder, heads)
+            facts = {"step": step, self.selection.spec.select_by: value}
+            tokenizer = self.training.corpus.tokenizer
+            self.training.model.save(self.models.path(step), tokenizer, encoder, heads, facts)
+            self.models.choose(self.selection.best_step)
         self.engine.barrier()
 
-    def _checkpoint(self, step: int, progress: Progress, selection: Selection, seconds: float) -> None:
-        state = State(step, progress, selection.best, selection.best_step, selection.since_best, seconds)
-        save_checkpoint(self.folder.train / "checkpoint", self.job, state, self.engine)
+    def _checkpoint(self, step: int) -> None:
+        kept = self.selection.kept
+        seconds = time.monotonic() - self.began
+        state = State(step, self.progress, kept, self.selection.since_best, seconds)
+        save_checkpoint(self.folder.checkpoint, self.content, state, self.engine)
+        if self._first:
+            self.models.prune([scoring.step for scoring in kept])
 
-    def _finish(self, evaluator: Evaluator, selection: Selection, progress: Progress, seconds: float) -> None:
+    def _finish(self) -> None:
         """Score the kept model on the test splits, once, and mark the training as done."""
+        seconds = time.monotonic() - self.began
         heads = {name: state for name, (_, state) in read_heads(self.folder.model).items()}
         self.engine.load_weights(encoder_weights(self.folder.model), heads)
-        scores = joint_scores(self.training.model, evaluator, "test")
-        shares = self._shares(progress)
+        scores = joint_scores(self.training.model, self.evaluator, "test")
+        shares = self._shares(self.progress)
+        if self.progress.skipped:
+            self._say(f"joint training: {self.progress.skipped} steps were skipped: not finite")
+        self.engine.barrier()  # all have read the model
         if self._first:
+            self.models.settle(self.selection.best_step)
             content = [score.model_dump(mode="json") for score in scores]
             write_json(self.folder.scores, {"scores": content})
-            done: dict[str, Any] = {"job": self.job, "best_step": selection.best_step, "seconds": seconds}
-            done["shares"] = shares
+            done = {"version": VERSION, "job": digest(self.content), "content": self.content}
+            done |= {"best_step": self.selection.best_step, "kept": self.selection.kept}
+            done |= {"seconds": seconds, "shares": shares, "skipped": self.progress.skipped}
             write_json(self.folder.train / "done.json", done)
+            remove_checkpoint(self.folder.checkpoint)
         self.engine.barrier()
 
     def _shares(self, progress: Progress) -> dict[str, dict[str, float]]:

@@ -34,6 +34,8 @@ from sslm_platform.train.affinity import look_ahead
 from sslm_platform.train.balancing import Balancing
 from sslm_platform.train.fetch import Fetcher, plans_ahead
 from sslm_platform.train.model import Model
+from sslm_platform.train.requests import Requests
+from sslm_platform.train.skipping import not_finite
 from sslm_platform.types import StepRecord
 
 
@@ -127,9 +129,16 @@ def make_planner(
 
 
 def train_steps(
-    training: Training, engine: Engine, progress: Progress, start: int = 0
+    training: Training,
+    engine: Engine,
+    progress: Progress,
+    start: int = 0,
+    requests: Requests | None = None,
 ) -> Iterator[StepRecord]:
-    """Run the steps from ``start``; ``progress`` stands after each step when its record is yielded."""
+    """Run the steps from ``start``; ``progress`` stands after each step when its record is yielded.
+
+    ``requests`` are agreed on by then.
+    """
     planner = training.planner
     engine.encoder.train()
     for head in training.model.heads.values():
@@ -137,10 +146,11 @@ def train_steps(
     with Fetcher(partial(_rank_batch, training, engine), plans_ahead(planner, engine.device)) as fetch:
         for step in range(start, planner.num_steps):
             plan = planner.plan(step, progress.positions, progress.sampler)
-            record = train_step(training, engine, plan, progress, fetch)
+            record = train_step(training, engine, plan, progress, fetch, requests)
             progress.advance(plan)
-            seen = Observation(slots=record.slots, losses=record.losses)
-            progress.sampler = planner.observe(step, progress.sampler, seen)
+            if not record.skipped_for:
+                seen = Observation(slots=record.slots, losses=record.losses)
+                progress.sampler = planner.observe(step, progress.sampler, seen)
             yield record
 
 
@@ -150,10 +160,11 @@ def train_step(
     plan: StepPlan,
     progress: Progress,
     fetch: Callable[[StepPlan], list[RankBatch]] | None = None,
+    requests: Requests | None = None,
 ) -> StepRecord:
     """Run one optimizer step; equal on all ranks but for the examples of each slot.
 
-    Of ``progress`` it reads and writes the balancer's memory.
+    Of ``progress`` it reads and writes the balancer's memory and the counts of skipped steps.
     """
     began = time.perf_counter()
     fetch = fetch or Fetcher(partial(_rank_batch, training, engine))
@@ -192,9 +203,12 @@ def train_step(
     heads = {training.model.tasks[task].task.head_key for task in factors}
     norms = engine.step(heads, rate)
     # read once the step is under way: a read waits for the device
-    losses = _means(losses_of, totals, engine)
-    after = losses_only() if balancing.needs_losses_after else {}
-    progress.balancer = balancing.observe(replace(state, losses=losses, losses_after=after))
+    losses = _means(losses_of, totals, engine, requests)
+    blamed = not_finite(losses, norms)
+    progress.judge(skipped=bool(blamed))
+    if not blamed:
+        after = losses_only() if balancing.needs_losses_after else {}
+        progress.balancer = balancing.observe(replace(state, losses=losses, losses_after=after))
     lengths = [training.feeds[slot.feed].splits["train"].lengths_N[slot.rows] for slot in plan.slots]
     return StepRecord(
         step=plan.step + 1,
@@ -211,6 +225,8 @@ def train_step(
         num_padded_tokens=int(sum(len(L) * int(L.max()) for L in lengths)),
         seconds=time.perf_counter() - began,
         gradients=settled.statistics if settled else None,
+        skipped_for=blamed,
+        num_skipped=progress.skipped,
         affinities=affinities,
     )
 
@@ -248,7 +264,9 @@ def _run_slots(
     sums: dict[str, Tensor] = {}
     for batch, empty in batches:
         share = 0.0 if empty else 1.0
-        losses = {task: loss * share for task, loss in _slot_losses(training, engine, batch).items()}
+        losses = {
+            task: _spoiling(loss * share) for task, loss in _slot_losses(training, engine, batch).items()
+        }
         if backward is not None:
             backward(losses)
         for task, value in losses.items():
@@ -256,10 +274,24 @@ def _run_slots(
     return sums
 
 
-def _means(sums: Mapping[str, Tensor], totals: Mapping[str, float], engine: Engine) -> dict[str, float]:
+def _spoiling(loss: Tensor) -> Tensor:
+    """Return the loss; if it is not finite, its gradient is not either, so that the step is skipped."""
+    return loss * (1.0 + 0.0 * loss.detach())
+
+
+def _means(
+    sums: Mapping[str, Tensor],
+    totals: Mapping[str, float],
+    engine: Engine,
+    requests: Requests | None = None,
+) -> dict[str, float]:
     """Return each task's mean loss over all ranks, of tasks with something to mean."""
-    summed = _sum_over_ranks(engine, {task: float(value) for task, value in sums.items()})
-    return {task: summed[task] / totals[task] for task in sorted(summed) if totals[task] > 0}
+    local = {task: float(value) for task, value in sums.items()}
+    asked = requests.asked() if requests is not None else {}
+    summed = _sum_over_ranks(engine, local | asked)
+    if requests is not None:
+        requests.granted = {name: summed[name] for name in asked}
+    return {task: summed[task] / totals[task] for task in sorted(local) if totals[task] > 0}
 
 
 RankBatch = tuple[Batch, bool]

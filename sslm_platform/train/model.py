@@ -43,10 +43,11 @@ class Model:
         tokenizer: Any,
         encoder: Mapping[str, Tensor],
         heads: Mapping[str, Mapping[str, Tensor]],
+        facts: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write these weights as a model folder, atomically."""
+        """Write these weights as a model folder, atomically, with what is to be said of them."""
         saved = {name: (self.infos[name], state) for name, state in heads.items()}
-        save_model(folder, self.encoder.backbone, tokenizer, encoder, saved)
+        save_model(folder, self.encoder.backbone, tokenizer, encoder, saved, facts)
 
     def only(self, tasks: Sequence[Task]) -> Model:
         """Return the same encoder with the heads of some of the tasks."""

@@ -104,7 +104,10 @@ class TerminalProgress:
             self._start_bar(record)
         self._step = record.step
         self._tokens += record.num_tokens
-        self._losses.update(record.losses)
+        if record.skipped_for:
+            self._say_skipped(record)
+        else:
+            self._losses.update(record.losses)
         seconds = max(now - self._began[1], 1e-9)
         rate = self._tokens / seconds
         if self._progress is not None and self._task is not None:
@@ -133,6 +136,15 @@ class TerminalProgress:
         interval = f"({score.low:.3f} to {score.high:.3f})"
         self.console.print(
             f"[dim]cell[/dim]    {name}: {record.metric} {score.value:.3f} {interval}",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def _say_skipped(self, record: StepRecord) -> None:
+        kind = "loss" if record.skipped_for[0] in record.losses else "gradient"
+        self.console.print(
+            f"{record.phase}: step {record.step} skipped: the {kind} of {', '.join(record.skipped_for)}"
+            f" is not finite ({record.num_skipped} skipped so far)",
             highlight=False,
             soft_wrap=True,
         )

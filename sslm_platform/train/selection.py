@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,22 +21,45 @@ Scores = dict[str, dict[str, float]]
 """Task to metric to value."""
 
 
+class Scoring(NamedTuple):
+    """A dev scoring: after which step, and its value (higher is better)."""
+
+    step: int
+    value: float
+
+
 @dataclass(slots=True)
 class Selection:
-    """The best scoring so far. ``better`` and ``exhausted`` are equal on all ranks."""
+    """The best scorings so far; equal on all ranks.
+
+    Attributes:
+        spec: the section ``evaluation``.
+        keep: how many scorings' models are kept.
+        kept: these, the best first; the earlier of equal ones, and those without a value last.
+        since_best: scorings since the best one.
+    """
 
     spec: EvaluationSpec
-    best: float | None = None
-    best_step: int = 0
+    keep: int = 1
+    kept: tuple[Scoring, ...] = ()
     since_best: int = 0
 
     def observe(self, value: float, step: int) -> bool:
-        """Take a scoring's value (higher is better) into account; return whether it is the best."""
-        if self.best is None or value > self.best or (np.isnan(self.best) and not np.isnan(value)):
-            self.best, self.best_step, self.since_best = value, step, 0
-            return True
-        self.since_best += 1
-        return False
+        """Take a scoring into account; return whether its model is to be kept."""
+        scoring = Scoring(step, value)
+        self.kept = tuple(sorted((*self.kept, scoring), key=_goodness, reverse=True)[: self.keep])
+        self.since_best = 0 if self.best_step == step else self.since_best + 1
+        return scoring in self.kept
+
+    @property
+    def best(self) -> float | None:
+        """The best scoring's value, None before the first."""
+        return self.kept[0].value if self.kept else None
+
+    @property
+    def best_step(self) -> int:
+        """The best scoring's step, 0 before the first."""
+        return self.kept[0].step if self.kept else 0
 
     @property
     def exhausted(self) -> bool:
@@ -100,6 +124,11 @@ class Evaluator:
 
     def _models(self, tasks: tuple[str, ...]) -> dict[str, TaskModel]:
         return {task: self.training.model.tasks[task] for task in tasks}
+
+
+def _goodness(scoring: Scoring) -> tuple[bool, float]:
+    undefined = np.isnan(scoring.value)
+    return (not undefined, 0.0 if undefined else scoring.value)
 
 
 def selection_value(

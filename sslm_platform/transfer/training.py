@@ -17,15 +17,17 @@ from sslm_platform.data.feeds import Feed
 from sslm_platform.engine.factory import make_engine
 from sslm_platform.engine.launch import launch
 from sslm_platform.engine.rank import rank
-from sslm_platform.errors import RunError
+from sslm_platform.errors import Interrupted, RunError
 from sslm_platform.report.curves import read_curves
 from sslm_platform.report.records import TrainingRecord, write_record
+from sslm_platform.signals import SIGNALS
 from sslm_platform.spec.schema import EngineSpec
 from sslm_platform.train.folder import RunFolder
 from sslm_platform.train.joint import is_done, joint_id, train_joint
 from sslm_platform.train.loop import plan_training, train_steps
 from sslm_platform.train.model import Model, build_model, load_trained
 from sslm_platform.train.observers import Notifier
+from sslm_platform.train.skipping import check_diverged
 from sslm_platform.transfer.plan import Budget, TrainingPlan
 
 
@@ -122,6 +124,8 @@ def train_in_ranks(lab: Lab, plan: TrainingPlan) -> None:
     argv = ["-m", "sslm_platform", "transfer", "train", str(lab.folder.spec), plan.id]
     argv += ["--out", str(lab.folder.root), "--cache", str(lab.corpus.cache)]
     code = launch(argv, lab.num_processes)
+    if code - 128 in SIGNALS:
+        raise Interrupted(code - 128)
     if code:
         raise RunError(f"the training of {plan.source.name} stopped: a process ended with code {code}")
 
@@ -192,9 +196,11 @@ def train(
         feeds=feeds,
     )
     spent = Spent(num_steps=training.num_steps)
-    for record in train_steps(training, engine, training.start()):
+    progress = training.start()
+    for record in train_steps(training, engine, progress):
         if engine.rank == 0:
             lab.notifier.step_ended(record)
+        check_diverged(record, progress, spec.optimizer.max_skipped)
         spent.num_tokens += record.num_tokens
         spent.num_padded_tokens += record.num_padded_tokens
         spent.slots.update(record.slots)

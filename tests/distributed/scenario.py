@@ -9,6 +9,7 @@ close:VARIANT.
 import gc
 import json
 import logging
+import math
 import sys
 from pathlib import Path
 
@@ -18,7 +19,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from sslm_platform.engine.factory import make_engine
-from sslm_platform.errors import RunError
 from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
 
 VOCABULARY, WIDTH, LENGTH = 97, 15, 8  # an odd width: no parameter divides evenly between two ranks
@@ -126,7 +126,7 @@ def build(variant, seed):
     return make_engine(VARIANTS[variant], OPTIMIZER, Encoder(), heads, sharded_heads={"decoder"})
 
 
-def slot_loss(engine, key, head, counts):
+def slot_loss(engine, key, head, counts, spoil=""):
     """This rank's summand of one slot's loss, a weighted mean over all ranks' examples."""
     generator = torch.Generator().manual_seed(key)
     total = sum(counts)
@@ -143,7 +143,13 @@ def slot_loss(engine, key, head, counts):
         ids_BL, labels_B, share_B = torch.ones(1, LENGTH).long(), torch.zeros(1).long(), torch.zeros(1)
     module = engine.heads[head]
     hidden_BLD, logits_BV = engine.encoder(ids_BL, torch.ones_like(ids_BL), None, module.transform)
+    if spoil == "encoder":
+        hidden_BLD = Spoiled.apply(hidden_BLD)
+    if spoil == "head":
+        hidden_BLD = Cleaned.apply(hidden_BLD)
     outputs_BC = module(module.features(hidden_BLD) if logits_BV is None else logits_BV)
+    if spoil == "head":
+        outputs_BC = Spoiled.apply(outputs_BC)
     losses_B = nn.functional.cross_entropy(outputs_BC, labels_B % outputs_BC.shape[1], reduction="none")
     return (losses_B * share_B).sum()
 
@@ -281,20 +287,60 @@ def close_many(variant, output):
         (output / f"{variant}-closed.json").write_text(json.dumps(sizes))
 
 
+class Spoiled(torch.autograd.Function):
+    """Its value is finite, and its gradient is not."""
+
+    @staticmethod
+    def forward(context, value):
+        return value.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient * float("nan")
+
+
+class Cleaned(Spoiled):
+    """Lets no gradient through that is not a number."""
+
+    @staticmethod
+    def backward(context, gradient):
+        return torch.nan_to_num(gradient)
+
+
+# Head of the step, what of one rank is not a number, and the steps before.
+DIVERGENCES = [
+    ("shared", "loss", 1),
+    ("shared", "encoder", 1),
+    ("shared", "head", 1),
+    ("shared", "head", 0),
+    ("decoder", "encoder", 1),
+    ("decoder", "head", 2),
+]
+
+
 def diverge(variant, output):
-    """Check that a gradient that is not a number ends the run, on every rank."""
-    engine = build(variant, seed=1)
-    scale = float("nan") if engine.rank == 0 else 1.0
-    engine.backward(slot_loss(engine, 0, "shared", (2, 2)) * scale)
-    try:
-        engine.step({"shared"}, 1.0)
-        message = ""
-    except RunError as error:
-        message = str(error)
-    messages = engine.all_gather_objects(message)
-    engine.close()
+    """Say what a gradient that is not a number moves, and the norms that all ranks are told."""
+    result = {}
+    for head, where, start in DIVERGENCES:
+        engine = build(variant, seed=1)
+        first = train(engine, 0, start)["losses"]
+        before = everything(engine)
+        spoil = where if engine.rank == 0 else ""
+        engine.start_step(1)
+        loss = slot_loss(engine, 0, head, (2, 2), spoil)
+        engine.backward(loss * float("nan") if spoil == "loss" else loss)
+        norms = engine.step({head}, 1.0)
+        moved = [n for a, b in zip(before, everything(engine), strict=True) for n in differing(a, b)]
+        finite = {name: math.isfinite(norm) for name, norm in norms.items()}
+        rest = train(engine, start, HALF)["losses"]
+        result[f"{head}, {where}, {start}"] = {
+            "finite": engine.all_gather_objects(finite),
+            "moved": moved,
+            "losses": first + rest,
+        }
+        engine.close()
     if engine.rank == 0:
-        (output / f"{variant}-diverges.json").write_text(json.dumps(messages))
+        (output / f"{variant}-diverges.json").write_text(json.dumps(result))
 
 
 if __name__ == "__main__":

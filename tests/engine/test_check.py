@@ -34,6 +34,9 @@ def messages(config=None, stage=2, **rest):
             "engine.config.bf16.enabled: the platform sets this; set engine.precision",
         ),
         ({"fp16": {"enabled": True}}, "engine.config.fp16: refused: its loss scaling"),
+        ({"zero_optimization": {"mics_shard_size": 4}}, "mics_shard_size: refused: states are saved"),
+        ({"communication_data_type": "bf16"}, "communication_data_type: must be fp32"),
+        ({"data_types": {"grad_accum_dtype": "bf16"}}, "data_types.grad_accum_dtype: must be fp32"),
         ({"zero_optimization": {"zenflow": {}}}, "zenflow: refused: it delays updates"),
         ({"wall_clock_breakdwn": True}, "unknown key; did you mean wall_clock_breakdown?"),
         ({"zero_optimization": 2}, "engine.config.zero_optimization: must be a mapping; got 2"),
@@ -72,6 +75,7 @@ def test_gradients_by_task_are_possible_of_the_slice_alone():
 
 def test_harmless_keys_pass():
     config = {"zero_optimization": {"reduce_bucket_size": 1000}, "wall_clock_breakdown": True}
+    config |= {"communication_data_type": "fp32", "data_types": {"grad_accum_dtype": "fp32"}}
     assert messages(config) == []
     assert check_engine(EngineSpec()) == []
 

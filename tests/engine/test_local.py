@@ -1,4 +1,5 @@
 import copy
+import math
 
 import pytest
 import torch
@@ -161,12 +162,23 @@ def test_a_state_of_another_model_is_refused():
 
 
 @pytest.mark.parametrize("scale", [float("nan"), float("inf")])
-def test_a_gradient_that_is_not_finite_ends_the_run_before_anything_moves(scale):
+def test_a_gradient_that_is_not_finite_moves_nothing(scale):
     engine = build()
-    before = engine.encoder_state()
-    with pytest.raises(RunError, match="training has diverged"):
-        step(engine, "a", scale=scale)
-    assert all(torch.equal(t, before[n]) for n, t in engine.encoder_state().items())
+    step(engine, "a", "b")
+    before, heads, moments = engine.encoder_state(), engine.head_states(), engine.optimizer_state()
+    for head in ("a", "b"):
+        engine.backward(loss_of(engine, head, scale if head == "a" else 1.0))
+    norms = engine.step({"a", "b"}, 1.0)
+    assert {name: math.isfinite(norm) for name, norm in norms.items()} == {
+        "encoder": False,
+        "a": False,
+        "b": True,
+    }
+    for name, tensor in (engine.encoder_state() | engine.optimizer_state()).items():
+        assert torch.equal(tensor, (before | moments)[name]), name
+    for head, state in engine.head_states().items():
+        assert all(torch.equal(tensor, heads[head][name]) for name, tensor in state.items())
+    assert all(p.grad is None for module in engine.heads.values() for p in module.parameters())
 
 
 def test_bf16_shows_heads_and_transforms_fp32():

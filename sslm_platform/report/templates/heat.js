@@ -26,6 +26,7 @@ function showTip(cell) {
   tip.style.top = (below ? box.bottom + gap : box.top - gap - own.height) + "px";
 }
 
+const hasRuns = document.getElementById("details") !== null;
 const heats = [...document.querySelectorAll(".heat")];
 const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 for (const table of heats) {
@@ -33,14 +34,14 @@ for (const table of heats) {
   for (const name of ["mouseover", "focusin"])
     table.addEventListener(name, (event) => { const cell = cellOf(event); if (cell) showTip(cell); });
   for (const name of ["mouseleave", "focusout"]) table.addEventListener(name, () => { tip.hidden = true; });
-  table.addEventListener("click", (event) => { const cell = cellOf(event); if (cell) showRuns(cell); });
+  table.addEventListener("click", (event) => { const cell = cellOf(event); if (cell && hasRuns) showRuns(cell); });
   // One stop for the tab key in each table; arrows move inside it.
   const first = table.querySelector("td");
   if (first) first.tabIndex = 0;
   table.addEventListener("keydown", (event) => {
     if (event.key === "Escape") tip.hidden = true;
     const cell = cellOf(event), step = steps[event.key];
-    if (cell && event.key === "Enter") showRuns(cell);
+    if (cell && hasRuns && event.key === "Enter") showRuns(cell);
     if (!cell || !step) return;
     const rows = [...table.tBodies[0].rows].filter((row) => !row.hidden);
     const cols = [...table.tHead.rows[0].cells].slice(1).filter((head) => !head.hidden).map((head) => head.cellIndex);

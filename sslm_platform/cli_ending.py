@@ -1,0 +1,57 @@
+"""How a command ends: an error that input caused, or a signal, is one message and an exit code."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+import typer
+
+from sslm_platform.errors import Interrupted, Problem, RunError, SslmError
+from sslm_platform.files import NO_SPACE
+from sslm_platform.signals import LAUNCHED, interrupting
+
+INTERRUPTED = 130  # what typer makes of Ctrl-C
+
+
+def run_to_end(command: Callable[[], object]) -> None:
+    """Run a command line: input that is wrong exits with 2, a signal with 128 and its number."""
+    try:
+        with interrupting():
+            command()
+    except Interrupted as stop:
+        _say_how_to_go_on(str(stop))
+        sys.exit(128 + stop.number)
+    except SslmError as error:
+        _fail(error)
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        _fail(RunError(Problem(str(error.filename or ""), f"{error.strerror}; make room, and run it again")))
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            _say_how_to_go_on("interrupted")
+        raise
+
+
+def _fail(error: SslmError) -> NoReturn:
+    if "--debug" in sys.argv:
+        raise error
+    typer.secho(f"error: {error}" if len(error.problems) == 1 else _many(error), err=True, fg="red")
+    sys.exit(2)
+
+
+def _many(error: SslmError) -> str:
+    lines = "\n".join(f"  {problem}" for problem in error.problems)
+    return f"{len(error.problems)} errors:\n{lines}"
+
+
+def _say_how_to_go_on(what: str) -> None:
+    """Say it once: ranks of another launcher leave it to rank 0, those of ``--nproc`` to their parent."""
+    if os.environ.get("RANK", "0") == "0" and LAUNCHED not in os.environ:
+        words = [word for word in sys.argv[1:] if word != "--restart"]
+        command = "the same command" if "RANK" in os.environ else f"`{shlex.join(['sslm', *words])}`"
+        typer.secho(f"{what}; {command} goes on from what is saved", err=True)

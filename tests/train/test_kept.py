@@ -1,0 +1,69 @@
+"""The models of the best scorings."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sslm_platform.train import joint
+
+
+@pytest.fixture
+def scored(monkeypatch):
+    """Let the scorings of the next training have these values."""
+
+    def scored(*values):
+        iterator = iter(values)
+        monkeypatch.setattr(joint, "selection_value", lambda *_: next(iterator))
+
+    return scored
+
+
+@pytest.fixture
+def corpus(specs, trainings):
+    sections = trainings.sections | {"checkpoint": {"every": 3, "keep_best": 2}}
+    return specs.corpus(specs.content("names", **sections))
+
+
+def model_of(folder):
+    return json.loads((folder / "model.json").read_text())
+
+
+def test_the_best_are_kept_with_their_step_and_score(corpus, tmp_path, trainings, scored):
+    scored(0.4, 0.1, 0.6, 0.5, 0.2)
+    trainings.train(corpus, tmp_path)
+    assert model_of(tmp_path / "train" / "model") == {"step": 6, "mean_gain_over_majority": 0.6}
+    (second,) = (tmp_path / "train" / "models").iterdir()
+    assert model_of(second) == {"step": 8, "mean_gain_over_majority": 0.5}
+    assert trainings.done(tmp_path)["kept"] == [[6, 0.6], [8, 0.5]]
+    assert not (tmp_path / "train" / "model").is_symlink()
+
+
+def test_what_came_after_the_checkpoint_is_undone(corpus, tmp_path, trainings, scored):
+    """Step 4's model was the best when the training was killed; trained again it is not (other hardware)."""
+    scored(0.4, 0.6)
+    trainings.kill(corpus, tmp_path, 5)
+    assert model_of(tmp_path / "train" / "model")["step"] == 4
+    scored(0.3, 0.2, 0.1, 0.0)
+    trainings.train(corpus, tmp_path)
+    assert model_of(tmp_path / "train" / "model") == {"step": 2, "mean_gain_over_majority": 0.4}
+    (second,) = (tmp_path / "train" / "models").iterdir()
+    assert model_of(second) == {"step": 4, "mean_gain_over_majority": 0.3}
+
+
+def test_killed_before_the_first_checkpoint_it_begins_again(corpus, tmp_path, trainings, scored):
+    scored(0.9)
+    trainings.kill(corpus, tmp_path, 3)
+    assert model_of(tmp_path / "train" / "model")["step"] == 2
+    scored(0.1, 0.2, 0.3, 0.2, 0.1)
+    assert "continuing" not in trainings.train(corpus, tmp_path)
+    assert trainings.done(tmp_path)["kept"] == [[6, 0.3], [4, 0.2]]
+
+
+def test_one_model_is_the_default(specs, tmp_path, trainings, scored):
+    scored(0.1, 0.3, 0.2)
+    corpus = specs.corpus(specs.content("names", evaluation={"every": 2}))
+    trainings.train(corpus, tmp_path)
+    assert model_of(tmp_path / "train" / "model")["step"] == 4
+    assert not (tmp_path / "train" / "models").exists()

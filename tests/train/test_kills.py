@@ -1,0 +1,205 @@
+"""Real trainings, killed without warning at random moments: 3 each here, ``make soak`` kills 20."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).with_name("killed.py")
+PATIENCE = 120.0  # seconds for anything that must happen
+ENGINES = {
+    "local": ({"name": "local", "threads": 1}, 1),
+    **{f"zero{stage}": ({"name": "deepspeed", "zero_stage": stage, "threads": 1}, 2) for stage in (2, 3)},
+}
+
+
+@pytest.fixture(scope="module")
+def processes():
+    """Processes are forked from one that has imported what takes seconds, and in which nothing has run."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        [
+            "sslm_platform.cli",
+            "sslm_platform.transfer.runner",
+            "sslm_platform.engine.local",
+            "deepspeed",
+            "sslm_platform.engine.deepspeed",
+            "transformers.models.bert.modeling_bert",
+            "scipy.stats",
+        ]
+    )
+    return context
+
+
+class Command:
+    """``sslm train`` on some ranks."""
+
+    def __init__(self, processes, argv, num_ranks, log):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        self.ranks = []
+        for rank in range(num_ranks):
+            environment = {"SSLM_LAUNCHED": "1", "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
+            if num_ranks > 1:
+                environment |= {
+                    "RANK": str(rank),
+                    "LOCAL_RANK": str(rank),
+                    "WORLD_SIZE": str(num_ranks),
+                    "LOCAL_WORLD_SIZE": str(num_ranks),
+                    "MASTER_ADDR": "localhost",
+                    "MASTER_PORT": str(port),
+                }
+            given = {"ARGV": ["sslm", *map(str, argv)], "ENVIRONMENT": environment, "LOG": f"{log}.{rank}"}
+            target = partial(runpy.run_path, str(SCRIPT), init_globals=given, run_name="__main__")
+            process = processes.Process(target=target)
+            process.start()
+            self.ranks.append(process)
+
+    def kill(self, rng):
+        """Kill the ranks in some order; a launcher would do so when the first is gone."""
+        for process in rng.sample(self.ranks, len(self.ranks)):
+            os.kill(process.pid, signal.SIGKILL)
+        codes = self.wait()
+        assert codes == [-signal.SIGKILL] * len(codes), "it was over before it could be killed"
+
+    def wait(self):
+        """Return the exit codes."""
+        for process in self.ranks:
+            process.join(PATIENCE)
+            assert process.exitcode is not None, "it hangs"
+        return [process.exitcode for process in self.ranks]
+
+    @property
+    def is_alive(self):
+        return all(process.is_alive() for process in self.ranks)
+
+
+def last_step(folder):
+    """The last step of the metrics, which are written before anything is saved."""
+    try:
+        lines = (folder / "train" / "metrics.jsonl").read_bytes()[-5000:].split(b"\n")[1:-1]
+        return json.loads(lines[-1])["step"] if lines else 0
+    except FileNotFoundError:
+        return 0
+
+
+def wait_until(command, condition, pause=0.004):
+    deadline = time.monotonic() + PATIENCE
+    while not condition() and command.is_alive:
+        assert time.monotonic() < deadline
+        time.sleep(pause)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ENGINES)
+def test_killed_at_random_moments_it_ends_with_the_same_bits(
+    processes, specs, tmp_path, trainings, engine, request
+):
+    section, num_ranks = ENGINES[engine]
+    if num_ranks > 1:
+        pytest.importorskip("deepspeed")
+    num_kills = request.config.getoption("kills")
+    rng, num_steps = random.Random(num_kills), max(24, 3 * num_kills)
+    content = specs.content(
+        "films",
+        "names",
+        engine=section,
+        schedule={"tokens_per_batch": 120, "max_steps": num_steps},
+        evaluation={"every": 10},
+        checkpoint={"every": 2, "keep_best": num_steps},
+    )
+    spec = specs.write(content)
+
+    def start(name):
+        argv = ("train", spec, "--out", tmp_path / name, "--cache", specs.texts / "cache")
+        return Command(processes, argv, num_ranks, tmp_path / f"{name}.log")
+
+    assert start("expected").wait() == [0] * num_ranks, (tmp_path / "expected.log.0").read_text()
+    out = tmp_path / "run"
+
+    def is_saving():
+        return any((out / "train").glob(".checkpoint.*.part"))
+
+    moments = []
+    for number, step in enumerate(sorted(rng.sample(range(1, num_steps - 2), num_kills))):
+        command = start("run")
+        wait_until(command, lambda step=step: last_step(out) >= step)
+        if number % 3 == 1:  # while a checkpoint is being written
+            wait_until(command, is_saving, pause=0.0002)
+            time.sleep(rng.uniform(0.0, 0.002))
+        else:
+            time.sleep(rng.uniform(0.0, 0.05))
+        command.kill(rng)
+        moments.append((step, last_step(out), is_saving()))
+    assert start("run").wait() == [0] * num_ranks, moments
+    log = (tmp_path / "run.log.0").read_text()
+    assert log.count("continuing after step") >= num_kills - 1, moments
+    trainings.assert_same(out, tmp_path / "expected")
+
+
+@pytest.mark.slow
+@pytest.mark.distributed
+def test_a_signal_to_the_launcher_and_the_death_of_a_rank(processes, specs, tmp_path, trainings):
+    """Two starts of ``--nproc 2``: the first is asked to stop, of the second one rank is killed."""
+    psutil = pytest.importorskip("psutil")
+    section, num_ranks = ENGINES["zero2"]
+    pytest.importorskip("deepspeed")
+    content = specs.content(
+        "films",
+        "names",
+        engine=section,
+        schedule={"tokens_per_batch": 120, "max_steps": 90},
+        evaluation={"every": 30},
+        checkpoint={"every": 3, "keep_best": 9},
+    )
+    spec, out = specs.write(content), tmp_path / "run"
+
+    def argv(folder):
+        return ("train", spec, "--out", folder, "--cache", specs.texts / "cache")
+
+    def launch(step):
+        command = [sys.executable, "-m", "sslm_platform", *map(str, argv(out)), "--nproc", "2"]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + PATIENCE
+        while last_step(out) < step and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return process
+
+    launched = launch(2)
+    launched.terminate()
+    said = launched.communicate(timeout=PATIENCE)[1]
+    assert launched.returncode == 128 + signal.SIGTERM, said
+    assert "joint training: saved after step" in said
+    assert said.splitlines()[-1].endswith("--nproc 2` goes on from what is saved")
+    assert "Traceback" not in said
+
+    launched = launch(last_step(out) + 5)
+    ranks = {child.environ().get("RANK"): child for child in psutil.Process(launched.pid).children()}
+    ranks["1"].kill()
+    began = time.monotonic()
+    said = launched.communicate(timeout=PATIENCE)[1]
+    assert time.monotonic() - began < 60
+    assert launched.returncode == 2
+    assert "continuing after step" in said
+    assert "rank 1 of 2 was killed by SIGKILL (out of memory?); all were ended" in said
+    assert said.splitlines()[-1].endswith("the same command goes on from the last checkpoint")
+    assert not any(child.is_running() for child in ranks.values())
+
+    for folder in (out, tmp_path / "expected"):
+        log = tmp_path / f"{folder.name}.log"
+        assert Command(processes, argv(folder), num_ranks, log).wait() == [0, 0], log
+    assert "continuing after step" in (tmp_path / "run.log.0").read_text()
+    trainings.assert_same(out, tmp_path / "expected")

@@ -26,6 +26,7 @@ SCRIPT = ROOT / "tests" / "distributed" / "parity.py"
 RESULT = Path(__file__).parent / "results" / "zero_parity.json"
 TABLE = RESULT.with_suffix(".md")
 STAGES = (0, 1, 2, 3)
+AT_ONCE = 64  # cases of one pair of processes
 QUICKSTART_TOLERANCE = 1e-4  # 22 M parameters, summed in another order
 
 
@@ -75,17 +76,15 @@ def is_wrong(case: dict[str, Any], tolerances: dict[str, float]) -> bool:
 
 
 def run_product(parity: ModuleType, folder: Path, limit: int | None) -> list[dict[str, Any]]:
-    """Run the cases in one pair of processes for each stage and return their differences."""
+    """Run the cases, many in one pair of processes, and return their differences."""
     parity.write_texts(folder)
     results = folder / "results.jsonl"
     names = [case.name for case in parity.all_cases()[:limit]]
-    for stage in parity.VALUES["stage"]:
-        mine = [name for name in names if name.startswith(stage)]
-        launcher = ["-m", "torch.distributed.run", "--standalone", "--local-addr=localhost"]
-        command = [sys.executable, *launcher, "--nproc-per-node=2", str(SCRIPT)]
-        if mine:
-            subprocess.run([*command, str(folder), str(results), *mine], check=True)
-            print(f"{stage}: {len(mine)} cases", flush=True)
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--local-addr=localhost", "--nproc-per-node=2"]
+    command = [sys.executable, *launcher, str(SCRIPT), str(folder), str(results)]
+    for start in range(0, len(names), AT_ONCE):
+        subprocess.run([*command, *names[start : start + AT_ONCE]], check=True)
+        print(f"{min(start + AT_ONCE, len(names))} of {len(names)} cases", flush=True)
     return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
 
 

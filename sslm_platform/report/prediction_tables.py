@@ -17,6 +17,7 @@ from sslm_platform.report.predictions import Prediction, predicted_matrices, pre
 from sslm_platform.report.records import CellRecord
 
 FEW_TARGETS = 5
+NUM_REASONS = 5
 
 
 def print_predictions(
@@ -27,6 +28,9 @@ def print_predictions(
 ) -> None:
     """Print what each estimator cost and left out, the sources that it prefers, and how right it was."""
     _print(console, "Predictions", _cost_table(predictions), _cost_note(predictions, cells))
+    for line in _reasons(predictions):
+        console.print(Text(line, style="dim"))
+    console.print()
     _print(console, "Best source of each target, and estimators that say so", _best_table(predictions))
     for protocol in dict.fromkeys(agreement.protocol for agreement in found):
         chosen = [agreement for agreement in found if agreement.protocol == protocol]
@@ -73,13 +77,10 @@ def print_outcomes(console: Console, found: Sequence[Outcome]) -> None:
 
 
 def _cost_table(predictions: Sequence[Prediction]) -> Table:
-    table = _table(
-        "estimator", "pairs", "undefined", "failed", "formula s", "evidence s", "source models", ""
-    )
+    table = _table("estimator", "pairs", "undefined", "failed", "formula s", "evidence s", "models")
     for name in sorted({p.estimator for p in predictions}):
         own = [p for p in predictions if p.estimator == name]
         statuses, cost = Counter(p.status for p in own), prediction_cost(own)
-        reasons = Counter(p.reason for p in own if p.status != "done")
         table.add_row(
             name,
             str(statuses["done"]),
@@ -88,7 +89,6 @@ def _cost_table(predictions: Sequence[Prediction]) -> Table:
             f"{cost.own:.1f}",
             f"{cost.evidence:.1f}",
             str(cost.trainings),
-            reasons.most_common(1)[0][0] if reasons else "",
         )
     return table
 
@@ -103,6 +103,17 @@ def _cost_note(predictions: Sequence[Prediction], cells: Iterable[CellRecord]) -
         return f"{said}."
     seconds = sum(cell.seconds for cell in measured)
     return f"{said}; the {len(measured)} measured cells took {seconds:.0f} s beside the same trainings."
+
+
+def _reasons(predictions: Sequence[Prediction]) -> list[str]:
+    """Return why pairs have no value, most frequent first; a failure is never left out."""
+    undefined = Counter(p.reason for p in predictions if p.status == "undefined").most_common()
+    lines = [f"{count} undefined: {reason}" for reason, count in undefined[:NUM_REASONS]]
+    rest = sum(count for _, count in undefined[NUM_REASONS:])
+    if rest:
+        lines.append(f"{rest} undefined for other reasons, which their records give")
+    failed = Counter(f"{p.estimator}: {p.reason}" for p in predictions if p.status == "failed")
+    return lines + [f"{count} failed: {reason}" for reason, count in failed.most_common()]
 
 
 def _best_table(predictions: Sequence[Prediction]) -> Table:
@@ -148,18 +159,18 @@ def _figure(figure: Figure | None) -> str:
         return ""
     if figure.low is None or figure.high is None:
         return f"{figure.value:.2f}"
-    return f"{figure.value:.2f} \\[{figure.low:.2f}, {figure.high:.2f}]"
+    return f"{figure.value:.2f} \\[{figure.low:.2f},{figure.high:.2f}]"
 
 
 def _gain(gain: Gain | None) -> str:
-    return "" if gain is None else f"{gain.value:+.3f} \\[{gain.low:+.3f}, {gain.high:+.3f}]"
+    return "" if gain is None else f"{gain.value:+.3f} \\[{gain.low:+.3f},{gain.high:+.3f}]"
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    for column in columns:
+    for index, column in enumerate(columns):
         numeric = column in {"pairs", "undefined", "failed", "formula s", "evidence s", "models"}
-        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold", no_wrap=not index)
     return table
 
 

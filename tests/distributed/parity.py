@@ -10,6 +10,7 @@ import json
 import random
 import sys
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -54,8 +55,9 @@ VALUES = {
 
 
 def all_cases():
-    """Return the full product."""
-    return [Case(*values) for values in itertools.product(*VALUES.values())]
+    """Return the full product; cases that differ by the stage alone follow each other."""
+    stages, *others = VALUES.values()
+    return [Case(stage, *values) for values in itertools.product(*others) for stage in stages]
 
 
 def pairwise_cases():
@@ -173,15 +175,11 @@ class Shares:
 def compare(case, folder):
     """Train a case under ZeRO and in plain torch; return by how much they differ, and what idle parts did."""
     from sslm_platform.engine.factory import make_engine
-    from sslm_platform.engine.local import LocalEngine
     from sslm_platform.spec.schema import EngineSpec
 
-    corpus = read(case, folder)
-    run, tasks = corpus.run.spec, list(corpus.run.tasks.values())
-    model = built(corpus, tasks)
-    local = LocalEngine(run.engine, run.optimizer, model.encoder, model.heads, torch.device("cpu"))
-    expected, _, _ = train(corpus, model, local, shares=case.objective == "contrast")
-    model = built(corpus, tasks)
+    corpus, expected, expected_norms = reference(replace(case, stage=""), folder)
+    run = corpus.run.spec
+    model = built(corpus)
     spec = EngineSpec(name="deepspeed", zero_stage=int(case.stage[-1]), threads=1)
     engine = make_engine(
         spec, run.optimizer, model.encoder, model.heads, sharded_heads=corpus.run.sharded_heads
@@ -195,10 +193,21 @@ def compare(case, folder):
         result["gradient_norms"] = max(
             result["gradient_norms"], *relative(ours.gradient_norms, theirs.gradient_norms)
         )
-    states = [norms(engine), norms(local)]
-    result["weights"] = max(relative(*states)) if engine.rank == 0 else 0.0
+    result["weights"] = max(relative(norms(engine), expected_norms))
     engine.close()
     return result
+
+
+@lru_cache(maxsize=1)
+def reference(case, folder):
+    """Train a case in plain torch; return its data, the steps' records and the weights' norms."""
+    from sslm_platform.engine.local import LocalEngine
+
+    corpus = read(case, folder)
+    run, model = corpus.run.spec, built(corpus)
+    engine = LocalEngine(run.engine, run.optimizer, model.encoder, model.heads, torch.device("cpu"))
+    records, _, _ = train(corpus, model, engine, shares=case.objective == "contrast")
+    return corpus, records, norms(engine)
 
 
 def read(case, folder):
@@ -213,10 +222,10 @@ def read(case, folder):
     return Corpus(resolve(load_run_spec(path), host()), folder / "cache")
 
 
-def built(corpus, tasks):
+def built(corpus):
     from sslm_platform.train.model import build_model
 
-    return build_model(corpus, tasks, seed=1)
+    return build_model(corpus, list(corpus.run.tasks.values()), seed=1)
 
 
 def train(corpus, model, engine, shares=False):
@@ -254,9 +263,13 @@ def parts(engine):
 
 
 def norms(engine):
-    """Return each weight's norm; empty but on rank 0."""
+    """Return each weight's norm, without biases of keys; empty but on rank 0."""
     heads = {f"{h}/{n}": t for h, state in engine.head_states().items() for n, t in state.items()}
     weights = engine.encoder_state() | heads
+    for name in weights:
+        if name.endswith("in_proj_bias"):  # of queries, keys and values
+            queries, _, values = weights[name].chunk(3)
+            weights[name] = torch.cat([queries, values])
     return {name: t.norm().item() for name, t in weights.items() if NO_GRADIENT not in name}
 
 

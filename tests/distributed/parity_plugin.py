@@ -20,11 +20,11 @@ from sslm_platform.plugins import GROUP, load_plugins
 
 
 class Decoder(nn.Module):
-    """One layer of a decoder: a query for each target, cross-attention to all states of its example."""
+    """One layer of a decoder: two queries for each target, cross-attention to all states of its example."""
 
     def __init__(self, options, context):
         super().__init__()
-        self.query = nn.Parameter(torch.randn(context.hidden_size))
+        self.queries = nn.Parameter(torch.randn(2, context.hidden_size))
         self.layer = nn.TransformerDecoderLayer(
             context.hidden_size, 2, 2 * context.hidden_size, dropout=0.0, batch_first=True
         )
@@ -39,9 +39,9 @@ class Decoder(nn.Module):
 
     def forward(self, features):
         hidden_NLD, text_NL, here_NL = features[..., :-2], features[..., -2], features[..., -1]
-        query_ND = self.query + (here_NL[..., None] * hidden_NLD).sum(1)
-        layer = self.layer(query_ND[:, None], hidden_NLD, memory_key_padding_mask=text_NL == 0)
-        return self.output(layer[:, 0])
+        target_N1D = (here_NL[..., None] * hidden_NLD).sum(1, keepdim=True)
+        decoded_N2D = self.layer(self.queries + target_N1D, hidden_NLD, memory_key_padding_mask=text_NL == 0)
+        return self.output(decoded_N2D.mean(1))
 
 
 class Contrast:

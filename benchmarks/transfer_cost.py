@@ -110,7 +110,7 @@ def counted(folder: Path, num_domains: int) -> list[Finding]:
     folder.mkdir(parents=True)
     spec = matrix_spec(folder, num_domains + 1)
     before = count(run(folder, spec, num_domains))
-    after = count(run(folder, spec, num_domains + 1))
+    after = count(run(folder, spec, num_domains + 1, restart=True))
     first, added = num_domains**2, 2 * num_domains + 1
     seconds, changed = again(folder)
     return [
@@ -163,13 +163,13 @@ def encode_all(corpus: Corpus, model) -> None:
                     model.encoder(*inputs.values())
 
 
-def run(folder: Path, spec: dict, num_domains: int) -> Path:
-    """Do a whole run of the first domains."""
+def run(folder: Path, spec: dict, num_domains: int, *, restart: bool = False) -> Path:
+    """Do a whole run of the first domains; ``restart`` where the joint training has others than before."""
     content = spec | {"streams": spec["streams"][:num_domains]}
     path = folder / "spec.yaml"
     path.write_text(yaml.safe_dump(content), encoding="utf-8")
     done = open_run(path, out=folder / "run", cache=folder / "cache", console=Console(file=io.StringIO()))
-    done.train()
+    done.train(restart)
     done.transfer()
     done.report()
     return folder / "run"

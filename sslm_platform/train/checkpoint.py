@@ -70,9 +70,11 @@ def save_checkpoint(folder: Path, content: Mapping[str, Any], state: State, engi
 
 
 def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], content: Mapping[str, Any]) -> None:
-    check_space(folder, sum(tensor.nbytes for group in tensors.values() for tensor in group.values()))
+    if folder.exists():  # else the one before it is all that there is
+        shutil.rmtree(previous(folder), ignore_errors=True)
     for part in folder.parent.glob(f".{folder.name}.*.part"):  # of a process that was killed
         shutil.rmtree(part)
+    check_space(folder, sum(tensor.nbytes for group in tensors.values() for tensor in group.values()))
     with atomic_folder(folder, previous(folder)) as aside:
         digests = {}
         for name, group in tensors.items():

@@ -80,6 +80,7 @@ def train_joint(
     if not fresh:
         check_same(folder, content)
     if not fresh and is_done(folder, digest(content)):
+        remove_checkpoint(folder.checkpoint)  # there where the end was killed
         console.print(f"joint training: done before ({folder.model})", highlight=False)
         return False
     spec = corpus.run.spec
@@ -170,6 +171,8 @@ class _Joint:
             over = last or self.selection.exhausted
             due = requests.save or (every is not None and record.step % every == 0)
             if over or due or requests.stop or has_diverged(self.progress, limit):
+                if metrics:
+                    metrics.flush()
                 self._checkpoint(record.step)
                 requests.saved()
             check_diverged(record, self.progress, limit)

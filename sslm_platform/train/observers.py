@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,10 @@ class MetricsFile:
         """Write one line."""
         self._stream.write(json.dumps(content) + "\n")
         self._stream.flush()
+
+    def flush(self) -> None:
+        """Wait until all lines are on the disk: a checkpoint counts on those of its steps."""
+        os.fsync(self._stream.fileno())
 
     def close(self) -> None:
         """Close the file."""

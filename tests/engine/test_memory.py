@@ -10,7 +10,7 @@ from sslm_platform.engine.memory import keep_freed_memory
 {before}
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3):  # 48 MiB, as the gradient of an embedding matrix
+for _ in range(40):  # 48 MiB, as the gradient of an embedding matrix; the heap takes some to settle
     torch.ones(12 << 20)
 began = faults()
 for _ in range(10):

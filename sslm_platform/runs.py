@@ -234,6 +234,7 @@ def run(
     from sslm_platform.transfer.runner import Work
 
     result = open_run(spec, out=out, cache=cache, overrides=overrides, console=console)
+    result.plan_transfer()  # what cannot be planned is said before the hours of training
     if num_processes > 1:
         launch_training(result, num_processes, restart)
     else:

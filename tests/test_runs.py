@@ -13,7 +13,7 @@ from transformers import AutoModel, AutoTokenizer
 import sslm_platform
 from sslm_platform.errors import RunError, SpecError
 from sslm_platform.report.records import RunRecord, read_record
-from sslm_platform.runs import load_run, open_run, read_scores
+from sslm_platform.runs import load_run, open_run, read_scores, run
 from sslm_platform.spec.load import load_run_spec
 
 
@@ -137,3 +137,11 @@ def test_a_record_says_how_the_work_ended(specs, tmp_path, monkeypatch):
     assert status() == "done"
     run.transfer()
     assert status() == "done"
+
+
+def test_cells_that_cannot_be_planned_are_said_before_the_training(specs, tmp_path):
+    block = {"source_stage": "none", "target_stage": "probe", "targets": {"task": "mlm"}}
+    spec = specs.write(specs.content("films", transfer=[block]), "planned.yaml")
+    with pytest.raises(SpecError, match="tied to the embedding has no probe"):
+        run(spec, out=tmp_path / "run", cache=specs.texts / "cache")
+    assert not (tmp_path / "run" / "train").exists()

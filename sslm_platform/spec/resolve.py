@@ -11,7 +11,9 @@ from sslm_platform.plugins import Host, host
 from sslm_platform.registry import Table
 from sslm_platform.spec.load import LoadedSpec, validated_options
 from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
-from sslm_platform.spec.schema import Component, FieldSpec, Selector, StreamSpec, TaskSpec
+from sslm_platform.spec.schema import FieldSpec, StreamSpec, TaskSpec
+from sslm_platform.spec.section import Component
+from sslm_platform.spec.transfer import Selector
 from sslm_platform.types import (
     BalancerDef,
     Definition,
@@ -74,6 +76,7 @@ class _Resolver:
         if self.num_failed == 0 and by_identity:
             self._selectors(by_identity)
             self._schedule(sampler, balancer, feeds)
+            self._sharded(feeds)
         if self.problems or sampler is None or balancer is None or executor is None:
             return None
         return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer, executor, estimators)
@@ -232,6 +235,19 @@ class _Resolver:
                     f"{task.where}.head.sharded",
                     f"differs from that of {other.where}, with which it shares the head {task.head_key!r}",
                 )
+
+    def _sharded(self, feeds: Sequence[FeedPlan]) -> None:
+        """Of two calls of a sharded module before one backward, DeepSpeed may lose a gradient."""
+        for feed in feeds:
+            first: dict[str, Task] = {}
+            for task in feed.tasks:
+                other = first.setdefault(task.head_key, task)
+                if task.spec.head.sharded and other is not task:
+                    self.problem(
+                        f"{task.where}.head.sharded",
+                        f"{other.where} reads the same input with this head, and a sharded head can be"
+                        " called once for each encoding: set it to false",
+                    )
 
     def _schedule(
         self,

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sslm_platform.spec.load import LoadedSpec
-from sslm_platform.spec.schema import FieldSpec, GradientScope, RunSpec, Selector, StreamSpec, TaskSpec
+from sslm_platform.spec.schema import FieldSpec, GradientScope, RunSpec, StreamSpec, TaskSpec
+from sslm_platform.spec.transfer import Selector
 from sslm_platform.types import (
     BalancerDef,
     Definition,

@@ -11,7 +11,7 @@ from sslm_platform.corpus import Corpus
 from sslm_platform.errors import Problem, SpecError, raise_all, suggest
 from sslm_platform.report.records import CellKey, TargetStage
 from sslm_platform.spec.resolved import Task
-from sslm_platform.spec.schema import TransferSpec
+from sslm_platform.spec.transfer import TransferSpec
 from sslm_platform.train.job import (
     digest,
     encoder_content,

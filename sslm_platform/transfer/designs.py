@@ -12,7 +12,7 @@ from itertools import product
 
 from sslm_platform.report.records import SourceStage
 from sslm_platform.spec.resolved import Task
-from sslm_platform.spec.schema import TransferSpec
+from sslm_platform.spec.transfer import TransferSpec
 from sslm_platform.transfer.sources import Source, alone, expand_sources
 
 Row = tuple[tuple[str, ...], ...]

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sslm_platform.report.grouping import JOINT, Affinities, GroupPlan
-from sslm_platform.spec.schema import RunSpec, TransferSpec
+from sslm_platform.spec.schema import RunSpec
+from sslm_platform.spec.transfer import TransferSpec
 from sslm_platform.transfer.grouping import group_tasks
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sslm_platform.spec.resolved import Task, matches
-from sslm_platform.spec.schema import Selector
+from sslm_platform.spec.transfer import Selector
 
 
 @dataclass(frozen=True, slots=True)

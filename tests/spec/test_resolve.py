@@ -121,6 +121,18 @@ def test_a_shared_head_is_sharded_for_all_its_tasks_or_for_none(problems, specs)
     assert specs.resolve(content).tasks
 
 
+def test_a_sharded_head_is_called_once_for_each_encoding(problems, specs):
+    content = specs.content("films")
+    first = task_of(content, 0)
+    first["head"] |= {"shared_as": "both", "sharded": True}
+    content["streams"][0]["tasks"].append(first | {"name": "mood"})
+    (found,) = problems(content)
+    assert ".head.sharded: " in found
+    assert "reads the same input with this head" in found
+    first["head"]["sharded"] = False
+    assert specs.resolve(content).tasks
+
+
 def test_a_tied_head_cannot_be_sharded(problems, specs):
     content = specs.content("films")
     task_of(content, 0, 2)["head"]["sharded"] = True

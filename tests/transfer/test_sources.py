@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sslm_platform.spec.schema import Selector
+from sslm_platform.spec.transfer import Selector
 from sslm_platform.transfer.sources import Source, expand_sources, expand_targets, head_for
 
 

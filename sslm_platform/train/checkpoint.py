@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from sslm_platform.engine.base import Engine
+from sslm_platform.engine.weights import TensorFile
 from sslm_platform.errors import Problem, RunError, SslmError
 from sslm_platform.files import atomic_folder, check_space, write_json
 from sslm_platform.schedule.progress import Progress
@@ -110,12 +111,10 @@ def load_checkpoint(folder: Path, engine: Engine) -> tuple[State | None, str]:
         raise RunError(str(found["error"]))
     if not found:
         return None, ""
-    heads: dict[str, dict[str, Tensor]] = {name: {} for name in engine.heads}
-    for key, value in load_file(folder / "heads.safetensors").items():
-        name, _, parameter = key.partition(SEPARATOR)
-        heads[name][parameter] = value
-    engine.load_weights(load_file(folder / "encoder.safetensors"), heads)
-    engine.load_optimizer_state(load_file(folder / "optimizer.safetensors"))
+    saved = folder / "heads.safetensors"
+    heads = {name: TensorFile(saved, f"{name}{SEPARATOR}") for name in engine.heads}
+    engine.load_weights(TensorFile(folder / "encoder.safetensors"), heads)
+    engine.load_optimizer_state(TensorFile(folder / "optimizer.safetensors"))
     engine.barrier()  # before the files are replaced
     return State.of(found["state"]), found["damage"]
 

@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Literal
 
 from sslm_platform.corpus import Corpus
+from sslm_platform.engine.threads import threads_per_rank
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.files import write_text
 from sslm_platform.plugins import host
 from sslm_platform.report.records import RunRecord, read_record, write_record
 from sslm_platform.spec.load import dump_spec
 from sslm_platform.spec.resolved import ResolvedRun
+from sslm_platform.spec.schema import EngineSpec
 
 PACKAGES = ("torch", "transformers", "datasets", "deepspeed", "numpy", "scikit-learn", "seqeval")
 
@@ -91,7 +93,7 @@ def write_run(folder: RunFolder, corpus: Corpus) -> RunRecord:
         seconds=before.seconds if before else 0.0,
         seed=run.spec.seed,
         versions=versions(),
-        machine=machine(),
+        machine=machine(run.spec.engine),
         fingerprints={name: rows.fingerprint for name, rows in corpus.rows.items()},
         tasks={name: corpus.task_info(task, run.spec.seed) for name, task in run.tasks.items()},
         notes=notes(run, corpus),
@@ -154,14 +156,14 @@ def _version(distribution: str) -> str | None:
         return None
 
 
-def machine() -> dict[str, str]:
-    """Return what the run's speed depends on."""
+def machine(engine: EngineSpec) -> dict[str, str]:
+    """Return what the run's speed depends on: the same whatever this process has done before."""
     import torch
 
     return {
         "processor": platform.processor() or platform.machine(),
         "system": f"{platform.system()} {platform.release()}",
         "cores": str(os.cpu_count()),
-        "threads": str(torch.get_num_threads()),
+        "threads": str(threads_per_rank(1, engine.threads)),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
     }

@@ -164,5 +164,6 @@ def _encode_rate(lab: Lab, model: Model, task: Task) -> tuple[float, float, floa
 
 
 def _path(corpus: Corpus) -> Path:
-    content = [encoder_content(corpus), machine(), torch.__version__, corpus.run.spec.engine.precision]
+    engine = corpus.run.spec.engine
+    content = [encoder_content(corpus), machine(engine), torch.__version__, engine.precision]
     return corpus.cache / "rates" / f"{digest(content)}.json"

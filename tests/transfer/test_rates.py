@@ -107,7 +107,7 @@ def test_rates_are_kept_for_the_encoder_and_the_machine(lab, specs, monkeypatch)
     assert known_rates(corpus) is None
     remember(corpus, BEFORE)
     assert known_rates(corpus) == BEFORE
-    monkeypatch.setattr("sslm_platform.transfer.rates.machine", lambda: {"processor": "another"})
+    monkeypatch.setattr("sslm_platform.transfer.rates.machine", lambda engine: {"processor": "another"})
     assert known_rates(corpus) is None
     monkeypatch.undo()
     (file,) = (corpus.cache / "rates").iterdir()

@@ -46,6 +46,7 @@ from sslm_platform.interfaces import (
     rows_by_example,
 )
 from sslm_platform.types import (
+    AttentionPattern,
     BalancerDef,
     EstimatorDef,
     EvidenceKind,
@@ -66,6 +67,7 @@ from sslm_platform.types import (
 )
 
 __all__ = [
+    "AttentionPattern",
     "Balancer",
     "BalancerDef",
     "BalancingState",

@@ -33,17 +33,23 @@ class OutputKind(StrEnum):
     ``sequence_values``   (B,)                    ``float``
     ``token_logits``      (N, num_labels)         ``ndarray`` (words,): a tag's id for each word
     ``vocabulary_logits`` (N, vocabulary size)    ``ndarray`` (targets,): a token's id each
+    ``generated_text``    (N, vocabulary size)    ``str``
     ===================== ======================= ============================================
 
     N counts the batch's target positions; ``targets["example"]`` and ``targets["position"]`` (N,)
     say which example and which input token each row belongs to. A word that truncation cut off is
     predicted as ``"O"``, or as -1 (never right) where the labels have no ``"O"``.
+
+    The rows of ``generated_text`` are tokens of target texts, each predicted from the ones before it
+    (teacher forcing); ``position`` counts them from 0 in each example. Its head is a
+    :class:`~sslm_platform.interfaces.GeneratingHead`, whose texts are made one token at a time.
     """
 
     SEQUENCE_LOGITS = "sequence_logits"
     SEQUENCE_VALUES = "sequence_values"
     TOKEN_LOGITS = "token_logits"
     VOCABULARY_LOGITS = "vocabulary_logits"
+    GENERATED_TEXT = "generated_text"
 
     @property
     def has_labels(self) -> bool:
@@ -66,6 +72,14 @@ class EvidenceKind(StrEnum):
         return self in (EvidenceKind.FEATURES, EvidenceKind.OUTPUTS)
 
 
+class AttentionPattern(StrEnum):
+    """Which tokens of its text a token's state may depend on; padding is never one of them."""
+
+    BIDIRECTIONAL = "bidirectional"  # all
+    CAUSAL = "causal"  # itself and those before it
+    PREFIX = "prefix"  # these, and all of its text's first ``TaskBatch.prefix_B`` tokens
+
+
 class FieldKind(StrEnum):
     """What a task reads from a row of its stream."""
 
@@ -74,6 +88,7 @@ class FieldKind(StrEnum):
     LABEL = "label"  # one of a closed set of names
     VALUE = "value"  # float
     TAGS = "tags"  # list[str], one for each of the tokens, BIO after loading
+    TARGET_TEXT = "target_text"  # str, to be generated
 
     @property
     def is_input(self) -> bool:
@@ -138,7 +153,8 @@ class ObjectiveDef:
     ``needs`` maps each kind of output that the objective can score to the fields that a task must
     then have. ``changes_input`` says that it rewrites the token ids (masking), so that its task
     cannot share an encoder call with others. ``additive`` says that an example's loss does not depend on
-    the rest of its batch.
+    the rest of its batch. ``attention`` is the pattern that the encoder runs its texts with; tasks of
+    different patterns never share an encoder call.
     """
 
     name: str
@@ -147,6 +163,7 @@ class ObjectiveDef:
     options: type[Options] = Options
     changes_input: bool = False
     additive: bool = True
+    attention: AttentionPattern = AttentionPattern.BIDIRECTIONAL
     summary: str = ""
 
 
@@ -168,7 +185,11 @@ class HeadDef:
 
 @dataclass(frozen=True, slots=True)
 class MetricDef:
-    """A metric. ``best`` is the value of a perfect predictor and must be finite."""
+    """A metric. ``best`` is the value of a perfect predictor and must be finite.
+
+    ``descriptive`` says that it describes predictions (how diverse, how long) and ranks none: it has neither
+    a best value nor a direction, and cannot be what models are chosen by.
+    """
 
     name: str
     build: Callable[[Any, MetricContext], Metric]
@@ -176,6 +197,7 @@ class MetricDef:
     higher_is_better: bool = True
     best: float = 1.0
     options: type[Options] = Options
+    descriptive: bool = False
     summary: str = ""
 
 

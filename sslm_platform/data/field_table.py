@@ -27,6 +27,7 @@ _TYPES = {
     FieldKind.LABEL: pa.string(),
     FieldKind.VALUE: pa.float64(),
     FieldKind.TAGS: pa.list_(pa.string()),
+    FieldKind.TARGET_TEXT: pa.string(),
 }
 
 

@@ -54,7 +54,10 @@ class SharedEncoder(nn.Module):
         segment_BL: Tensor | None = None,
         transform: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return hidden_BLD and, with ``transform`` (hidden_BLD to states_ND), logits_NV."""
+        """Return hidden_BLD and, with ``transform`` (hidden_BLD to states_ND), logits_NV.
+
+        In the mask's place there may be a visible_B1LL: what each token sees (bool).
+        """
         extra = {"token_type_ids": segment_BL} if self.takes_segments and segment_BL is not None else {}
         hidden_BLD = self.backbone(input_ids=input_ids_BL, attention_mask=mask_BL, **extra).last_hidden_state
         if transform is None:

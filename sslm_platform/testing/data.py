@@ -14,10 +14,12 @@ from sslm_platform.types import Field, FieldKind, OutputKind, Vocabulary
 
 VOCABULARY = Vocabulary(size=40, pad_id=0, mask_id=4, special_ids=frozenset(range(5)))
 CLS_ID, SEP_ID = 2, 3
+WORDS = ("ash", "birch", "cedar", "elm", "fir", "gum", "hazel", "ivy", "juniper", "larch", "maple", "oak")
 LABELS = ("negative", "neutral", "positive")
 TAGS = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
 HIDDEN_SIZE = 8
 ROW_KINDS = frozenset({OutputKind.TOKEN_LOGITS, OutputKind.VOCABULARY_LOGITS})
+TEXT_KINDS = frozenset({OutputKind.GENERATED_TEXT})
 
 
 def labels_of(kind: OutputKind) -> tuple[str, ...]:
@@ -37,7 +39,8 @@ def width_of(kind: OutputKind) -> int | None:
 def make_examples(needs: Mapping[str, Field], num: int = 6, seed: int = 0) -> list[Encoded]:
     """Make examples of 1 to 9 words that have every field, ``[CLS]`` and ``[SEP]`` around them.
 
-    With ``tokens``, words have one or two tokens and the second example's last word is cut off.
+    With ``tokens``, words have one or two tokens and the second example's last word is cut off. Where two
+    texts are required, a second one and its ``[SEP]`` follow.
     """
     rng = np.random.default_rng(seed)
     return [_example(needs, rng, int(rng.integers(1, 10)), cut=i == 1) for i in range(num)]
@@ -125,12 +128,18 @@ def _example(needs: Mapping[str, Field], rng: np.random.Generator, num_words: in
     if cut:
         length = int(pieces[:-1].sum())
         starts_W[-1] = -1
-    text = rng.integers(len(VOCABULARY.special_ids), VOCABULARY.size, length)
+    texts = sum(field.kind is FieldKind.TEXT and field.required for field in needs.values())
+    lengths = [length, *(int(rng.integers(1, 6)) for _ in range(texts - 1))]
+    ids, special, segment = [CLS_ID], [True], [0]
+    for number, size in enumerate(lengths):
+        ids += [*rng.integers(len(VOCABULARY.special_ids), VOCABULARY.size, size).tolist(), SEP_ID]
+        special += [*[False] * size, True]
+        segment += [number] * (size + 1)
     return Encoded(
-        np.concatenate([[CLS_ID], text, [SEP_ID]]),
-        np.array([True, *[False] * length, True]),
+        np.array(ids),
+        np.array(special),
         {name: _value(f.kind, rng, num_words) for name, f in needs.items() if not f.kind.is_input},
-        np.zeros(length + 2, np.int64),
+        np.array(segment),
         starts_W if FieldKind.TOKENS in kinds else None,
     )
 
@@ -157,6 +166,8 @@ def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
         return int(rng.integers(len(LABELS)))
     if kind is OutputKind.SEQUENCE_VALUES:
         return float(rng.normal())
+    if kind in TEXT_KINDS:
+        return " ".join(rng.choice(WORDS, size=rng.integers(4, 9)))
     ids = len(TAGS) if kind is OutputKind.TOKEN_LOGITS else VOCABULARY.size
     return rng.integers(ids, size=rng.integers(1, 8))
 
@@ -164,6 +175,11 @@ def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
 def _prediction(kind: OutputKind, reference: Any, accuracy: float, rng: np.random.Generator) -> Any:
     if kind is OutputKind.SEQUENCE_VALUES:
         return float(accuracy * np.asarray(reference) + (1 - accuracy) * rng.normal())
+    if kind in TEXT_KINDS:
+        return " ".join(
+            word if rng.random() < accuracy else str(rng.choice(WORDS)).upper()[::-1]
+            for word in reference.split()
+        )
     ids = len(labels_of(kind)) or VOCABULARY.size
     wrong = (np.asarray(reference) + rng.integers(1, ids, np.shape(reference))) % ids
     mixed = np.where(rng.random(np.shape(reference)) < accuracy, reference, wrong)

@@ -1,11 +1,11 @@
-"""Metrics of sslm-platform. Scipy and seqeval are imported when a metric is built, not here."""
+"""Metrics of sslm-platform. Scipy, seqeval and the like are imported when a metric is built, not here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import chain
 
-from sslm_metrics import classification, entities, language_model, values
+from sslm_metrics import classification, entities, language_model, rouge, texts, translation, values
 from sslm_platform.api import MetricDef, hookimpl
 
 
@@ -13,5 +13,11 @@ from sslm_platform.api import MetricDef, hookimpl
 def sslm_metrics() -> Iterable[MetricDef]:
     """Register the built-in metrics."""
     return chain(
-        classification.DEFINITIONS, entities.DEFINITIONS, values.DEFINITIONS, language_model.DEFINITIONS
+        classification.DEFINITIONS,
+        entities.DEFINITIONS,
+        values.DEFINITIONS,
+        language_model.DEFINITIONS,
+        translation.DEFINITIONS,
+        rouge.DEFINITIONS,
+        texts.DEFINITIONS,
     )

@@ -24,3 +24,13 @@ def test_mlm(check):
 @parametrize_with_checks("mlm", options={"mask_prob": 1.0, "replace_prob": 0.0, "random_prob": 1.0})
 def test_all_random_mlm(check):
     check()
+
+
+@parametrize_with_checks("clm")
+def test_clm(check):
+    check()
+
+
+@parametrize_with_checks("prefix_lm")
+def test_prefix_lm(check):
+    check()

@@ -290,8 +290,8 @@ def resolve_spec(loaded: LoadedSpec) -> ResolvedRun:
         problems.extend(error.problems)
     place = loaded.where("engine").removesuffix("engine")
     spec = loaded.spec
-    wanted = (resolved.gradients_of, resolved.sharded_heads) if resolved else (None, ())
-    found = check_engine(spec.engine, *wanted, spec.optimizer)
+    gradients_of, sharded = (resolved.gradients_of, resolved.sharded_heads) if resolved else (None, ())
+    found = check_engine(spec.engine, gradients_of, sharded, spec.optimizer)
     problems += [loaded.blamed(Problem(place + p.where, p.what)) for p in found]
     raise_all(SpecError, problems)
     assert resolved is not None

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from sslm_platform.model.layers import layer_depths
 from sslm_platform.model.split import Slice, Trunk, split_encoder
 
 
@@ -37,6 +38,14 @@ class SharedEncoder(nn.Module):
             SpecError: the backbone does not end in a layer of its own.
         """
         return split_encoder(self.backbone, self.takes_segments, "backbone.")
+
+    def layer_depths(self) -> dict[str, int]:
+        """Return how many layers are above each parameter's own, by the parameter's name.
+
+        Raises:
+            SpecError: the backbone has no list of layers.
+        """
+        return {f"backbone.{name}": depth for name, depth in layer_depths(self.backbone).items()}
 
     def forward(
         self,

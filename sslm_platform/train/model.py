@@ -62,6 +62,12 @@ class Model:
         heads = {key: head for key, head in self.heads.items() if key in keys}
         return Model(self.encoder, heads, {n: m for n, m in self.tasks.items() if n in names}, infos)
 
+    def load_weights(self, encoder: Mapping[str, Tensor], heads: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Load weights as an engine returns them."""
+        self.encoder.load_state_dict(encoder)
+        for name, head in self.heads.items():
+            head.load_state_dict(heads[name])
+
     def load(self, folder: Path) -> None:
         """Load the weights of a model folder.
 

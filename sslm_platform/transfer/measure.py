@@ -153,6 +153,7 @@ class EncoderCells:
         phase = f"finetune {cell.key.source or 'pretrained'} → {cell.target.identity}"
         feed = cell_feed(self.corpus, cell)
         spent = train(self.lab, model, cell.key.seed, phase, cell.finetune, {feed.name: feed})
+        model.load_weights(spent.encoder, spent.heads)  # they may be averages
         part = model.tasks[cell.target.identity]
         scored = self._score(model.encoder, part, feed.splits["test"])
         return Measured(scored, part.labels, len(feed.splits["train"]), spent.num_tokens, {})

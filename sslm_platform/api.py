@@ -36,6 +36,8 @@ from sslm_platform.interfaces import (
     Metric,
     Objective,
     Observation,
+    Pass,
+    Passes,
     Sampler,
     SamplingState,
     Scored,
@@ -43,6 +45,7 @@ from sslm_platform.interfaces import (
     TaskBatch,
     TiedHead,
     WorkerCommand,
+    Wrapper,
     rows_by_example,
 )
 from sslm_platform.types import (
@@ -64,6 +67,8 @@ from sslm_platform.types import (
     SamplerDef,
     StepRecord,
     Vocabulary,
+    WrapperContext,
+    WrapperDef,
 )
 
 __all__ = [
@@ -102,6 +107,8 @@ __all__ = [
     "Options",
     "OutputKind",
     "Pair",
+    "Pass",
+    "Passes",
     "PluginError",
     "Problem",
     "Sampler",
@@ -121,6 +128,9 @@ __all__ = [
     "UndefinedError",
     "Vocabulary",
     "WorkerCommand",
+    "Wrapper",
+    "WrapperContext",
+    "WrapperDef",
     "hookimpl",
     "rows_by_example",
     "suggest",

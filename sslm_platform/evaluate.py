@@ -14,7 +14,15 @@ from torch import Tensor
 from sslm_platform.corpus import target_field
 from sslm_platform.data.batching import collate_inputs, example_generator
 from sslm_platform.data.feeds import FeedSplit
-from sslm_platform.interfaces import Encoded, Metric, Objective, Scored, TaskBatch, rows_by_example
+from sslm_platform.interfaces import (
+    Encoded,
+    Metric,
+    Objective,
+    Scored,
+    TaskBatch,
+    Wrapper,
+    rows_by_example,
+)
 from sslm_platform.model.attention import visible_tokens
 from sslm_platform.model.multitask import Encode, TaskHead, task_outputs
 from sslm_platform.report.records import MetricValue
@@ -38,6 +46,7 @@ class TaskModel:
     head: TaskHead
     labels: tuple[str, ...]
     width: int  # of the head's outputs: labels, or the vocabulary
+    wrapper: Wrapper | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ class Batch:
     inputs: dict[str, Tensor | None]
     tasks: dict[str, TaskBatch]
     examples: dict[str, list[Encoded]]
+    generators: Sequence[np.random.Generator]  # each example's own, for a wrapper
 
 
 def make_batch(
@@ -76,7 +86,10 @@ def make_batch(
     if device is not None and device.type != "cpu":
         tensors = {k: None if v is None else _sent(v, device) for k, v in tensors.items()}
         batches = {t: to_device(batch, device) for t, batch in batches.items()}
-    return Batch(rows, tensors, batches, examples)
+    is_wrapped = any(m.wrapper is not None for m in models.values())
+    keys = [int(split.keys_N[row]) for row in rows] if is_wrapped else []
+    noise = [example_generator(seed, epoch, key, stream=1) for key in keys]
+    return Batch(rows, tensors, batches, examples, noise)
 
 
 def to_device(batch: TaskBatch, device: torch.device) -> TaskBatch:

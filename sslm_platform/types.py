@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Metric,
         Objective,
         Sampler,
+        Wrapper,
     )
 
 
@@ -169,6 +170,30 @@ class ObjectiveDef:
 
 
 @dataclass(frozen=True, slots=True)
+class WrapperContext:
+    """What a wrapper is built with."""
+
+    emits: OutputKind
+
+
+@dataclass(frozen=True, slots=True)
+class WrapperDef:
+    """What is made of an objective in training: several passes over a batch in place of one.
+
+    ``kinds`` are those of the outputs that it works with. ``shifts`` says that it moves the embeddings'
+    outputs, along gradients; ``probes`` that it asks for gradients by which nothing is trained.
+    """
+
+    name: str
+    build: Callable[[Any, WrapperContext], Wrapper]
+    kinds: frozenset[OutputKind]
+    options: type[Options] = Options
+    shifts: bool = False
+    probes: bool = False
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HeadDef:
     """A head: encoder states to outputs, outputs to predictions.
 
@@ -272,7 +297,9 @@ class ExecutorDef:
     summary: str = ""
 
 
-Definition = ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef | EstimatorDef | ExecutorDef
+Definition = (
+    ObjectiveDef | WrapperDef | HeadDef | MetricDef | SamplerDef | BalancerDef | EstimatorDef | ExecutorDef
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes
 from sslm_platform.spec.schema import FieldSpec, StreamSpec, TaskSpec
 from sslm_platform.spec.section import Component
 from sslm_platform.spec.transfer import Selector
+from sslm_platform.spec.wrapping import wrapper_problems
 from sslm_platform.types import (
     BalancerDef,
     Definition,
@@ -77,6 +78,8 @@ class _Resolver:
             self._selectors(by_identity)
             self._schedule(sampler, balancer, feeds)
             self._sharded(feeds)
+            if balancer is not None:
+                self.problems.extend(wrapper_problems(by_identity.values(), spec, balancer.definition))
         if self.problems or sampler is None or balancer is None or executor is None:
             return None
         return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer, executor, estimators)
@@ -115,8 +118,12 @@ class _Resolver:
         registry = self.plugins.registry
         objective = self.bind(registry.objectives, spec.objective, f"{where}.objective")
         head = self.bind(registry.heads, spec.head, f"{where}.head")
+        wrapper = None
+        if spec.objective.wrapper is not None:
+            wrapper = self.bind(registry.wrappers, spec.objective.wrapper, f"{where}.objective.wrapper")
         metrics = self._metrics(spec, head, where)
-        if objective is None or head is None or metrics is None:
+        is_complete = spec.objective.wrapper is None or wrapper is not None
+        if objective is None or head is None or metrics is None or not is_complete:
             return None
         emits, needs = head.definition.emits, objective.definition.needs
         if emits not in needs:
@@ -134,7 +141,7 @@ class _Resolver:
         if not self._fields(spec, needs[emits], where):
             return None
         identity = f"{spec.name}@{stream.domain}"
-        return Task(identity, spec, stream, objective, head, metrics, where)
+        return Task(identity, spec, stream, objective, head, metrics, where, wrapper)
 
     def _metrics(
         self, spec: TaskSpec, head: Bound[HeadDef] | None, where: str

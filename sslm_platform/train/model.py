@@ -18,7 +18,7 @@ from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead, build_head
 from sslm_platform.model.store import HeadInfo, read_heads, save_model
 from sslm_platform.spec.resolved import Task
-from sslm_platform.types import HeadContext, ObjectiveContext
+from sslm_platform.types import HeadContext, ObjectiveContext, WrapperContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,8 @@ def task_model(corpus: Corpus, task: Task, head: Any, labels: tuple[str, ...], v
     definition = task.head.definition
     objective = task.objective.build(ObjectiveContext(definition.emits, corpus.vocabulary))
     width = len(labels) if definition.emits.has_labels else vocabulary
-    return TaskModel(task, objective, TaskHead(head, definition.tied), labels, width)
+    wrapper = task.wrapper.build(WrapperContext(definition.emits)) if task.wrapper is not None else None
+    return TaskModel(task, objective, TaskHead(head, definition.tied), labels, width, wrapper)
 
 
 def load_trained(corpus: Corpus, tasks: Sequence[Task], folder: Path, seed: int = 0) -> Model:

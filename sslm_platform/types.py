@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from sslm_platform.interfaces import (
         Balancer,
         Executor,
+        GeneratingHead,
         GradientBalancer,
         Head,
         Metric,
         Objective,
         Sampler,
+        TextTokenizer,
     )
 
 
@@ -55,6 +57,11 @@ class OutputKind(StrEnum):
     def has_labels(self) -> bool:
         """Whether the head's width is the number of labels found in the data."""
         return self in (OutputKind.SEQUENCE_LOGITS, OutputKind.TOKEN_LOGITS)
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether predictions are made token by token, and the head may own a tokenizer."""
+        return self is OutputKind.GENERATED_TEXT
 
 
 class EvidenceKind(StrEnum):
@@ -115,19 +122,24 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveContext:
-    """What an objective is built with."""
+    """What an objective is built with; ``tokenizer`` is the head's, of generated texts."""
 
     emits: OutputKind
     vocabulary: Vocabulary
+    tokenizer: TextTokenizer | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HeadContext:
-    """What a head is built with; ``labels`` is empty for kinds without labels."""
+    """What a head is built with; ``labels`` is empty for kinds without labels.
+
+    ``tokenizer`` is there for heads that generate: their own, or the encoder's.
+    """
 
     hidden_size: int
     vocabulary_size: int
     labels: tuple[str, ...]
+    tokenizer: TextTokenizer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,11 +178,18 @@ class HeadDef:
     """
 
     name: str
-    build: Callable[[Any, HeadContext], Head]
+    build: Callable[[Any, HeadContext], Head | GeneratingHead]
     emits: OutputKind
     options: type[Options] = Options
     tied: bool = False
     summary: str = ""
+
+    @property
+    def no_probe(self) -> str:
+        """Why a new head of this kind cannot be fitted to frozen states, or nothing where it can."""
+        if self.tied:
+            return "a head tied to the embedding has no probe"
+        return "a head that generates text has no probe" if self.emits.is_generated else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,11 @@ class _Resolver:
                 f"{where}.head.sharded",
                 f"{head.definition.name} projects inside the encoder's module and cannot be apart from it",
             )
+        if spec.head.tokenizer is not None and not emits.is_generated:
+            self.problem(
+                f"{where}.head.tokenizer", f"{head.definition.name} emits {emits}: only heads that generate"
+                " text have a tokenizer"
+            )  # fmt: skip
         if not self._fields(spec, needs[emits], where):
             return None
         identity = f"{spec.name}@{stream.domain}"
@@ -241,11 +246,10 @@ class _Resolver:
                     f"{task.where}.head",
                     f"shares the head {task.head_key!r} with {other.where}, with another name or options",
                 )
-            if task.spec.head.sharded != other.spec.head.sharded:
-                self.problem(
-                    f"{task.where}.head.sharded",
-                    f"differs from that of {other.where}, with which it shares the head {task.head_key!r}",
-                )
+            for option in ("sharded", "tokenizer"):
+                if getattr(task.spec.head, option) != getattr(other.spec.head, option):
+                    what = f"differs from that of {other.where}, with which it shares the head"
+                    self.problem(f"{task.where}.head.{option}", f"{what} {task.head_key!r}")
 
     def _sharded(self, feeds: Sequence[FeedPlan]) -> None:
         """Of two calls of a sharded module before one backward, DeepSpeed may lose a gradient."""

@@ -23,6 +23,7 @@ from sslm_platform.hookspecs import hookimpl
 from sslm_platform.interfaces import (
     Balancer,
     BalancingState,
+    DecidingHead,
     DecomposableMetric,
     DevScore,
     Encoded,
@@ -70,6 +71,7 @@ __all__ = [
     "BalancerDef",
     "BalancingState",
     "DataError",
+    "DecidingHead",
     "DecomposableMetric",
     "DevScore",
     "Encoded",

@@ -49,6 +49,12 @@ class Corpus:
             self._labels[key] = label_names([self.task_rows[name] for name in key], tasks[0].needs)
         return self._labels[key]
 
+    def label_counts(self, task: Task, labels: Sequence[str]) -> tuple[tuple[int, ...], int]:
+        """Return how often a task's training split has each label, and how many examples it has."""
+        train = self.task_rows[task.identity].splits["train"]
+        counts = train.facts.counts.get(target_field(task) or "", {})
+        return tuple(counts.get(label, 0) for label in labels), len(train)
+
     def feeds(self, tasks: Sequence[Task], seed: int) -> dict[str, Feed]:
         """Return the feeds of some of the run's tasks; ``seed`` draws the training subsample."""
         return {plan.name: self._feed(plan, seed) for plan in feeds_of(tasks)}

@@ -14,6 +14,7 @@ from torch import Tensor
 from sslm_platform.corpus import target_field
 from sslm_platform.data.batching import collate_inputs, example_generator
 from sslm_platform.data.feeds import FeedSplit
+from sslm_platform.decisions import scores_of
 from sslm_platform.interfaces import Encoded, Metric, Objective, Scored, TaskBatch, rows_by_example
 from sslm_platform.model.multitask import Encode, TaskHead, task_outputs
 from sslm_platform.report.records import MetricValue
@@ -168,6 +169,7 @@ def score_outputs(model: TaskModel, batch: TaskBatch, examples: Sequence[Encoded
         _references(model.task, batch, examples),
         losses_B.detach().double().cpu().numpy(),
         batch.weight_B.double().cpu().numpy(),
+        scores_of(model.task, model.head.module, outputs, batch.targets, len(examples)),
     )
 
 
@@ -186,14 +188,18 @@ def _join(parts: Sequence[_Part], num_rows: int, gather: Gather | None) -> Score
     predictions: list[Any] = [None] * num_rows
     references: list[Any] = [None] * num_rows
     losses_N, weights_N = np.zeros(num_rows), np.zeros(num_rows)
+    has_scores = bool(parts) and parts[0].scored.scores is not None
+    scores: list[Any] = [None] * num_rows
     for part in parts:
+        for row, one in zip(part.rows, part.scored.scores or (), strict=has_scores):
+            scores[row] = one
         losses_N[part.rows] = part.scored.losses_N
         weights_N[part.rows] = part.scored.weights_N
         for row, prediction, reference in zip(
             part.rows, part.scored.predictions, part.scored.references, strict=True
         ):
             predictions[row], references[row] = prediction, reference
-    return Scored(predictions, references, losses_N, weights_N)
+    return Scored(predictions, references, losses_N, weights_N, scores if has_scores else None)
 
 
 def _to_json(part: _Part) -> dict[str, Any]:
@@ -204,6 +210,7 @@ def _to_json(part: _Part) -> dict[str, Any]:
         "references": [_plain(r) for r in s.references],
         "losses": s.losses_N.tolist(),
         "weights": s.weights_N.tolist(),
+        "scores": None if s.scores is None else [one.tolist() for one in s.scores],
     }
 
 
@@ -220,6 +227,7 @@ def _from_json(content: Mapping[str, Any]) -> _Part:
         restore(content["references"]),
         np.asarray(content["losses"], dtype=np.float64),
         np.asarray(content["weights"], dtype=np.float64),
+        None if content["scores"] is None else [np.asarray(one) for one in content["scores"]],
     )
     return _Part(np.asarray(content["rows"], dtype=np.int64), scored)
 

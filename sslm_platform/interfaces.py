@@ -95,6 +95,27 @@ class Head(Protocol):
         ...
 
 
+@runtime_checkable
+class DecidingHead(Protocol):
+    """A head whose predictions hang on a threshold that a dev split sets; a head may have these three.
+
+    The platform calls ``tune`` with the dev split's scores whenever that is scored; what it sets is a buffer,
+    and is saved with the head. Where no dev split was scored the threshold is the one that it starts with.
+    """
+
+    def scores(self, outputs: Tensor, targets: Targets, num_examples: int) -> Sequence[np.ndarray]:
+        """Return what each example's prediction is decided from (``label_set_logits``: probabilities)."""
+        ...
+
+    def decide(self, scores: Sequence[np.ndarray]) -> Sequence[Any]:
+        """Return the predictions that these scores give with the present threshold."""
+        ...
+
+    def tune(self, scored: Scored) -> None:
+        """Set the threshold that is best on these examples. Must not depend on their order."""
+        ...
+
+
 class TiedHead(Head, Protocol):
     """A head whose logits are products with the encoder's embedding matrix."""
 
@@ -105,15 +126,32 @@ class TiedHead(Head, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """All examples of one evaluation: predictions, references, and per-example loss sums and weights."""
+    """All examples of one evaluation: predictions, references, and per-example loss sums and weights.
+
+    ``scores`` is what the predictions were made of, an array for each example; None where neither a metric
+    nor the head asks for it. Of ``sequence_logits`` and ``label_set_logits`` these are each label's
+    probability, (num_labels,).
+    """
 
     predictions: Sequence[Any]
     references: Sequence[Any]
     losses_N: np.ndarray
     weights_N: np.ndarray
+    scores: Sequence[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.losses_N)
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Scored:
+        """Return these examples, in this order."""
+        places = [int(row) for row in rows]
+        return Scored(
+            [self.predictions[i] for i in places],
+            [self.references[i] for i in places],
+            self.losses_N[places],
+            self.weights_N[places],
+            None if self.scores is None else [self.scores[i] for i in places],
+        )
 
 
 class Metric(ABC):
@@ -128,7 +166,9 @@ class Metric(ABC):
 
     def resample(self, scored: Scored, counts_RN: np.ndarray) -> np.ndarray:
         """Return the scores, (R,), where example ``n`` counts ``counts_RN[r, n]`` times."""
-        return np.array([self.score(_repeat(scored, counts_N)) for counts_N in counts_RN])
+        return np.array(
+            [self.score(scored.take(np.repeat(np.arange(len(scored)), counts_N))) for counts_N in counts_RN]
+        )
 
 
 class DecomposableMetric(Metric):
@@ -156,16 +196,6 @@ def rows_by_example(rows_N: np.ndarray, example_N: np.ndarray, num_examples: int
     order = np.argsort(example_N, kind="stable")
     sizes = np.bincount(example_N, minlength=num_examples)
     return np.split(rows_N[order], np.cumsum(sizes)[:-1])
-
-
-def _repeat(scored: Scored, counts_N: np.ndarray) -> Scored:
-    rows = [int(n) for n in np.repeat(np.arange(len(scored)), counts_N)]
-    return Scored(
-        [scored.predictions[i] for i in rows],
-        [scored.references[i] for i in rows],
-        scored.losses_N[rows],
-        scored.weights_N[rows],
-    )
 
 
 Memory = Mapping[str, Any]

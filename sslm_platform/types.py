@@ -31,6 +31,7 @@ class OutputKind(StrEnum):
     ===================== ======================= ============================================
     ``sequence_logits``   (B, num_labels)         ``int``: a label's id
     ``sequence_values``   (B,)                    ``float``
+    ``label_set_logits``  (B, num_labels)         ``ndarray`` (any,): the ids of its labels, rising
     ``token_logits``      (N, num_labels)         ``ndarray`` (words,): a tag's id for each word
     ``vocabulary_logits`` (N, vocabulary size)    ``ndarray`` (targets,): a token's id each
     ===================== ======================= ============================================
@@ -42,13 +43,14 @@ class OutputKind(StrEnum):
 
     SEQUENCE_LOGITS = "sequence_logits"
     SEQUENCE_VALUES = "sequence_values"
+    LABEL_SET_LOGITS = "label_set_logits"
     TOKEN_LOGITS = "token_logits"
     VOCABULARY_LOGITS = "vocabulary_logits"
 
     @property
     def has_labels(self) -> bool:
         """Whether the head's width is the number of labels found in the data."""
-        return self in (OutputKind.SEQUENCE_LOGITS, OutputKind.TOKEN_LOGITS)
+        return self in (OutputKind.SEQUENCE_LOGITS, OutputKind.LABEL_SET_LOGITS, OutputKind.TOKEN_LOGITS)
 
 
 class EvidenceKind(StrEnum):
@@ -72,6 +74,7 @@ class FieldKind(StrEnum):
     TEXT = "text"  # str
     TOKENS = "tokens"  # list[str]: words, split by the data
     LABEL = "label"  # one of a closed set of names
+    LABELS = "labels"  # any number of them, none included
     VALUE = "value"  # float
     TAGS = "tags"  # list[str], one for each of the tokens, BIO after loading
 
@@ -108,10 +111,18 @@ class Vocabulary:
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveContext:
-    """What an objective is built with."""
+    """What an objective is built with.
+
+    ``labels`` are the head's, by id (empty for kinds without labels). ``label_counts`` says how often the
+    task's training split has each, before any limit, and ``num_train`` how many examples it has; where a
+    trained model only answers, nothing is counted and both are empty.
+    """
 
     emits: OutputKind
     vocabulary: Vocabulary
+    labels: tuple[str, ...] = ()
+    label_counts: tuple[int, ...] = ()
+    num_train: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +179,10 @@ class HeadDef:
 
 @dataclass(frozen=True, slots=True)
 class MetricDef:
-    """A metric. ``best`` is the value of a perfect predictor and must be finite."""
+    """A metric. ``best`` is the value of a perfect predictor and must be finite.
+
+    ``needs_scores`` says that it reads ``Scored.scores`` and not only predictions.
+    """
 
     name: str
     build: Callable[[Any, MetricContext], Metric]
@@ -177,6 +191,7 @@ class MetricDef:
     best: float = 1.0
     options: type[Options] = Options
     summary: str = ""
+    needs_scores: bool = False
 
 
 def _no_problems(options: Any, tasks: Mapping[str, Sequence[str]]) -> Iterable[Problem]:

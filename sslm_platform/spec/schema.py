@@ -67,6 +67,9 @@ class FieldSpec(Section):
     map: dict[str, str] | None = Field(
         default=None, description="Label for each raw value; rows with another value are left out."
     )
+    separator: str | None = Field(
+        default=None, description="What stands between the labels of a text of several."
+    )
     scheme: Literal["bio", "iob1", "iobes", "io", "word"] = Field(
         default="bio",
         description="How tags mark chunks; all are turned into BIO. Without prefixes: `io`, each run of equal"

@@ -24,7 +24,7 @@ def labels_of(kind: OutputKind) -> tuple[str, ...]:
     """Return the label names that go with a kind of output."""
     if kind is OutputKind.TOKEN_LOGITS:
         return TAGS
-    return LABELS if kind is OutputKind.SEQUENCE_LOGITS else ()
+    return LABELS if kind.has_labels else ()
 
 
 def width_of(kind: OutputKind) -> int | None:
@@ -88,8 +88,10 @@ def make_outputs(kind: OutputKind, targets: Targets, keys: Sequence[int]) -> Ten
 def make_targets(kind: OutputKind, examples: Sequence[Encoded]) -> TaskBatch:
     """Make the targets that a head of this kind may count on, without any objective."""
     if kind not in ROW_KINDS:
-        dtype = torch.float32 if kind is OutputKind.SEQUENCE_VALUES else torch.int64
-        return TaskBatch({"labels": torch.zeros(len(examples), dtype=dtype)}, torch.ones(len(examples)))
+        dtype = torch.int64 if kind is OutputKind.SEQUENCE_LOGITS else torch.float32
+        shape = (len(LABELS),) if kind is OutputKind.LABEL_SET_LOGITS else ()
+        labels = torch.zeros((len(examples), *shape), dtype=dtype)
+        return TaskBatch({"labels": labels}, torch.ones(len(examples)))
     rows = [(i, *row) for i, e in enumerate(examples) for row in _target_rows(kind, e)]
     table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 4)
     targets = dict(zip(("example", "position", "word", "labels"), table.unbind(dim=1), strict=True))
@@ -114,7 +116,9 @@ def make_scored(kind: OutputKind, num: int = 40, seed: int = 0, accuracy: float 
     references = [_reference(kind, rng) for _ in range(num)]
     predictions = [_prediction(kind, reference, accuracy, rng) for reference in references]
     sizes_N = np.array([float(np.size(reference)) for reference in references])
-    return Scored(predictions, references, sizes_N * rng.uniform(0.5, 1.5, num) * 4 * (1 - accuracy), sizes_N)
+    losses_N = sizes_N * rng.uniform(0.5, 1.5, num) * 4 * (1 - accuracy)
+    scores = [_scores(kind, prediction, accuracy, rng) for prediction in predictions]
+    return Scored(predictions, references, losses_N, sizes_N, None if scores[0] is None else scores)
 
 
 def _example(needs: Mapping[str, Field], rng: np.random.Generator, num_words: int, cut: bool) -> Encoded:
@@ -138,6 +142,8 @@ def _example(needs: Mapping[str, Field], rng: np.random.Generator, num_words: in
 def _value(kind: FieldKind, rng: np.random.Generator, num_words: int) -> object:
     if kind is FieldKind.LABEL:
         return int(rng.integers(len(LABELS)))
+    if kind is FieldKind.LABELS:
+        return _label_set(rng)
     if kind is FieldKind.VALUE:
         return float(rng.normal())
     return rng.integers(len(TAGS), size=num_words)
@@ -152,11 +158,29 @@ def _target_rows(kind: OutputKind, example: Encoded) -> list[tuple[int, int, int
     return [(int(position), 0, int(example.input_ids_L[position])) for position in text]
 
 
+def _label_set(rng: np.random.Generator) -> np.ndarray:
+    return np.flatnonzero(rng.random(len(LABELS)) < 0.5)
+
+
+def _scores(kind: OutputKind, prediction: Any, accuracy: float, rng: np.random.Generator) -> Any:
+    """Return probabilities that give this prediction; perfect predictions are sure."""
+    sure = 1.0 if accuracy == 1.0 else rng.uniform(0.6, 1.0)
+    if kind is OutputKind.SEQUENCE_LOGITS:
+        probability_K = np.full(len(LABELS), (1 - sure) / (len(LABELS) - 1))
+        probability_K[prediction] = sure
+        return probability_K
+    if kind is OutputKind.LABEL_SET_LOGITS:
+        return np.where(np.isin(np.arange(len(LABELS)), prediction), sure, 1 - sure)
+    return None
+
+
 def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
     if kind is OutputKind.SEQUENCE_LOGITS:
         return int(rng.integers(len(LABELS)))
     if kind is OutputKind.SEQUENCE_VALUES:
         return float(rng.normal())
+    if kind is OutputKind.LABEL_SET_LOGITS:
+        return _label_set(rng)
     ids = len(TAGS) if kind is OutputKind.TOKEN_LOGITS else VOCABULARY.size
     return rng.integers(ids, size=rng.integers(1, 8))
 
@@ -164,6 +188,9 @@ def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
 def _prediction(kind: OutputKind, reference: Any, accuracy: float, rng: np.random.Generator) -> Any:
     if kind is OutputKind.SEQUENCE_VALUES:
         return float(accuracy * np.asarray(reference) + (1 - accuracy) * rng.normal())
+    if kind is OutputKind.LABEL_SET_LOGITS:
+        has_K = np.isin(np.arange(len(LABELS)), reference)
+        return np.flatnonzero(np.where(rng.random(len(LABELS)) < accuracy, has_K, ~has_K))
     ids = len(labels_of(kind)) or VOCABULARY.size
     wrong = (np.asarray(reference) + rng.integers(1, ids, np.shape(reference))) % ids
     mixed = np.where(rng.random(np.shape(reference)) < accuracy, reference, wrong)

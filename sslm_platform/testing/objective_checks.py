@@ -21,7 +21,9 @@ ObjectiveCase = Case[ObjectiveDef]
 
 def build(case: ObjectiveCase) -> Objective:
     """Build the objective of a case."""
-    context = ObjectiveContext(case.kind, data.VOCABULARY)
+    labels = data.labels_of(case.kind)
+    counts = tuple(range(1, len(labels) + 1))
+    context = ObjectiveContext(case.kind, data.VOCABULARY, labels, counts, sum(counts))
     return case.definition.build(case.parsed_options(), context)
 
 

@@ -107,7 +107,9 @@ def add_heads(corpus: Corpus, encoder: SharedEncoder, tasks: Sequence[Task], see
 def task_model(corpus: Corpus, task: Task, head: Any, labels: tuple[str, ...], vocabulary: int) -> TaskModel:
     """Bind a task to a head, its labels, and an objective."""
     definition = task.head.definition
-    objective = task.objective.build(ObjectiveContext(definition.emits, corpus.vocabulary))
+    counts, num_train = corpus.label_counts(task, labels)
+    context = ObjectiveContext(definition.emits, corpus.vocabulary, labels, counts, num_train)
+    objective = task.objective.build(context)
     width = len(labels) if definition.emits.has_labels else vocabulary
     return TaskModel(task, objective, TaskHead(head, definition.tied), labels, width)
 

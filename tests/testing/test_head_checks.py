@@ -2,11 +2,12 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from sslm_heads.lm import LanguageModelHead
-from sslm_heads.options import SequenceOptions, TokenOptions
-from sslm_heads.sequence import SequenceClassifier
+from sslm_heads.options import MultilabelOptions, SequenceOptions, TokenOptions
+from sslm_heads.sequence import MultilabelClassifier, SequenceClassifier
 from sslm_heads.token import TokenClassifier
 from torch import nn
 
@@ -80,7 +81,29 @@ class NeedsRows(LanguageModelHead):
         return super().predict(outputs, targets, num_examples) if len(outputs) else []
 
 
-OPTIONS = {"sequence_classifier": SequenceOptions(dropout=0), "token_classifier": TokenOptions()}
+class DecidesOtherwise(MultilabelClassifier):
+    def predict(self, outputs, targets, num_examples):
+        return [ids[:0] for ids in super().predict(outputs, targets, num_examples)]
+
+
+class ForgetsItsThreshold(MultilabelClassifier):
+    def tune(self, scored):
+        self.kept = float(np.stack(scored.scores).max()) + 1
+
+    def decide(self, scores):
+        return [np.flatnonzero(score >= getattr(self, "kept", 0.0)) for score in scores]
+
+
+class TunesByTheFirst(MultilabelClassifier):
+    def tune(self, scored):
+        self.threshold.fill_(scored.scores[0].max())
+
+
+OPTIONS = {
+    "multilabel_classifier": MultilabelOptions(),
+    "sequence_classifier": SequenceOptions(dropout=0),
+    "token_classifier": TokenOptions(),
+}
 
 
 def case_of(name, broken):
@@ -107,6 +130,14 @@ TWINS = [
     (checks.check_state_dict_round_trip, "sequence_classifier", HiddenState, "restored head"),
     (checks.check_predictions, "sequence_classifier", TensorPredictions, "is an int; got Tensor"),
     (checks.check_predictions, "token_classifier", ForgetsCutOffWords, "words cut off included"),
+    (checks.check_decisions_are_predictions, "multilabel_classifier", DecidesOtherwise, "decide says"),
+    (checks.check_threshold_is_saved, "multilabel_classifier", ForgetsItsThreshold, "in a buffer"),
+    (
+        checks.check_tune_ignores_order,
+        "multilabel_classifier",
+        TunesByTheFirst,
+        "threshold depends on the order",
+    ),
     (checks.check_no_targets, "lm", NeedsRows, "has a prediction too"),
 ]
 
@@ -120,7 +151,11 @@ def test_check_fails_on_a_broken_head(check, name, broken, message):
 
 
 def test_every_check_has_a_twin():
-    assert {check for check, *_ in TWINS} == {*checks.ANY_HEAD, checks.check_no_targets}
+    assert {check for check, *_ in TWINS} == {
+        *checks.ANY_HEAD,
+        *checks.DECIDING_HEAD,
+        checks.check_no_targets,
+    }
 
 
 def test_head_that_is_no_module_is_refused():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import chain
 
-from sslm_metrics import classification, entities, language_model, values
+from sslm_metrics import classification, entities, language_model, ordinal, probabilities, values
 from sslm_platform.api import MetricDef, hookimpl
 
 
@@ -13,5 +13,10 @@ from sslm_platform.api import MetricDef, hookimpl
 def sslm_metrics() -> Iterable[MetricDef]:
     """Register the built-in metrics."""
     return chain(
-        classification.DEFINITIONS, entities.DEFINITIONS, values.DEFINITIONS, language_model.DEFINITIONS
+        classification.DEFINITIONS,
+        probabilities.DEFINITIONS,
+        ordinal.DEFINITIONS,
+        entities.DEFINITIONS,
+        values.DEFINITIONS,
+        language_model.DEFINITIONS,
     )

@@ -158,7 +158,13 @@ class Metric(ABC):
     """A metric that needs all examples at once (say, a rank correlation).
 
     Prefer :class:`DecomposableMetric`: its bootstrap is a matrix product.
+
+    Attributes:
+        signature: what one must know to compare its figures with those of others (tokenizer, smoothing,
+            library); noted in the run where it is not empty.
     """
+
+    signature: str = ""
 
     @abstractmethod
     def score(self, scored: Scored) -> float:

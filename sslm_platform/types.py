@@ -34,11 +34,16 @@ class OutputKind(StrEnum):
     ``label_set_logits``  (B, num_labels)         ``ndarray`` (any,): the ids of its labels, rising
     ``token_logits``      (N, num_labels)         ``ndarray`` (words,): a tag's id for each word
     ``vocabulary_logits`` (N, vocabulary size)    ``ndarray`` (targets,): a token's id each
+    ``generated_text``    (N, vocabulary size)    ``str``
     ===================== ======================= ============================================
 
     N counts the batch's target positions; ``targets["example"]`` and ``targets["position"]`` (N,)
     say which example and which input token each row belongs to. A word that truncation cut off is
     predicted as ``"O"``, or as -1 (never right) where the labels have no ``"O"``.
+
+    The rows of ``generated_text`` are tokens of target texts, each predicted from the ones before it
+    (teacher forcing); ``position`` counts them from 0 in each example. Its head is a
+    :class:`~sslm_platform.interfaces.GeneratingHead`, whose texts are made one token at a time.
     """
 
     SEQUENCE_LOGITS = "sequence_logits"
@@ -46,6 +51,7 @@ class OutputKind(StrEnum):
     LABEL_SET_LOGITS = "label_set_logits"
     TOKEN_LOGITS = "token_logits"
     VOCABULARY_LOGITS = "vocabulary_logits"
+    GENERATED_TEXT = "generated_text"
 
     @property
     def has_labels(self) -> bool:
@@ -77,6 +83,7 @@ class FieldKind(StrEnum):
     LABELS = "labels"  # any number of them, none included
     VALUE = "value"  # float
     TAGS = "tags"  # list[str], one for each of the tokens, BIO after loading
+    TARGET_TEXT = "target_text"  # str, to be generated
 
     @property
     def is_input(self) -> bool:
@@ -182,6 +189,8 @@ class MetricDef:
     """A metric. ``best`` is the value of a perfect predictor and must be finite.
 
     ``needs_scores`` says that it reads ``Scored.scores`` and not only predictions.
+    ``descriptive`` says that it describes predictions (how diverse, how long) and ranks none: it has neither
+    a best value nor a direction, and cannot be what models are chosen by.
     """
 
     name: str
@@ -190,6 +199,7 @@ class MetricDef:
     higher_is_better: bool = True
     best: float = 1.0
     options: type[Options] = Options
+    descriptive: bool = False
     summary: str = ""
     needs_scores: bool = False
 

@@ -28,6 +28,7 @@ _TYPES = {
     FieldKind.LABELS: pa.list_(pa.string()),
     FieldKind.VALUE: pa.float64(),
     FieldKind.TAGS: pa.list_(pa.string()),
+    FieldKind.TARGET_TEXT: pa.string(),
 }
 
 

@@ -28,7 +28,7 @@ def value_parser(kind: FieldKind, spec: FieldSpec, feature: Any) -> Parser:
         feature: the column's feature; class labels are turned into their names.
     """
     match kind:
-        case FieldKind.TEXT:
+        case FieldKind.TEXT | FieldKind.TARGET_TEXT:
             return _text
         case FieldKind.TOKENS:
             return _tokens

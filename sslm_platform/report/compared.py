@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from sslm_platform.report.agreement import TOP, Agreement, Figure, Point, agreements
+from sslm_platform.report.plain import PlainTable
 from sslm_platform.report.predictions import predicted_matrices
 from sslm_platform.report.run import Run
-from sslm_platform.report.sequence_tables import PlainTable
 
 FEW_TARGETS = 5
 
@@ -23,20 +23,32 @@ class Compared:
 
     tables: tuple[PlainTable, ...]
     plots: tuple[dict[str, Any], ...]
-    too_few: bool
+    note: str
 
 
 def compared(run: Run) -> Compared:
     """Compare a run's predictions with its measured cells; empty where it has none of either."""
     found = agreements(predicted_matrices(run.predictions).values(), run.plan, run.cells)
+    return Compared(agreement_tables(found), tuple(_plot(agreement) for agreement in found), note(found))
+
+
+def agreement_tables(found: Sequence[Agreement]) -> tuple[PlainTable, ...]:
+    """Return a table for each protocol, with a row for each estimator."""
     by_protocol: dict[str, list[Agreement]] = defaultdict(list)
     for agreement in found:
         by_protocol[agreement.protocol].append(agreement)
-    return Compared(
-        tuple(_table(protocol, group) for protocol, group in by_protocol.items()),
-        tuple(_plot(agreement) for agreement in found),
-        any(len(agreement.targets) < FEW_TARGETS for agreement in found),
+    return tuple(_table(protocol, group) for protocol, group in by_protocol.items())
+
+
+def note(found: Sequence[Agreement]) -> str:
+    """Return how the tables are to be read."""
+    said = (
+        "How well estimators rank the sources of each target: means over targets with 95 % intervals. Regret"
+        " is 0 where the source predicted best is best, 1 where it is the worst."
     )
+    if any(len(agreement.targets) < FEW_TARGETS for agreement in found):
+        said += f" Over fewer than {FEW_TARGETS} targets intervals are too narrow."
+    return said
 
 
 def _table(protocol: str, group: Sequence[Agreement]) -> PlainTable:

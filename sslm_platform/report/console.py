@@ -12,8 +12,9 @@ from sslm_platform.report.findings import caveats, find
 from sslm_platform.report.lead import lead
 from sslm_platform.report.matrix import Cell, Matrix, Relation
 from sslm_platform.report.numbers import Scale, detectable_text, scale_for, scale_of, short_names
+from sslm_platform.report.plain import PlainTable
 from sslm_platform.report.run import Run
-from sslm_platform.report.sequence_tables import PlainTable, sequence_tables
+from sslm_platform.report.sequence_tables import sequence_tables
 from sslm_platform.report.sequences import sequence_scores
 from sslm_platform.report.tables import caption
 from sslm_platform.report.views import Family, summary
@@ -59,9 +60,9 @@ def print_matrix(
         _print_table(console, f"{title}{shown}", table, note=detectable_text(matrix))
 
 
-def print_plain(plain: PlainTable, console: Console) -> None:
+def print_plain(plain: PlainTable, console: Console, note: str = "") -> None:
     """Print a table of text."""
-    _print_table(console, plain.title, _plain_table(plain))
+    _print_table(console, plain.title, _plain_table(plain), note)
 
 
 def _print_table(console: Console, title: str, table: Table, note: str = "") -> None:
@@ -139,7 +140,7 @@ def _summary_table(family: Family) -> Table:
 def _plain_table(plain: PlainTable) -> Table:
     table = _table(plain.header[0], plain.header[1:])
     for row in plain.body:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     return table
 
 

@@ -11,7 +11,7 @@ from sslm_platform.report.heat import heat
 from sslm_platform.report.numbers import Scale, p_text, scale_for
 from sslm_platform.report.order import clustered
 from sslm_platform.report.page import page_template
-from sslm_platform.report.sequence_tables import PlainTable
+from sslm_platform.report.plain import PlainTable
 from sslm_platform.report.slices import matrix_json
 from sslm_platform.statistics import FALSE_DISCOVERY_RATE
 

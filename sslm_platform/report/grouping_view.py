@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sslm_platform.errors import RunError
 from sslm_platform.report.grouping import Gain, GroupPlan, Outcome, outcomes
+from sslm_platform.report.plain import PlainTable
 from sslm_platform.report.run import Run
-from sslm_platform.report.sequence_tables import PlainTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +25,11 @@ def grouping_view(run: Run) -> GroupingView | None:
     """Return the run's grouping as the page shows it; None without one."""
     if run.groups is None:
         return None
-    groups = run.groups
+    return GroupingView(groups_text(run.groups), groups_table(run.groups), _came_true(run, run.groups))
+
+
+def groups_text(groups: GroupPlan) -> str:
+    """Return how the groups were found, and what they are expected to do."""
     unit = "" if groups.signed else " (standard scores: above 0 is better than the mean partner)"
     text = (
         f"By {groups.by}, {groups.method}, at most {groups.budget} groups. "
@@ -32,10 +37,11 @@ def grouping_view(run: Run) -> GroupingView | None:
     )
     if groups.unknown:
         text += f" {len(groups.unknown)} pairs have no value and count as no effect."
-    return GroupingView(text, _groups(groups), _came_true(run, groups))
+    return text
 
 
-def _groups(groups: GroupPlan) -> PlainTable:
+def groups_table(groups: GroupPlan) -> PlainTable:
+    """Return a row for each group."""
     body = []
     for number, group in enumerate(groups.groups):
         served = [task for task, of in groups.serves.items() if of == number]
@@ -44,14 +50,18 @@ def _groups(groups: GroupPlan) -> PlainTable:
     return PlainTable("Train together", ("group", "serves", "predicted affinity"), tuple(body))
 
 
-def _came_true(run: Run, groups: GroupPlan) -> PlainTable | None:
-    try:
-        found = outcomes(groups, run.plan, run.cells)
-    except RunError:  # this run has not trained these groups: another one's folder tells
-        return None
+def outcomes_table(found: Sequence[Outcome]) -> PlainTable:
+    """Return what became of each task; gains with 95 % intervals over test examples."""
     header = ("task", "trained with", "predicted", "metric", "score", "over alone", "over joint", "verdict")
     said = ", ".join(f"{n} {verdict}" for verdict, n in sorted(Counter(o.verdict for o in found).items()))
     return PlainTable(f"What came true: {said}", header, tuple(_outcome(outcome) for outcome in found))
+
+
+def _came_true(run: Run, groups: GroupPlan) -> PlainTable | None:
+    try:
+        return outcomes_table(outcomes(groups, run.plan, run.cells))
+    except RunError:  # this run has not trained these groups: another one's folder tells
+        return None
 
 
 def _outcome(outcome: Outcome) -> tuple[str, ...]:

@@ -183,16 +183,28 @@ class RunRecord(_Record):
 def read_record(kind: type[R], path: Path) -> R:
     """Read and validate one record; a damaged or foreign file is a :class:`RunError`."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        if content.get("version", SCHEMA_VERSION) != SCHEMA_VERSION:
-            raise RunError(
-                Problem(str(path), f"version {content['version']}; this program reads {SCHEMA_VERSION}")
-            )
-        return kind.model_validate(content)
+        text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RunError(Problem(str(path), "not found")) from None
-    except (json.JSONDecodeError, AttributeError, ValidationError) as error:
+    try:
+        record = kind.model_validate_json(text)
+    except ValidationError as error:
+        _check_version(_version_in(text), path)  # what another version has may well be invalid here
         raise RunError(Problem(str(path), f"not a valid {kind.__name__}: {error}")) from None
+    _check_version(getattr(record, "version", SCHEMA_VERSION), path)
+    return record
+
+
+def _version_in(text: str) -> Any:
+    try:
+        return json.loads(text).get("version", SCHEMA_VERSION)
+    except (json.JSONDecodeError, AttributeError):
+        return SCHEMA_VERSION
+
+
+def _check_version(version: Any, path: Path) -> None:
+    if version != SCHEMA_VERSION:
+        raise RunError(Problem(str(path), f"version {version}; this program reads {SCHEMA_VERSION}"))
 
 
 def write_record(record: BaseModel, path: Path) -> None:

@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from sslm_platform.report.numbers import Scale, scale_for, short_names
+from sslm_platform.report.plain import PlainTable
 from sslm_platform.report.sequences import SequenceScores
 from sslm_platform.statistics import Estimate
 
 MISSING = "missing"
-
-
-@dataclass(frozen=True, slots=True)
-class PlainTable:
-    """A table of text; the first column is a name, the others are numbers."""
-
-    title: str
-    header: tuple[str, ...]
-    body: tuple[tuple[str, ...], ...]
 
 
 def sequence_tables(found: Sequence[SequenceScores]) -> list[PlainTable]:

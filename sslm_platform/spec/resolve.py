@@ -175,7 +175,18 @@ class _Resolver:
                 f"{spec.primary_metric} is not among the metrics{suggest(spec.primary_metric, metrics)}",
             )
             complete = False
+        if complete and metrics and self._is_descriptive(spec, metrics, where):
+            complete = False
         return metrics if complete else None
+
+    def _is_descriptive(self, spec: TaskSpec, metrics: Mapping[str, Bound[MetricDef]], where: str) -> bool:
+        primary = spec.primary_metric or next(iter(metrics))
+        if metrics[primary].definition.descriptive:
+            place = f"{where}.primary_metric" if spec.primary_metric else f"{where}.metrics[0]"
+            self.problem(
+                place, f"{primary} describes predictions and ranks none: set primary_metric to another metric"
+            )
+        return metrics[primary].definition.descriptive
 
     def _fields(self, spec: TaskSpec, needs: Mapping[str, Field], where: str) -> bool:
         before = len(self.problems)
@@ -337,6 +348,8 @@ class _Resolver:
             self.problem(
                 where, f"{identity} has no metric {metric!r}{suggest(metric, tasks[identity].metrics)}"
             )
+        elif tasks[identity].metrics[metric].definition.descriptive:
+            self.problem(where, f"{metric} describes predictions and ranks none: choose another metric")
 
     def _selectors(self, tasks: Mapping[str, Task]) -> None:
         axes = [task.axes for task in tasks.values()]

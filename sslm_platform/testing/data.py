@@ -14,10 +14,12 @@ from sslm_platform.types import Field, FieldKind, OutputKind, Vocabulary
 
 VOCABULARY = Vocabulary(size=40, pad_id=0, mask_id=4, special_ids=frozenset(range(5)))
 CLS_ID, SEP_ID = 2, 3
+WORDS = ("ash", "birch", "cedar", "elm", "fir", "gum", "hazel", "ivy", "juniper", "larch", "maple", "oak")
 LABELS = ("negative", "neutral", "positive")
 TAGS = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
 HIDDEN_SIZE = 8
 ROW_KINDS = frozenset({OutputKind.TOKEN_LOGITS, OutputKind.VOCABULARY_LOGITS})
+TEXT_KINDS = frozenset({OutputKind.GENERATED_TEXT})
 
 
 def labels_of(kind: OutputKind) -> tuple[str, ...]:
@@ -181,6 +183,8 @@ def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
         return float(rng.normal())
     if kind is OutputKind.LABEL_SET_LOGITS:
         return _label_set(rng)
+    if kind in TEXT_KINDS:
+        return " ".join(rng.choice(WORDS, size=rng.integers(4, 9)))
     ids = len(TAGS) if kind is OutputKind.TOKEN_LOGITS else VOCABULARY.size
     return rng.integers(ids, size=rng.integers(1, 8))
 
@@ -191,6 +195,11 @@ def _prediction(kind: OutputKind, reference: Any, accuracy: float, rng: np.rando
     if kind is OutputKind.LABEL_SET_LOGITS:
         has_K = np.isin(np.arange(len(LABELS)), reference)
         return np.flatnonzero(np.where(rng.random(len(LABELS)) < accuracy, has_K, ~has_K))
+    if kind in TEXT_KINDS:
+        return " ".join(
+            word if rng.random() < accuracy else str(rng.choice(WORDS)).upper()[::-1]
+            for word in reference.split()
+        )
     ids = len(labels_of(kind)) or VOCABULARY.size
     wrong = (np.asarray(reference) + rng.integers(1, ids, np.shape(reference))) % ids
     mixed = np.where(rng.random(np.shape(reference)) < accuracy, reference, wrong)

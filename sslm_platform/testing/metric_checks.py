@@ -85,7 +85,8 @@ def check_degenerate_input(case: MetricCase) -> None:
         value = metric.score(scored)
         assert math.isfinite(value), f"{name}: score is {value}"
         resampled_R = metric.resample(scored, np.full((2, len(scored)), 2))
-        assert np.allclose(resampled_R, value, atol=TOLERANCE), f"{name}: resample is not score"
+        twice = metric.score(scored.take(np.repeat(np.arange(len(scored)), 2)))
+        assert np.allclose(resampled_R, twice, atol=TOLERANCE), f"{name}: resample is not score"
 
 
 def _degenerate(kind: OutputKind) -> dict[str, Scored]:
@@ -98,6 +99,8 @@ def _degenerate(kind: OutputKind) -> dict[str, Scored]:
         ),
         "all constant": replace(scored, references=constant, predictions=constant),
     }
+    if kind in data.TEXT_KINDS:
+        cases["nothing generated"] = replace(scored, predictions=[""] * 6)
     if kind in data.ROW_KINDS:
         nothing = [np.zeros(0, np.int64)] * 6
         cases["no items"] = Scored(nothing, nothing, np.zeros(6), np.zeros(6))
@@ -134,13 +137,13 @@ ANY_METRIC = (
     check_resample_of_ones_is_score,
     check_resample_is_score_of_repeats,
     check_example_order,
-    check_perfect_is_best,
-    check_direction,
     check_degenerate_input,
 )
+RANKING_METRIC = (check_perfect_is_best, check_direction)
 
 
 def metric_checks(case: MetricCase) -> tuple[Any, ...]:
     """Return the checks that apply to a case."""
     decomposable = isinstance(build(case), DecomposableMetric)
-    return (*ANY_METRIC, check_statistics_are_of_one_example) if decomposable else ANY_METRIC
+    ranking = () if case.definition.descriptive else RANKING_METRIC
+    return ANY_METRIC + ranking + ((check_statistics_are_of_one_example,) if decomposable else ())

@@ -14,6 +14,7 @@ from typing import Literal
 from sslm_platform.corpus import Corpus
 from sslm_platform.engine.threads import threads_per_rank
 from sslm_platform.errors import Problem, RunError
+from sslm_platform.evaluate import build_metrics
 from sslm_platform.files import write_text
 from sslm_platform.plugins import host
 from sslm_platform.report.records import RunRecord, read_record, write_record
@@ -139,7 +140,17 @@ def notes(run: ResolvedRun, corpus: Corpus) -> tuple[str, ...]:
             limits.setdefault(text, []).append(stream.name)
     for text, streams in limits.items():
         found.append(f"Subsampled to at most ({text}) examples of each task: {', '.join(streams)}.")
-    return (*found, *corpus.warnings)
+    return (*found, *_signatures(run, corpus), *corpus.warnings)
+
+
+def _signatures(run: ResolvedRun, corpus: Corpus) -> list[str]:
+    """Return how metrics that have variants were computed, and for which tasks."""
+    tasks: dict[str, list[str]] = {}
+    for task in run.tasks.values():
+        for name, metric in build_metrics(task, corpus.labels([task])).items():
+            if metric.signature:
+                tasks.setdefault(f"{name} ({metric.signature})", []).append(task.identity)
+    return [f"{signature}: {', '.join(names)}." for signature, names in tasks.items()]
 
 
 def versions() -> dict[str, str]:

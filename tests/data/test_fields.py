@@ -70,9 +70,7 @@ def test_labels_in_one_text_need_a_separator(read):
     train = [{"text": "x", "labels": "b; a ;"}, {"text": "y", "labels": ""}]
     fields = {"text": "text", "labels": {"column": "labels", "separator": ";", "map": {"a": "A", "b": "B"}}}
     assert list(read(train, fields, SETS).splits["train"].all_values("labels")) == [["A", "B"], []]
-    with pytest.raises(
-        DataError, match="'b; a ;' is text; expected a list of labels; of text, set separator"
-    ):
+    with pytest.raises(DataError, match="is text; expected a list of labels; of text, set separator"):
         read(train, {"text": "text", "labels": "labels"}, SETS)
 
 

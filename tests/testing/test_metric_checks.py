@@ -81,13 +81,18 @@ def test_check_fails_on_a_broken_metric(check, case, message):
 
 
 def test_every_check_has_a_twin():
-    expected = {*checks.ANY_METRIC, checks.check_statistics_are_of_one_example}
+    expected = {*checks.ANY_METRIC, *checks.RANKING_METRIC, checks.check_statistics_are_of_one_example}
     assert {check for check, _, _ in TWINS} == expected
 
 
 def test_metric_without_statistics_is_exempt_from_their_check():
     case = case_of(Pearson, "pearson", OutputKind.SEQUENCE_VALUES)
     assert checks.check_statistics_are_of_one_example not in checks.metric_checks(case)
+
+
+def test_metric_that_ranks_nothing_needs_no_best_value():
+    case = case_of(None, "distinct", OutputKind.GENERATED_TEXT)
+    assert not set(checks.RANKING_METRIC) & set(checks.metric_checks(case))
 
 
 def test_object_that_is_no_metric_is_refused():

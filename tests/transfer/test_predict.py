@@ -275,7 +275,7 @@ def test_the_command_line_predicts_groups_runs_and_checks(finished_run, texts, t
     assert status == 0, err
     assert (path / "spec.yaml").read_text() == before
     assert "Predicted against measured: full/probe" in out
-    assert "Kendall tau" in out
+    assert "Kendall τ" in out
     assert "leep" not in out
     spec = tmp_path / "groups.yaml"
     status, out, err = cli("transfer", "group", path, "--groups", 2, "--by", "tag_affinity", "--out", spec)

@@ -47,6 +47,7 @@ from sslm_platform.interfaces import (
     rows_by_example,
 )
 from sslm_platform.types import (
+    AttentionPattern,
     BalancerDef,
     EstimatorDef,
     EvidenceKind,
@@ -67,6 +68,7 @@ from sslm_platform.types import (
 )
 
 __all__ = [
+    "AttentionPattern",
     "Balancer",
     "BalancerDef",
     "BalancingState",

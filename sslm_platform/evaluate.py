@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from sslm_platform.data.batching import collate_inputs, example_generator
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.decisions import scores_of
 from sslm_platform.interfaces import Encoded, Metric, Objective, Scored, TaskBatch, rows_by_example
+from sslm_platform.model.attention import visible_tokens
 from sslm_platform.model.multitask import Encode, TaskHead, task_outputs
 from sslm_platform.report.records import MetricValue
 from sslm_platform.spec.resolved import Task
@@ -65,10 +66,13 @@ def make_batch(
     batches = {t: m.objective.collate(examples[t], generators) for t, m in models.items()}
     changed = next((b.input_ids for b in batches.values() if b.input_ids is not None), None)
     inputs = collate_inputs(next(iter(examples.values())), changed, pad_id)
+    first = next(iter(models))  # what it says of attention holds for all: they share an encoding
+    attention = models[first].task.objective.definition.attention
     tensors = {
         "input_ids_BL": inputs.input_ids_BL,
         "mask_BL": inputs.mask_BL,
         "segment_BL": inputs.segment_BL,
+        "visible_B1LL": visible_tokens(inputs.mask_BL, attention, batches[first].prefix_B),
     }
     if device is not None and device.type != "cpu":
         tensors = {k: None if v is None else _sent(v, device) for k, v in tensors.items()}
@@ -82,7 +86,7 @@ def to_device(batch: TaskBatch, device: torch.device) -> TaskBatch:
     Its weights stay where they are: they are summed on the host, and a read from the device waits for it.
     """
     targets = {name: _sent(value, device) for name, value in batch.targets.items()}
-    return TaskBatch(targets, batch.weight_B, batch.input_ids)
+    return replace(batch, targets=targets)
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:

@@ -44,12 +44,14 @@ class TaskBatch:
     ``targets`` goes to the head and back to the objective's ``losses``. ``weight_B`` is each example's
     weight in the mean (1 for an example, its number of tokens for a token loss) and is known before the
     encoder runs. ``input_ids`` replaces the examples' ids (same lengths) when the objective changes the
-    input.
+    input. ``prefix_B``, (B,) int64, is how many first tokens of each example all of its tokens see, when the
+    objective's ``attention`` is ``prefix``.
     """
 
     targets: Targets
     weight_B: Tensor
     input_ids: Sequence[np.ndarray] | None = None
+    prefix_B: Tensor | None = None
 
 
 class Objective(Protocol):
@@ -61,7 +63,9 @@ class Objective(Protocol):
         By convention ``targets["labels"]`` holds the gold ids or values, (B,) or (N,), and targets of N
         rows also give ``"example"`` and ``"position"``, (N,) each. ``token_logits`` have one row for each
         word that truncation left (its first token) and give ``"word"``, (N,), the word's index in its
-        example, and ``"num_words"``, (B,), which counts the words cut off too.
+        example, and ``"num_words"``, (B,), which counts the words cut off too. ``"position"`` is where the
+        head reads: of an objective whose ``attention`` is not bidirectional it is the token before the one
+        that ``"labels"`` names.
 
         A metric's references are ``Encoded.values`` of the objective's one target field (a label's id, a
         float, the tags' ids of *all* words), and for ``vocabulary_logits`` each example's rows of

@@ -74,6 +74,14 @@ class EvidenceKind(StrEnum):
         return self in (EvidenceKind.FEATURES, EvidenceKind.OUTPUTS)
 
 
+class AttentionPattern(StrEnum):
+    """Which tokens of its text a token's state may depend on; padding is never one of them."""
+
+    BIDIRECTIONAL = "bidirectional"  # all
+    CAUSAL = "causal"  # itself and those before it
+    PREFIX = "prefix"  # these, and all of its text's first ``TaskBatch.prefix_B`` tokens
+
+
 class FieldKind(StrEnum):
     """What a task reads from a row of its stream."""
 
@@ -156,7 +164,8 @@ class ObjectiveDef:
     ``needs`` maps each kind of output that the objective can score to the fields that a task must
     then have. ``changes_input`` says that it rewrites the token ids (masking), so that its task
     cannot share an encoder call with others. ``additive`` says that an example's loss does not depend on
-    the rest of its batch.
+    the rest of its batch. ``attention`` is the pattern that the encoder runs its texts with; tasks of
+    different patterns never share an encoder call.
     """
 
     name: str
@@ -165,6 +174,7 @@ class ObjectiveDef:
     options: type[Options] = Options
     changes_input: bool = False
     additive: bool = True
+    attention: AttentionPattern = AttentionPattern.BIDIRECTIONAL
     summary: str = ""
 
 

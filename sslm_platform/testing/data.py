@@ -39,7 +39,8 @@ def width_of(kind: OutputKind) -> int | None:
 def make_examples(needs: Mapping[str, Field], num: int = 6, seed: int = 0) -> list[Encoded]:
     """Make examples of 1 to 9 words that have every field, ``[CLS]`` and ``[SEP]`` around them.
 
-    With ``tokens``, words have one or two tokens and the second example's last word is cut off.
+    With ``tokens``, words have one or two tokens and the second example's last word is cut off. Where two
+    texts are required, a second one and its ``[SEP]`` follow.
     """
     rng = np.random.default_rng(seed)
     return [_example(needs, rng, int(rng.integers(1, 10)), cut=i == 1) for i in range(num)]
@@ -131,12 +132,18 @@ def _example(needs: Mapping[str, Field], rng: np.random.Generator, num_words: in
     if cut:
         length = int(pieces[:-1].sum())
         starts_W[-1] = -1
-    text = rng.integers(len(VOCABULARY.special_ids), VOCABULARY.size, length)
+    texts = sum(field.kind is FieldKind.TEXT and field.required for field in needs.values())
+    lengths = [length, *(int(rng.integers(1, 6)) for _ in range(texts - 1))]
+    ids, special, segment = [CLS_ID], [True], [0]
+    for number, size in enumerate(lengths):
+        ids += [*rng.integers(len(VOCABULARY.special_ids), VOCABULARY.size, size).tolist(), SEP_ID]
+        special += [*[False] * size, True]
+        segment += [number] * (size + 1)
     return Encoded(
-        np.concatenate([[CLS_ID], text, [SEP_ID]]),
-        np.array([True, *[False] * length, True]),
+        np.array(ids),
+        np.array(special),
         {name: _value(f.kind, rng, num_words) for name, f in needs.items() if not f.kind.is_input},
-        np.zeros(length + 2, np.int64),
+        np.array(segment),
         starts_W if FieldKind.TOKENS in kinds else None,
     )
 

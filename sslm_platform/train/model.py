@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sslm_platform.corpus import Corpus, group_by_head
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.evaluate import TaskModel
+from sslm_platform.model.attention import check_attention
 from sslm_platform.model.backbone import load_backbone
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead, build_head
@@ -61,6 +62,12 @@ class Model:
         heads = {key: head for key, head in self.heads.items() if key in keys}
         return Model(self.encoder, heads, {n: m for n, m in self.tasks.items() if n in names}, infos)
 
+    def load_weights(self, encoder: Mapping[str, Tensor], heads: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Load weights as an engine returns them."""
+        self.encoder.load_state_dict(encoder)
+        for name, head in self.heads.items():
+            head.load_state_dict(heads[name])
+
     def load(self, folder: Path) -> None:
         """Load the weights of a model folder.
 
@@ -78,6 +85,7 @@ class Model:
 def build_model(corpus: Corpus, tasks: Sequence[Task], seed: int) -> Model:
     """Build the pretrained (or random) encoder with new heads for the tasks."""
     backbone = load_backbone(corpus.run.spec.encoder, corpus.tokenizer, seed)
+    check_attention(backbone, [task.objective.definition.attention for task in corpus.run.tasks.values()])
     encoder = SharedEncoder(backbone)
     return add_heads(corpus, encoder, tasks, seed)
 

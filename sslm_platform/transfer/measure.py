@@ -154,6 +154,7 @@ class EncoderCells:
         phase = f"finetune {cell.key.source or 'pretrained'} → {cell.target.identity}"
         feed = cell_feed(self.corpus, cell)
         spent = train(self.lab, model, cell.key.seed, phase, cell.finetune, {feed.name: feed})
+        model.load_weights(spent.encoder, spent.heads)  # they may be averages
         part = model.tasks[cell.target.identity]
         if isinstance(part.head.module, DecidingHead):
             seen = feed.splits["dev" if cell.key.shots is None else "train"]  # few shots have no dev split

@@ -88,6 +88,8 @@ class OrdinalClassifier(_SequenceHead):
     outputs are normalized: cross entropy of them is the model's own likelihood.
     """
 
+    rank: Tensor
+
     def __init__(self, options: OrdinalOptions, context: HeadContext) -> None:
         super().__init__(options, context.hidden_size, 1)
         order = ranked(options.order, context.labels)

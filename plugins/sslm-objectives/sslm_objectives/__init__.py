@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from sslm_objectives.options import BinaryCrossEntropyOptions, CrossEntropyOptions, MlmOptions
 from sslm_platform.api import (
+    AttentionPattern,
     Field,
     FieldKind,
     Objective,
@@ -18,6 +19,7 @@ from sslm_platform.api import (
 
 TEXT = Field(FieldKind.TEXT)
 TEXT_PAIR = Field(FieldKind.TEXT, required=False, summary="a second text, encoded with the first")
+TARGET_TEXT = Field(FieldKind.TEXT, summary="the text to generate, encoded after the first")
 
 
 @hookimpl
@@ -74,6 +76,20 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             changes_input=True,
             summary="Masked language modelling: restore hidden tokens.",
         ),
+        ObjectiveDef(
+            name="clm",
+            build=_build_clm,
+            needs={OutputKind.VOCABULARY_LOGITS: {"text": TEXT}},
+            attention=AttentionPattern.CAUSAL,
+            summary="Causal language modelling: each token from those before it.",
+        ),
+        ObjectiveDef(
+            name="prefix_lm",
+            build=_build_prefix_lm,
+            needs={OutputKind.VOCABULARY_LOGITS: {"text": TEXT, "target_text": TARGET_TEXT}},
+            attention=AttentionPattern.PREFIX,
+            summary="Prefix language modelling: a second text, token by token, after a first one read whole.",
+        ),
     )
 
 
@@ -101,3 +117,15 @@ def _build_mlm(options: MlmOptions, context: ObjectiveContext) -> Objective:
     from sslm_objectives.mlm import MaskedLanguageModelling
 
     return MaskedLanguageModelling(options, context.vocabulary)
+
+
+def _build_clm(options: Options, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.next_token import CausalLanguageModelling
+
+    return CausalLanguageModelling(context.vocabulary)
+
+
+def _build_prefix_lm(options: Options, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.next_token import PrefixLanguageModelling
+
+    return PrefixLanguageModelling(context.vocabulary)

@@ -34,3 +34,13 @@ def test_weighted_focal_cross_entropy(check):
 @parametrize_with_checks("binary_cross_entropy", options={"positive_weights": "balanced", "focal_gamma": 1.0})
 def test_binary_cross_entropy(check):
     check()
+
+
+@parametrize_with_checks("clm")
+def test_clm(check):
+    check()
+
+
+@parametrize_with_checks("prefix_lm")
+def test_prefix_lm(check):
+    check()

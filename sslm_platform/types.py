@@ -116,12 +116,13 @@ class Options(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What an objective may know of the encoder's tokenizer."""
+    """What an objective may know of the encoder's tokenizer; it writes the token ``i`` as ``tokens[i]``."""
 
     size: int
     pad_id: int
     mask_id: int | None
     special_ids: frozenset[int]
+    tokens: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

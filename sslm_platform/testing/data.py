@@ -12,7 +12,9 @@ from torch import Tensor
 from sslm_platform.interfaces import Encoded, Scored, Targets, TaskBatch
 from sslm_platform.types import Field, FieldKind, OutputKind, Vocabulary
 
-VOCABULARY = Vocabulary(size=40, pad_id=0, mask_id=4, special_ids=frozenset(range(5)))
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_ORDINARY = tuple(f"##{id_}" if id_ % 3 == 0 else "." if id_ == 5 else f"word{id_}" for id_ in range(5, 40))
+VOCABULARY = Vocabulary(40, pad_id=0, mask_id=4, special_ids=frozenset(range(5)), tokens=_SPECIAL + _ORDINARY)
 CLS_ID, SEP_ID = 2, 3
 WORDS = ("ash", "birch", "cedar", "elm", "fir", "gum", "hazel", "ivy", "juniper", "larch", "maple", "oak")
 LABELS = ("negative", "neutral", "positive")

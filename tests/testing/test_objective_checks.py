@@ -116,7 +116,8 @@ class Unchanged(MaskedLanguageModelling):
 
 class MasksSpecialTokens(MaskedLanguageModelling):
     def _choose(self, example, rng):
-        return np.arange(len(example.input_ids_L))
+        places = np.arange(len(example.input_ids_L))
+        return places, places
 
 
 class PrefixOfNothing(PrefixLanguageModelling):

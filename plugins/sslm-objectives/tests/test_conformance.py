@@ -44,3 +44,13 @@ def test_clm(check):
 @parametrize_with_checks("prefix_lm")
 def test_prefix_lm(check):
     check()
+
+
+@parametrize_with_checks("mlm", options={"unit": "word"})
+def test_whole_word_mlm(check):
+    check()
+
+
+@parametrize_with_checks("mlm", options={"unit": "span"})
+def test_span_mlm(check):
+    check()

@@ -29,7 +29,7 @@ from sslm_platform.data.batching import EncoderInputs, collate_inputs, plan_batc
 from sslm_platform.engine.factory import make_engine
 from sslm_platform.evaluate import evaluation_batches
 from sslm_platform.runs import open_run
-from sslm_platform.spec.schema import OptimizerSpec
+from sslm_platform.spec.optimizer import OptimizerSpec
 from sslm_platform.train.loop import plan_training, train_steps
 from sslm_platform.train.model import build_model
 

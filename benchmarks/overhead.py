@@ -14,7 +14,7 @@ from measuring import TASK_SPECS, alternate, arguments, median, ratios, save
 from torch import nn
 
 from sslm_platform.engine.factory import make_engine
-from sslm_platform.engine.optimizer import make_adamw, rate_factor, set_rate
+from sslm_platform.engine.optimizer import make_adamw, rate_factor
 from sslm_platform.evaluate import make_batch
 from sslm_platform.model.multitask import task_outputs
 from sslm_platform.runs import open_run
@@ -92,7 +92,8 @@ def bare_steps(spec, corpus, model):
             parts = [(model.encoder, encoder_optimizer)] + [(model.heads[n], optimizers[n]) for n in active]
             for module, optimizer in parts:
                 nn.utils.clip_grad_norm_(module.parameters(), spec.optimizer.clip)
-                set_rate(optimizer, spec.optimizer.lr * rate)
+                for group in optimizer.param_groups:
+                    group["lr"] = spec.optimizer.lr * rate
                 optimizer.step()
                 optimizer.zero_grad()
             state["step"] += 1

@@ -73,7 +73,8 @@ def measure(stage: int, folder: Path) -> None:
 
     from sslm_platform.engine.deepspeed import DeepSpeedEngine
     from sslm_platform.model.encoder import SharedEncoder
-    from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
+    from sslm_platform.spec.optimizer import OptimizerSpec
+    from sslm_platform.spec.schema import EngineSpec
 
     sent = count_collectives()
     os.environ.setdefault("DS_ACCELERATOR", "cpu")

@@ -3,7 +3,7 @@
 Two comparisons: the full product of stages, slots, streams, weights, heads and objectives on a tiny encoder
 (the cases of tests/distributed/parity.py), and the quickstart's first steps.
 
-    python benchmarks/zero_parity.py [--quickstart-steps 20] [--cases 768]
+    python benchmarks/zero_parity.py [--quickstart-steps 20] [--cases 768] [--keep FOLDER]
 """
 
 from __future__ import annotations
@@ -34,10 +34,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quickstart-steps", type=int, default=20)
     parser.add_argument("--cases", type=int, help="the first cases only")
+    parser.add_argument("--keep", type=Path, help="folder of finished cases, which are not run again")
     options = parser.parse_args()
     parity = load_cases()
     with tempfile.TemporaryDirectory() as folder:
-        product = run_product(parity, Path(folder), options.cases)
+        product = run_product(parity, options.keep or Path(folder), options.cases)
         quickstart = run_quickstart(Path(folder), options.quickstart_steps)
     tolerances = {"losses": parity.LOSSES, "gradient_norms": parity.NORMS, "weights": parity.NORMS}
     failed = [case["case"] for case in product if is_wrong(case, tolerances)]
@@ -77,15 +78,24 @@ def is_wrong(case: dict[str, Any], tolerances: dict[str, float]) -> bool:
 
 def run_product(parity: ModuleType, folder: Path, limit: int | None) -> list[dict[str, Any]]:
     """Run the cases, many in one pair of processes, and return their differences."""
+    folder.mkdir(parents=True, exist_ok=True)
     parity.write_texts(folder)
     results = folder / "results.jsonl"
-    names = [case.name for case in parity.all_cases()[:limit]]
+    results.touch()
+    wanted = [case.name for case in parity.all_cases()[:limit]]
+    names = [name for name in wanted if name not in read_cases(results)]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--local-addr=localhost", "--nproc-per-node=2"]
     command = [sys.executable, *launcher, str(SCRIPT), str(folder), str(results)]
     for start in range(0, len(names), AT_ONCE):
         subprocess.run([*command, *names[start : start + AT_ONCE]], check=True)
         print(f"{min(start + AT_ONCE, len(names))} of {len(names)} cases", flush=True)
-    return [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    found = read_cases(results)
+    return [found[name] for name in wanted]
+
+
+def read_cases(results: Path) -> dict[str, dict[str, Any]]:
+    lines = map(json.loads, results.read_text(encoding="utf-8").splitlines())
+    return {line["case"]: line for line in lines}
 
 
 def by_value(

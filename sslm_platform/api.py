@@ -23,6 +23,7 @@ from sslm_platform.hookspecs import hookimpl
 from sslm_platform.interfaces import (
     Balancer,
     BalancingState,
+    DecidingHead,
     DecomposableMetric,
     DevScore,
     Encoded,
@@ -48,6 +49,7 @@ from sslm_platform.interfaces import (
     rows_by_example,
 )
 from sslm_platform.types import (
+    AttentionPattern,
     BalancerDef,
     EstimatorDef,
     EvidenceKind,
@@ -68,10 +70,12 @@ from sslm_platform.types import (
 )
 
 __all__ = [
+    "AttentionPattern",
     "Balancer",
     "BalancerDef",
     "BalancingState",
     "DataError",
+    "DecidingHead",
     "DecomposableMetric",
     "DevScore",
     "Encoded",

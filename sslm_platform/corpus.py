@@ -12,7 +12,8 @@ from sslm_platform.data.feeds import Feed, build_feed
 from sslm_platform.data.fields import TaskRows, label_names, read_task
 from sslm_platform.data.load import StreamRows, load_stream
 from sslm_platform.errors import DataError, Problem, SslmError, raise_all
-from sslm_platform.model.backbone import load_tokenizer, vocabulary_of
+from sslm_platform.model.backbone import backbone_without_values, load_tokenizer, vocabulary_of
+from sslm_platform.model.layers import check_layers
 from sslm_platform.model.target_tokenizer import TargetCodec, trained_codec
 from sslm_platform.report.records import TaskInfo
 from sslm_platform.spec.resolved import FeedPlan, ResolvedRun, Task, feeds_of
@@ -62,6 +63,12 @@ class Corpus:
             own = spec and trained_codec(spec, _TargetTexts(self, tasks), self.cache)
             self._codecs[key] = own or TargetCodec(self.tokenizer, is_own=False)
         return self._codecs[key]
+
+    def label_counts(self, task: Task, labels: Sequence[str]) -> tuple[tuple[int, ...], int]:
+        """Return how often a task's training split has each label, and how many examples it has."""
+        train = self.task_rows[task.identity].splits["train"]
+        counts = train.facts.counts.get(target_field(task) or "", {})
+        return tuple(counts.get(label, 0) for label in labels), len(train)
 
     def feeds(self, tasks: Sequence[Task], seed: int) -> dict[str, Feed]:
         """Return the feeds of some of the run's tasks; ``seed`` draws the training subsample."""
@@ -116,6 +123,17 @@ class Corpus:
             elif rate > limit / 4:
                 self.warnings.append(f"{plan.name}: {rate:.1%} of the tokens are unknown to the tokenizer")
         raise_all(DataError, problems)
+
+    def check_backbone(self) -> None:
+        """Refuse names of layers that the encoder does not have.
+
+        Raises:
+            SpecError: with every one.
+        """
+        spec = self.run.spec
+        if spec.encoder.freeze or spec.optimizer.needs_layers:
+            backbone = backbone_without_values(spec.encoder, self.tokenizer)
+            check_layers(backbone, spec.encoder.freeze, spec.optimizer.needs_layers)
 
     def _feed(self, plan: FeedPlan, seed: int) -> Feed:
         tasks = {task.identity: self.task_rows[task.identity] for task in plan.tasks}

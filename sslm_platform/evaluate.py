@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from sslm_platform.corpus import target_field
 from sslm_platform.data.batching import collate_inputs, example_generator
 from sslm_platform.data.feeds import FeedSplit
+from sslm_platform.decisions import scores_of
 from sslm_platform.interfaces import (
     Encoded,
     Metric,
@@ -23,6 +24,7 @@ from sslm_platform.interfaces import (
     TextTokenizer,
     rows_by_example,
 )
+from sslm_platform.model.attention import visible_tokens
 from sslm_platform.model.multitask import Encode, TaskHead, task_outputs
 from sslm_platform.report.records import MetricValue
 from sslm_platform.spec.resolved import Task
@@ -86,10 +88,13 @@ def make_batch(
     batches = {t: m.objective.collate(examples[t], generators) for t, m in models.items()}
     changed = next((b.input_ids for b in batches.values() if b.input_ids is not None), None)
     inputs = collate_inputs(next(iter(examples.values())), changed, pad_id)
+    first = next(iter(models))  # what it says of attention holds for all: they share an encoding
+    attention = models[first].task.objective.definition.attention
     tensors = {
         "input_ids_BL": inputs.input_ids_BL,
         "mask_BL": inputs.mask_BL,
         "segment_BL": inputs.segment_BL,
+        "visible_B1LL": visible_tokens(inputs.mask_BL, attention, batches[first].prefix_B),
     }
     if device is not None and device.type != "cpu":
         tensors = {k: None if v is None else _sent(v, device) for k, v in tensors.items()}
@@ -103,7 +108,7 @@ def to_device(batch: TaskBatch, device: torch.device) -> TaskBatch:
     Its weights stay where they are: they are summed on the host, and a read from the device waits for it.
     """
     targets = {name: _sent(value, device) for name, value in batch.targets.items()}
-    return TaskBatch(targets, batch.weight_B, batch.input_ids)
+    return replace(batch, targets=targets)
 
 
 def _sent(tensor: Tensor, device: torch.device) -> Tensor:
@@ -225,6 +230,7 @@ def score_outputs(
         _references(model.task, batch, examples),
         losses_B.detach().double().cpu().numpy(),
         batch.weight_B.double().cpu().numpy(),
+        scores_of(model.task, model.head.module, outputs, batch.targets, len(examples)),
     )
 
 
@@ -243,14 +249,18 @@ def _join(parts: Sequence[_Part], num_rows: int, gather: Gather | None) -> Score
     predictions: list[Any] = [None] * num_rows
     references: list[Any] = [None] * num_rows
     losses_N, weights_N = np.zeros(num_rows), np.zeros(num_rows)
+    has_scores = bool(parts) and parts[0].scored.scores is not None
+    scores: list[Any] = [None] * num_rows
     for part in parts:
+        for row, one in zip(part.rows, part.scored.scores or (), strict=has_scores):
+            scores[row] = one
         losses_N[part.rows] = part.scored.losses_N
         weights_N[part.rows] = part.scored.weights_N
         for row, prediction, reference in zip(
             part.rows, part.scored.predictions, part.scored.references, strict=True
         ):
             predictions[row], references[row] = prediction, reference
-    return Scored(predictions, references, losses_N, weights_N)
+    return Scored(predictions, references, losses_N, weights_N, scores if has_scores else None)
 
 
 def _to_json(part: _Part) -> dict[str, Any]:
@@ -261,6 +271,7 @@ def _to_json(part: _Part) -> dict[str, Any]:
         "references": [_plain(r) for r in s.references],
         "losses": s.losses_N.tolist(),
         "weights": s.weights_N.tolist(),
+        "scores": None if s.scores is None else [one.tolist() for one in s.scores],
     }
 
 
@@ -277,6 +288,7 @@ def _from_json(content: Mapping[str, Any]) -> _Part:
         restore(content["references"]),
         np.asarray(content["losses"], dtype=np.float64),
         np.asarray(content["weights"], dtype=np.float64),
+        None if content["scores"] is None else [np.asarray(one) for one in content["scores"]],
     )
     return _Part(np.asarray(content["rows"], dtype=np.int64), scored)
 

@@ -44,12 +44,14 @@ class TaskBatch:
     ``targets`` goes to the head and back to the objective's ``losses``. ``weight_B`` is each example's
     weight in the mean (1 for an example, its number of tokens for a token loss) and is known before the
     encoder runs. ``input_ids`` replaces the examples' ids (same lengths) when the objective changes the
-    input.
+    input. ``prefix_B``, (B,) int64, is how many first tokens of each example all of its tokens see, when the
+    objective's ``attention`` is ``prefix``.
     """
 
     targets: Targets
     weight_B: Tensor
     input_ids: Sequence[np.ndarray] | None = None
+    prefix_B: Tensor | None = None
 
 
 class Objective(Protocol):
@@ -61,7 +63,9 @@ class Objective(Protocol):
         By convention ``targets["labels"]`` holds the gold ids or values, (B,) or (N,), and targets of N
         rows also give ``"example"`` and ``"position"``, (N,) each. ``token_logits`` have one row for each
         word that truncation left (its first token) and give ``"word"``, (N,), the word's index in its
-        example, and ``"num_words"``, (B,), which counts the words cut off too.
+        example, and ``"num_words"``, (B,), which counts the words cut off too. ``"position"`` is where the
+        head reads: of an objective whose ``attention`` is not bidirectional it is the token before the one
+        that ``"labels"`` names.
 
         A metric's references are ``Encoded.values`` of the objective's one target field (a label's id, a
         float, the tags' ids of *all* words), and for ``vocabulary_logits`` each example's rows of
@@ -119,6 +123,27 @@ class Head(Protocol):
         ...
 
 
+@runtime_checkable
+class DecidingHead(Protocol):
+    """A head whose predictions hang on a threshold that a dev split sets; a head may have these three.
+
+    The platform calls ``tune`` with the dev split's scores whenever that is scored; what it sets is a buffer,
+    and is saved with the head. Where no dev split was scored the threshold is the one that it starts with.
+    """
+
+    def scores(self, outputs: Tensor, targets: Targets, num_examples: int) -> Sequence[np.ndarray]:
+        """Return what each example's prediction is decided from (``label_set_logits``: probabilities)."""
+        ...
+
+    def decide(self, scores: Sequence[np.ndarray]) -> Sequence[Any]:
+        """Return the predictions that these scores give with the present threshold."""
+        ...
+
+    def tune(self, scored: Scored) -> None:
+        """Set the threshold that is best on these examples. Must not depend on their order."""
+        ...
+
+
 class TiedHead(Head, Protocol):
     """A head whose logits are products with the encoder's embedding matrix."""
 
@@ -164,15 +189,32 @@ class GeneratingHead(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """All examples of one evaluation: predictions, references, and per-example loss sums and weights."""
+    """All examples of one evaluation: predictions, references, and per-example loss sums and weights.
+
+    ``scores`` is what the predictions were made of, an array for each example; None where neither a metric
+    nor the head asks for it. Of ``sequence_logits`` and ``label_set_logits`` these are each label's
+    probability, (num_labels,).
+    """
 
     predictions: Sequence[Any]
     references: Sequence[Any]
     losses_N: np.ndarray
     weights_N: np.ndarray
+    scores: Sequence[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.losses_N)
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Scored:
+        """Return these examples, in this order."""
+        places = [int(row) for row in rows]
+        return Scored(
+            [self.predictions[i] for i in places],
+            [self.references[i] for i in places],
+            self.losses_N[places],
+            self.weights_N[places],
+            None if self.scores is None else [self.scores[i] for i in places],
+        )
 
 
 class Metric(ABC):
@@ -193,7 +235,9 @@ class Metric(ABC):
 
     def resample(self, scored: Scored, counts_RN: np.ndarray) -> np.ndarray:
         """Return the scores, (R,), where example ``n`` counts ``counts_RN[r, n]`` times."""
-        return np.array([self.score(_repeat(scored, counts_N)) for counts_N in counts_RN])
+        return np.array(
+            [self.score(scored.take(np.repeat(np.arange(len(scored)), counts_N))) for counts_N in counts_RN]
+        )
 
 
 class DecomposableMetric(Metric):
@@ -221,16 +265,6 @@ def rows_by_example(rows_N: np.ndarray, example_N: np.ndarray, num_examples: int
     order = np.argsort(example_N, kind="stable")
     sizes = np.bincount(example_N, minlength=num_examples)
     return np.split(rows_N[order], np.cumsum(sizes)[:-1])
-
-
-def _repeat(scored: Scored, counts_N: np.ndarray) -> Scored:
-    rows = [int(n) for n in np.repeat(np.arange(len(scored)), counts_N)]
-    return Scored(
-        [scored.predictions[i] for i in rows],
-        [scored.references[i] for i in rows],
-        scored.losses_N[rows],
-        scored.weights_N[rows],
-    )
 
 
 Memory = Mapping[str, Any]

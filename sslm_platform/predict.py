@@ -73,7 +73,8 @@ class Predictor:
         head.load_state_dict(state)
         self.head = TaskHead(head, self.task.head.definition.tied)
         vocabulary = vocabulary_of(self.tokenizer)
-        self.objective = self.task.objective.build(ObjectiveContext(self.emits, vocabulary, codec))
+        context = ObjectiveContext(self.emits, vocabulary, info.labels, tokenizer=codec)
+        self.objective = self.task.objective.build(context)
         self.pad_id = vocabulary.pad_id
         self.encoder.eval()
         head.eval()
@@ -82,8 +83,8 @@ class Predictor:
         """Answer for texts, or for mappings of the task's input fields.
 
         Returns:
-            For each input: its fields and ``label`` with ``probabilities``, ``value``, ``tags`` with
-            ``probability`` (of each word's tag), or ``generated``, a text.
+            For each input: its fields and ``label`` or ``labels`` with ``probabilities``, ``value``, ``tags``
+            with ``probability`` (of each word's tag), or ``generated``, a text.
 
         Raises:
             SslmError: an input is empty or lacks a field.
@@ -125,7 +126,12 @@ class Predictor:
 
     def _with_blank_targets(self, example: Encoded, row: Mapping[str, Any]) -> Encoded:
         """Objectives make a head's positions together with its targets, so there must be some."""
-        blank: dict[FieldKind, Any] = {FieldKind.LABEL: 0, FieldKind.VALUE: 0.0, FieldKind.TARGET_TEXT: ""}
+        blank: dict[FieldKind, Any] = {
+            FieldKind.LABEL: 0,
+            FieldKind.LABELS: np.zeros(0, dtype=np.int64),
+            FieldKind.VALUE: 0.0,
+            FieldKind.TARGET_TEXT: "",
+        }
         if "tokens" in row:
             blank[FieldKind.TAGS] = np.zeros(len(row["tokens"]), dtype=np.int64)
         values = {n: blank[f.kind] for n, f in self.task.needs.items() if not f.kind.is_input}
@@ -147,6 +153,8 @@ class Predictor:
             return [{"value": float(value)} for value in predictions]
         if self.emits is OutputKind.SEQUENCE_LOGITS:
             return self._labelled(outputs, predictions)
+        if self.emits is OutputKind.LABEL_SET_LOGITS:
+            return self._label_sets(outputs, predictions)
         return self._tagged(outputs, targets["example"], targets["word"], predictions)
 
     def _generated(
@@ -167,6 +175,16 @@ class Predictor:
                 "probabilities": {n: round(s, 4) for n, s in zip(self.labels, row, strict=True)},
             }
             for p, row in zip(predictions, shares, strict=True)
+        ]
+
+    def _label_sets(self, outputs: Tensor, predictions: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+        shares = torch.sigmoid(outputs.float()).tolist()
+        return [
+            {
+                "labels": [self.labels[int(label)] for label in chosen],
+                "probabilities": {n: round(s, 4) for n, s in zip(self.labels, row, strict=True)},
+            }
+            for chosen, row in zip(predictions, shares, strict=True)
         ]
 
     def _tagged(

@@ -63,6 +63,7 @@ class Run:
 
             self._corpus = Corpus(self.resolved, self._cache or default_cache())
             self._corpus.check_unknown()
+            self._corpus.check_backbone()
         return self._corpus
 
     def train(self, restart: bool = False) -> None:
@@ -288,8 +289,9 @@ def resolve_spec(loaded: LoadedSpec) -> ResolvedRun:
     except SpecError as error:
         problems.extend(error.problems)
     place = loaded.where("engine").removesuffix("engine")
-    wanted = (resolved.gradients_of, resolved.sharded_heads) if resolved else ()
-    found = check_engine(loaded.spec.engine, *wanted)
+    spec = loaded.spec
+    gradients_of, sharded = (resolved.gradients_of, resolved.sharded_heads) if resolved else (None, ())
+    found = check_engine(spec.engine, gradients_of, sharded, spec.optimizer)
     problems += [loaded.blamed(Problem(place + p.where, p.what)) for p in found]
     raise_all(SpecError, problems)
     assert resolved is not None

@@ -33,6 +33,7 @@ class OutputKind(StrEnum):
     ===================== ======================= ============================================
     ``sequence_logits``   (B, num_labels)         ``int``: a label's id
     ``sequence_values``   (B,)                    ``float``
+    ``label_set_logits``  (B, num_labels)         ``ndarray`` (any,): the ids of its labels, rising
     ``token_logits``      (N, num_labels)         ``ndarray`` (words,): a tag's id for each word
     ``vocabulary_logits`` (N, vocabulary size)    ``ndarray`` (targets,): a token's id each
     ``generated_text``    (N, vocabulary size)    ``str``
@@ -49,6 +50,7 @@ class OutputKind(StrEnum):
 
     SEQUENCE_LOGITS = "sequence_logits"
     SEQUENCE_VALUES = "sequence_values"
+    LABEL_SET_LOGITS = "label_set_logits"
     TOKEN_LOGITS = "token_logits"
     VOCABULARY_LOGITS = "vocabulary_logits"
     GENERATED_TEXT = "generated_text"
@@ -56,7 +58,7 @@ class OutputKind(StrEnum):
     @property
     def has_labels(self) -> bool:
         """Whether the head's width is the number of labels found in the data."""
-        return self in (OutputKind.SEQUENCE_LOGITS, OutputKind.TOKEN_LOGITS)
+        return self in (OutputKind.SEQUENCE_LOGITS, OutputKind.LABEL_SET_LOGITS, OutputKind.TOKEN_LOGITS)
 
     @property
     def is_generated(self) -> bool:
@@ -79,12 +81,21 @@ class EvidenceKind(StrEnum):
         return self in (EvidenceKind.FEATURES, EvidenceKind.OUTPUTS)
 
 
+class AttentionPattern(StrEnum):
+    """Which tokens of its text a token's state may depend on; padding is never one of them."""
+
+    BIDIRECTIONAL = "bidirectional"  # all
+    CAUSAL = "causal"  # itself and those before it
+    PREFIX = "prefix"  # these, and all of its text's first ``TaskBatch.prefix_B`` tokens
+
+
 class FieldKind(StrEnum):
     """What a task reads from a row of its stream."""
 
     TEXT = "text"  # str
     TOKENS = "tokens"  # list[str]: words, split by the data
     LABEL = "label"  # one of a closed set of names
+    LABELS = "labels"  # any number of them, none included
     VALUE = "value"  # float
     TAGS = "tags"  # list[str], one for each of the tokens, BIO after loading
     TARGET_TEXT = "target_text"  # str, to be generated
@@ -112,20 +123,30 @@ class Options(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What an objective may know of the encoder's tokenizer."""
+    """What an objective may know of the encoder's tokenizer; it writes the token ``i`` as ``tokens[i]``."""
 
     size: int
     pad_id: int
     mask_id: int | None
     special_ids: frozenset[int]
+    tokens: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveContext:
-    """What an objective is built with; ``tokenizer`` is the head's, of generated texts."""
+    """What an objective is built with.
+
+    ``labels`` are the head's, by id (empty for kinds without labels). ``label_counts`` says how often the
+    task's training split has each, before any limit, and ``num_train`` how many examples it has; where a
+    trained model only answers, nothing is counted and both are empty. ``tokenizer`` is that of heads that
+    generate.
+    """
 
     emits: OutputKind
     vocabulary: Vocabulary
+    labels: tuple[str, ...] = ()
+    label_counts: tuple[int, ...] = ()
+    num_train: int = 0
     tokenizer: TextTokenizer | None = None
 
 
@@ -157,7 +178,8 @@ class ObjectiveDef:
     ``needs`` maps each kind of output that the objective can score to the fields that a task must
     then have. ``changes_input`` says that it rewrites the token ids (masking), so that its task
     cannot share an encoder call with others. ``additive`` says that an example's loss does not depend on
-    the rest of its batch.
+    the rest of its batch. ``attention`` is the pattern that the encoder runs its texts with; tasks of
+    different patterns never share an encoder call.
     """
 
     name: str
@@ -166,6 +188,7 @@ class ObjectiveDef:
     options: type[Options] = Options
     changes_input: bool = False
     additive: bool = True
+    attention: AttentionPattern = AttentionPattern.BIDIRECTIONAL
     summary: str = ""
 
 
@@ -196,6 +219,7 @@ class HeadDef:
 class MetricDef:
     """A metric. ``best`` is the value of a perfect predictor and must be finite.
 
+    ``needs_scores`` says that it reads ``Scored.scores`` and not only predictions.
     ``descriptive`` says that it describes predictions (how diverse, how long) and ranks none: it has neither
     a best value nor a direction, and cannot be what models are chosen by.
     """
@@ -208,6 +232,7 @@ class MetricDef:
     options: type[Options] = Options
     descriptive: bool = False
     summary: str = ""
+    needs_scores: bool = False
 
 
 def _no_problems(options: Any, tasks: Mapping[str, Sequence[str]]) -> Iterable[Problem]:

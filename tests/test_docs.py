@@ -70,6 +70,7 @@ def test_yaml_blocks_are_specs(page, block, tmp_path):
         "streams",
         "schedule",
         "balancer",
+        "optimizer",
         "engine",
         "evaluation",
         "checkpoint",
@@ -77,7 +78,7 @@ def test_yaml_blocks_are_specs(page, block, tmp_path):
         "prediction",
         "tasks",
     }
-    if "encoder" not in content:
+    if not {"encoder", "schedule"} <= set(content):
         content = {
             "name": "minimal",
             "encoder": {"path": "somewhere"},

@@ -70,7 +70,8 @@ def encode_inputs(columns: Mapping[str, Sequence[Any]], tokenizer: Any, max_leng
     """Tokenize inputs that belong to no stream, say a user's; the examples have no target values.
 
     Args:
-        columns: ``text`` and perhaps ``text_pair``, or ``tokens``, to the values of every row.
+        columns: ``text`` and perhaps ``text_pair`` or ``target_text``, or ``tokens``, to the values of every
+            row.
         tokenizer: a fast ``transformers`` tokenizer.
         max_length: in tokens, special ones included; longer rows are truncated.
     """
@@ -90,7 +91,7 @@ def encode_batch(raw: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: i
     """Tokenize rows at once, to list columns; a row without its inputs is encoded as empty."""
     words = raw.get("tokens")
     first = words if words is not None else raw["text"]
-    pair = raw.get("text_pair")
+    pair = raw.get("text_pair", raw.get("target_text"))
     usable = [i for i, values in enumerate(zip(*raw.values(), strict=True)) if all(map(_is_input, values))]
     encoded: dict[str, list[Any]] = {"input_ids": [], "special_tokens_mask": [], "token_type_ids": []}
     word_starts: list[list[int]] = []

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor, nn
+
+from sslm_platform.engine.course import EVERYTHING, Phase
 
 if TYPE_CHECKING:
     from sslm_platform.engine.task_gradients import TaskGradients
@@ -37,8 +40,13 @@ class Engine(Protocol):
     heads: Mapping[str, nn.Module]
     task_gradients: TaskGradients | None
 
-    def start_step(self, num_backwards: int) -> None:
-        """Say how many times :meth:`backward` will be called before :meth:`step`; equal on all ranks."""
+    def start_step(self, num_backwards: int, phase: Phase = EVERYTHING) -> None:
+        """Say what is to come, equal on all ranks.
+
+        Args:
+            num_backwards: how many times :meth:`backward` will be called before :meth:`step`.
+            phase: what the place in the training decides.
+        """
         ...
 
     def backward(self, loss: Tensor) -> None:
@@ -101,8 +109,8 @@ class Engine(Protocol):
         """Return moments and step counts as full fp32 tensors on the CPU, complete on rank 0.
 
         Keys are ``PART/step`` and ``PART/MOMENT/PARAMETER``, where a part is ``encoder`` or
-        ``heads/NAME``. A part that never stepped has no entries. Any engine, stage and number of ranks
-        can load what another has saved.
+        ``heads/NAME``; averages are there too. A part that never stepped has no entries. Any engine, stage
+        and number of ranks can load what another has saved.
         """
         ...
 
@@ -112,6 +120,10 @@ class Engine(Protocol):
         Raises:
             RunError: entries are missing or have other shapes.
         """
+        ...
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """While open, the weights are their averages, where the spec asks for some and there are any yet."""
         ...
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sslm_platform.engine.offload import check_offload
 from sslm_platform.errors import Problem, suggest
+from sslm_platform.spec.optimizer import OptimizerSpec
 from sslm_platform.spec.schema import EngineSpec, GradientScope
 
 # The platform sets these itself; the values say where.
@@ -67,7 +68,10 @@ ALLOWED = {
 
 
 def check_engine(
-    spec: EngineSpec, gradients_of: GradientScope | None = None, sharded_heads: Collection[str] = ()
+    spec: EngineSpec,
+    gradients_of: GradientScope | None = None,
+    sharded_heads: Collection[str] = (),
+    optimizer: OptimizerSpec | None = None,
 ) -> list[Problem]:
     """Return everything that is wrong with an engine's section.
 
@@ -75,6 +79,7 @@ def check_engine(
         spec: the section.
         gradients_of: what each task's gradients are wanted of.
         sharded_heads: names of the heads that are to be sharded.
+        optimizer: the section ``optimizer``.
     """
     if spec.name != "deepspeed":
         return []
@@ -84,6 +89,7 @@ def check_engine(
         *_config(spec.config),
         *check_offload(spec),
         *_gradients(spec, gradients_of, sharded_heads),
+        *(_optimizer(spec, optimizer) if optimizer else ()),
     ]
 
 
@@ -124,6 +130,22 @@ def _gradients(
             "engine.zero_stage",
             "1 in bf16 cannot clip by one norm with the slice that tasks' gradients are taken of, which is"
             " outside; set 2 or 3",
+        )
+
+
+def _optimizer(spec: EngineSpec, optimizer: OptimizerSpec) -> Iterator[Problem]:
+    if optimizer.average is not None and spec.zero_stage:
+        yield Problem(
+            "optimizer.average",
+            f"stage {spec.zero_stage} keeps slices of the weights, and an average is scored and saved as"
+            " a whole: set engine.zero_stage: 0, or engine.name: local",
+        )
+    zero = spec.config.get("zero_optimization")
+    offload = zero.get("offload_optimizer") if isinstance(zero, Mapping) else None
+    if optimizer.decay_to == "start" and isinstance(offload, Mapping) and offload.get("device") == "nvme":
+        yield Problem(
+            "optimizer.decay_to",
+            "start keeps the first weights in memory, beside weights that are on nvme: set the device to cpu",
         )
 
 

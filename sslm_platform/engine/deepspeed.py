@@ -13,6 +13,7 @@ import io
 import logging
 import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import deepspeed
@@ -20,7 +21,9 @@ import torch.distributed as dist
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from sslm_platform.engine.average import averaged
 from sslm_platform.engine.base import TensorDict
+from sslm_platform.engine.course import EVERYTHING, Phase
 from sslm_platform.engine.deepspeed_config import deepspeed_config, head_config
 from sslm_platform.engine.encoder_part import (
     EnginePart,
@@ -30,15 +33,16 @@ from sslm_platform.engine.encoder_part import (
     step_together,
 )
 from sslm_platform.engine.group import broadcast_module, gather_json, join_group, sum_in_place
-from sslm_platform.engine.part import Part, all_finite, head_part, read_norms
+from sslm_platform.engine.part import Part, all_finite, depths_of, enter, head_part, read_norms
 from sslm_platform.engine.precision import Bf16
-from sslm_platform.engine.sharded_part import ShardedPart, release
+from sslm_platform.engine.sharded_part import ShardedPart, masters, release
 from sslm_platform.engine.sliced import slice_of
 from sslm_platform.engine.sliced_part import SlicedPart
 from sslm_platform.engine.task_gradients import SliceGradients, TaskGradients
 from sslm_platform.engine.weights import check_names
 from sslm_platform.errors import Problem, SpecError
-from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
+from sslm_platform.spec.optimizer import OptimizerSpec
+from sslm_platform.spec.schema import EngineSpec
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +68,8 @@ class DeepSpeedEngine:
         bf16 = spec.precision == "bf16"
         encoder = encoder.to(self.device)
         sliced = slice_of(encoder, bf16=bf16) if gradients_of else None
-        part = Part("encoder", sliced.trunk if sliced else encoder, optimizer, optimizer.lr)
+        depths = depths_of(encoder, optimizer)
+        part = Part("encoder", sliced.trunk if sliced else encoder, optimizer, optimizer.lr, depths)
         if not part.parameters:
             raise SpecError(Problem("engine.name", "deepspeed needs an encoder to train; this one is frozen"))
         self._deepspeed = _initialize(part, deepspeed_config(spec, optimizer, self.world_size))
@@ -73,6 +78,7 @@ class DeepSpeedEngine:
             if spec.zero_stage
             else ReplicatedEncoder(self._deepspeed, part)
         )
+        part.anchor(masters(self._deepspeed.optimizer) if spec.zero_stage else part.parameters.values())
         self.encoder: nn.Module = Bf16(self._deepspeed) if bf16 else self._deepspeed
         self._encoder: EnginePart = trunk
         self._top: Part | None = None
@@ -80,7 +86,8 @@ class DeepSpeedEngine:
         if sliced:
             sliced.trunk, self.encoder = self._deepspeed, sliced
             broadcast_module(sliced.top)
-            self._top = Part("encoder", sliced.top, optimizer, optimizer.lr)
+            self._top = Part("encoder", sliced.top, optimizer, optimizer.lr, depths)
+            self._top.anchor(self._top.parameters.values())
             self._encoder = SlicedPart(trunk, self._top)
             backward = self._deepspeed.backward
             self.task_gradients = SliceGradients(sliced, self.world_size, backward, self._mean)
@@ -94,6 +101,8 @@ class DeepSpeedEngine:
             name: ShardedPart(engine, parts[name], self.rank, self.world_size)
             for name, engine in engines.items()
         }
+        self._encoder_parts = [part, *([self._top] if self._top else [])]
+        self._head_parts = parts
         self._engines = [self._deepspeed, *engines.values()]
         self.heads: Mapping[str, nn.Module] = {**heads, **engines}
 
@@ -101,8 +110,9 @@ class DeepSpeedEngine:
         broadcast_module(head.to(self.device))
         return Part(head_part(name), head, optimizer, optimizer.head_lr or optimizer.lr)
 
-    def start_step(self, num_backwards: int) -> None:
-        """Need nothing: DeepSpeed does not count them."""
+    def start_step(self, num_backwards: int, phase: Phase = EVERYTHING) -> None:
+        """Note the phase; DeepSpeed does not count backwards."""
+        enter(phase, self._encoder_parts, self._head_parts.values())
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate gradients; DeepSpeed averages over ranks, so the sum is this many times the mean.
@@ -186,6 +196,10 @@ class DeepSpeedEngine:
     @property
     def _parts(self) -> list[Stored]:
         return [self._encoder, *self._sharded_heads.values(), *self._heads.values()]
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Put averages in the weights' place: at stage 0, elsewhere there are none."""
+        return averaged((*self._encoder_parts, *self._heads.values()))
 
     def close(self) -> None:
         """Undo DeepSpeed's hooks and free what it holds. The process group stays for the next engine."""

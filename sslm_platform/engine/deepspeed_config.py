@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
+from sslm_platform.spec.optimizer import OptimizerSpec
+from sslm_platform.spec.schema import EngineSpec
 
 
 def deepspeed_config(spec: EngineSpec, optimizer: OptimizerSpec, world_size: int) -> dict[str, Any]:

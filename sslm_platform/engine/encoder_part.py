@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from sslm_platform.engine.base import TensorDict
-from sslm_platform.engine.optimizer import set_rate
 from sslm_platform.engine.part import Part, all_finite
 
 Others = Callable[[bool], bool]
@@ -116,7 +115,7 @@ class ReplicatedEncoder:
     def step(self, learning_rate: float, skip: bool = False, others: Others = on_its_own) -> float:
         """Reduce, clip, step and clear."""
         self._skip, self._others = skip, others
-        set_rate(self._part.optimizer, self._part.peak_rate * learning_rate)
+        self._part.set_rate(learning_rate)
         self._engine.step()
         return self._norm
 

@@ -14,7 +14,8 @@ from sslm_platform.engine.check import check_engine
 from sslm_platform.engine.memory import keep_freed_memory
 from sslm_platform.engine.threads import threads_per_rank
 from sslm_platform.errors import Problem, SpecError, raise_all
-from sslm_platform.spec.schema import EngineSpec, GradientScope, OptimizerSpec
+from sslm_platform.spec.optimizer import OptimizerSpec
+from sslm_platform.spec.schema import EngineSpec, GradientScope
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ def make_engine(
     Raises:
         SpecError: the section asks for what cannot be done here.
     """
-    raise_all(SpecError, check_engine(spec, gradients_of, sharded_heads))
+    raise_all(SpecError, check_engine(spec, gradients_of, sharded_heads, optimizer))
     _set_threads(spec)
     keep_freed_memory()
     if spec.precision == "bf16" and not torch.cuda.is_available():

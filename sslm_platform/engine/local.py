@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from sslm_platform.engine.average import averaged
 from sslm_platform.engine.base import TensorDict
-from sslm_platform.engine.part import Part, all_finite, head_part, read_norms
+from sslm_platform.engine.course import EVERYTHING, Phase
+from sslm_platform.engine.part import Part, all_finite, depths_of, enter, head_part, read_norms
 from sslm_platform.engine.precision import Autocast
 from sslm_platform.engine.sliced import slice_of
 from sslm_platform.engine.task_gradients import SliceGradients, TaskGradients
 from sslm_platform.engine.weights import check_names
-from sslm_platform.spec.schema import EngineSpec, GradientScope, OptimizerSpec
+from sslm_platform.spec.optimizer import OptimizerSpec
+from sslm_platform.spec.schema import EngineSpec, GradientScope
 
 
 class LocalEngine:
@@ -36,7 +40,8 @@ class LocalEngine:
         self.device = device
         encoder.to(device)
         self.heads: Mapping[str, nn.Module] = {name: head.to(device) for name, head in heads.items()}
-        self._encoder = Part("encoder", encoder, optimizer, optimizer.lr)
+        self._encoder = Part("encoder", encoder, optimizer, optimizer.lr, depths_of(encoder, optimizer))
+        self._encoder.anchor(self._encoder.parameters.values())
         self.task_gradients: TaskGradients | None = None
         called: nn.Module = encoder
         if gradients_of == "last_layer":
@@ -50,8 +55,9 @@ class LocalEngine:
             name: Part(head_part(name), head, optimizer, head_rate) for name, head in self.heads.items()
         }
 
-    def start_step(self, num_backwards: int) -> None:
-        """Need nothing."""
+    def start_step(self, num_backwards: int, phase: Phase = EVERYTHING) -> None:
+        """Note the phase."""
+        enter(phase, [self._encoder], self._heads.values())
 
     def backward(self, loss: Tensor) -> None:
         """Accumulate gradients."""
@@ -107,6 +113,10 @@ class LocalEngine:
         """Write all parts' moments and step counts."""
         for part in (self._encoder, *self._heads.values()):
             part.load_optimizer_state(state)
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """Put averages in the weights' place."""
+        return averaged((self._encoder, *self._heads.values()))
 
     def close(self) -> None:
         """Hold nothing that needs closing."""

@@ -3,40 +3,47 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import nn
 
-from sslm_platform.spec.schema import OptimizerSpec
+from sslm_platform.spec.optimizer import OptimizerSpec
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Split trainable parameters into decayed ones and biases and norms (one-dimensional), not decayed."""
-    trainable = [parameter for parameter in module.parameters() if parameter.requires_grad]
+Depths = Mapping[str, int]
+"""How many layers are above a parameter's own, by the parameter's name; 0 where it has no entry."""
+
+
+def parameter_groups(
+    module: nn.Module, weight_decay: float, depths: Depths | None = None
+) -> list[dict[str, Any]]:
+    """Split trainable parameters by depth, and into decayed ones and biases and norms (one-dimensional)."""
+    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad:
+            key = ((depths or {}).get(name, 0), parameter.dim() < 2)
+            groups.setdefault(key, []).append(parameter)
     return [
-        {"params": [p for p in trainable if p.dim() >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.dim() < 2], "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": 0.0 if is_vector else weight_decay, "depth": depth}
+        for (depth, is_vector), parameters in sorted(groups.items())
     ]
 
 
-def make_adamw(module: nn.Module, spec: OptimizerSpec, peak_rate: float) -> torch.optim.AdamW:
+def make_adamw(
+    module: nn.Module, spec: OptimizerSpec, peak_rate: float, depths: Depths | None = None
+) -> torch.optim.AdamW:
     """Build AdamW (Loshchilov & Hutter 2019) over what a module has to train, in the fused form."""
     return torch.optim.AdamW(
-        parameter_groups(module, spec.weight_decay),
+        parameter_groups(module, spec.weight_decay, depths) or [{"params": []}],
         lr=peak_rate,
         betas=spec.betas,
         eps=spec.eps,
         fused=True,
     )
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of all groups."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
 
 
 def rate_factor(step: int, num_steps: int, spec: OptimizerSpec) -> float:

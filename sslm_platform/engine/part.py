@@ -3,29 +3,72 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
+from sslm_platform.engine.anchor import Anchor
+from sslm_platform.engine.average import Average
 from sslm_platform.engine.base import TensorDict
-from sslm_platform.engine.optimizer import MOMENTS, make_adamw, set_rate
+from sslm_platform.engine.course import Phase
+from sslm_platform.engine.optimizer import MOMENTS, Depths, make_adamw
 from sslm_platform.engine.weights import load_module, module_state
 from sslm_platform.errors import Problem, RunError
-from sslm_platform.spec.schema import OptimizerSpec
+from sslm_platform.spec.optimizer import OptimizerSpec
 
 
 class Part:
-    """The encoder, or one head, in plain torch. A frozen part steps without effect."""
+    """The encoder, or one head, in plain torch. A frozen part steps without effect.
 
-    def __init__(self, name: str, module: nn.Module, spec: OptimizerSpec, peak_rate: float) -> None:
+    Attributes:
+        phase: where the training stands in the step to come.
+        average: of the weights after each step, if the spec asks for one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        module: nn.Module,
+        spec: OptimizerSpec,
+        peak_rate: float,
+        depths: Depths | None = None,
+    ) -> None:
         self.name = name
         self.module = module
-        self.peak_rate = peak_rate
+        self.phase = Phase()
+        self._peak_rate = peak_rate
+        self._layer_decay = spec.layer_decay or 1.0
+        self._num_depths = 1 + max((depths or {}).values(), default=0)
         self._max_norm = spec.clip
+        self._decay_to = spec.decay_to
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
-        self.optimizer = make_adamw(module, spec, peak_rate)
+        self.optimizer = make_adamw(module, spec, peak_rate, depths)
+        self.average = Average(name, self.parameters, spec.average) if spec.average else None
+        if self.average is not None:
+            self.optimizer.register_step_post_hook(self._stepped)
+
+    def _stepped(self, *_: Any) -> None:
+        took_part = any(parameter.grad is not None for parameter in self.parameters.values())
+        if self.average is not None and self.phase.averages and took_part:
+            self.average.update()
+
+    def anchor(self, tensors: Iterable[Tensor]) -> None:
+        """Note where the training starts, if weight decay draws there; ``tensors`` are what is stepped."""
+        if self._decay_to == "start":
+            Anchor(self.optimizer, tensors)
+
+    def set_rate(self, learning_rate: float) -> None:
+        """Set the groups' learning rates, from the share of the peak rate.
+
+        Layers that wait have rate 0: no engine moves them then, and all see the same gradients and moments.
+        """
+        for group in self.optimizer.param_groups:
+            depth = group.get("depth", 0)
+            share = self._layer_decay**depth if self.phase.trains(depth, self._num_depths) else 0.0
+            group["lr"] = self._peak_rate * learning_rate * share
 
     @property
     def gradients(self) -> list[Tensor]:
@@ -52,7 +95,7 @@ class Part:
     def step(self, learning_rate: float) -> None:
         """Step with the gradients that are there."""
         if self.parameters:
-            set_rate(self.optimizer, self.peak_rate * learning_rate)
+            self.set_rate(learning_rate)
             self.optimizer.step()
 
     def clear_gradients(self) -> None:
@@ -78,11 +121,13 @@ class Part:
         for name, parameter in self.parameters.items():
             for moment in MOMENTS:
                 result[moment_key(self.name, moment, name)] = state[parameter][moment].detach().cpu().clone()
-        return result
+        return result | (self.average.state() if self.average else {})
 
     def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
         """Write this part's entries of a saved state; none means that it has not stepped yet."""
         self.optimizer.state.clear()
+        if self.average is not None:
+            self.average.load_state(saved)
         if step_key(self.name) not in saved:
             return
         for name, parameter in self.parameters.items():
@@ -96,6 +141,31 @@ class Part:
             for moment in MOMENTS
         }
         return {"step": saved[step_key(self.name)].to(parameter.device, torch.float32).clone(), **moments}
+
+
+class Layered(Protocol):
+    """An encoder whose layers can be told apart."""
+
+    def layer_depths(self) -> dict[str, int]:
+        """Return how many layers are above each parameter's own, by the parameter's name.
+
+        Raises:
+            SpecError: there is no list of layers.
+        """
+        ...
+
+
+def depths_of(encoder: nn.Module, spec: OptimizerSpec) -> Depths:
+    """Return the depths of an encoder's parameters where the spec tells its layers apart."""
+    return cast(Layered, encoder).layer_depths() if spec.needs_layers else {}
+
+
+def enter(phase: Phase, encoder: Iterable[Part], heads: Iterable[Part]) -> None:
+    """Begin a step; heads have no layers that could wait."""
+    for part in encoder:
+        part.phase = phase
+    for part in heads:
+        part.phase = replace(phase, unfrozen=1.0)
 
 
 def step_key(part: str) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.encoder_part import Others, on_its_own
-from sslm_platform.engine.optimizer import MOMENTS, set_rate
+from sslm_platform.engine.optimizer import MOMENTS
 from sslm_platform.engine.part import Part, moment_key, read_moment, step_key
 from sslm_platform.engine.weights import check_names, check_shape, to_host
 from sslm_platform.errors import Problem, RunError
@@ -47,7 +47,7 @@ class ShardedPart:
     def step(self, learning_rate: float, skip: bool = False, others: Others = on_its_own) -> float:
         """Reduce, clip, step and clear."""
         self._skip, self._others = skip, others
-        set_rate(self._part.optimizer, self._part.peak_rate * learning_rate)
+        self._part.set_rate(learning_rate)
         self._engine.step()
         if self._others is not None:  # it has cleared a gradient that is not finite, and made no update
             others(False)
@@ -209,6 +209,7 @@ def release(engine: Any) -> None:
         for held in (parameter, getattr(parameter, "ds_tensor", parameter)):
             held.data = held.new_empty(0)
     engine.basic_optimizer.state.clear()
+    engine.basic_optimizer._optimizer_step_post_hooks.clear()
     vars(engine.optimizer).clear()
 
 

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from sslm_platform.errors import DataError, Problem, SpecError
+from sslm_platform.model.layers import freeze
 from sslm_platform.model.tokenizer import trained_tokenizer
 from sslm_platform.spec.schema import EncoderSpec
 from sslm_platform.types import Vocabulary
@@ -74,7 +75,18 @@ def load_backbone(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
     else:
         backbone = _from_config(spec, tokenizer, seed)
     _freeze_pooler(backbone)
+    freeze(backbone, spec.freeze)
     return backbone
+
+
+def backbone_without_values(spec: EncoderSpec, tokenizer: Any) -> Any:
+    """Return the backbone with the names and shapes of its weights alone, in no time."""
+    if spec.path is not None:
+        config = _from_pretrained(AutoConfig, locate(spec.path))
+        with torch.device("meta"):
+            return AutoModel.from_config(config)
+    with torch.device("meta"):
+        return _from_config(spec, tokenizer, 0)
 
 
 def vocabulary_of(tokenizer: Any, backbone_size: int | None = None) -> Vocabulary:
@@ -84,6 +96,7 @@ def vocabulary_of(tokenizer: Any, backbone_size: int | None = None) -> Vocabular
         pad_id=tokenizer.pad_token_id,
         mask_id=tokenizer.mask_token_id,
         special_ids=frozenset(tokenizer.all_special_ids),
+        tokens=tuple(token or "" for token in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from sslm_platform.model.layers import layer_depths
 from sslm_platform.model.split import Slice, Trunk, split_encoder
 
 
@@ -38,6 +39,14 @@ class SharedEncoder(nn.Module):
         """
         return split_encoder(self.backbone, self.takes_segments, "backbone.")
 
+    def layer_depths(self) -> dict[str, int]:
+        """Return how many layers are above each parameter's own, by the parameter's name.
+
+        Raises:
+            SpecError: the backbone has no list of layers.
+        """
+        return {f"backbone.{name}": depth for name, depth in layer_depths(self.backbone).items()}
+
     def forward(
         self,
         input_ids_BL: Tensor,
@@ -45,7 +54,10 @@ class SharedEncoder(nn.Module):
         segment_BL: Tensor | None = None,
         transform: Callable[[Tensor], Tensor] | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Return hidden_BLD and, with ``transform`` (hidden_BLD to states_ND), logits_NV."""
+        """Return hidden_BLD and, with ``transform`` (hidden_BLD to states_ND), logits_NV.
+
+        In the mask's place there may be a visible_B1LL: what each token sees (bool).
+        """
         extra = {"token_type_ids": segment_BL} if self.takes_segments and segment_BL is not None else {}
         hidden_BLD = self.backbone(input_ids=input_ids_BL, attention_mask=mask_BL, **extra).last_hidden_state
         if transform is None:

@@ -33,6 +33,24 @@ def build_head(bound: Bound[HeadDef], context: HeadContext, *seed: object) -> nn
         return bound.build(context)
 
 
+def encode_inputs(
+    encode: Encode,
+    inputs: Mapping[str, Tensor | None],
+    transform: Callable[[Tensor], Tensor] | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Call the encoder.
+
+    Args:
+        encode: a :class:`~sslm_platform.model.encoder.SharedEncoder`, or what an engine has made of it.
+        inputs: ``input_ids_BL``, ``mask_BL``, ``segment_BL``, and perhaps ``visible_B1LL``, which says more
+            closely than the mask what each token sees (see :mod:`~sslm_platform.model.attention`).
+        transform: a tied head's; with it the logits are returned too.
+    """
+    visible_B1LL = inputs.get("visible_B1LL")
+    seen = inputs["mask_BL"] if visible_B1LL is None else visible_B1LL
+    return encode(inputs["input_ids_BL"], seen, inputs["segment_BL"], transform)
+
+
 def task_outputs(
     encode: Encode,
     heads: Mapping[str, TaskHead],
@@ -41,7 +59,7 @@ def task_outputs(
 ) -> dict[str, Tensor]:
     """Encode once and return each task's outputs.
 
-    ``inputs`` holds ``input_ids_BL``, ``mask_BL`` and ``segment_BL``. Tied heads' rows are projected onto
+    ``inputs`` are :func:`encode_inputs`'s. Tied heads' rows are projected onto
     the embedding matrix inside the encoder call (see :class:`~sslm_platform.model.encoder.SharedEncoder`).
     """
     mask_BL = inputs["mask_BL"]
@@ -57,9 +75,7 @@ def task_outputs(
         sizes.extend(len(r) for r in rows)
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
-    hidden_BLD, logits_NV = encode(
-        inputs["input_ids_BL"], mask_BL, inputs["segment_BL"], transform if tied else None
-    )
+    hidden_BLD, logits_NV = encode_inputs(encode, inputs, transform if tied else None)
     outputs = {
         task: head.module(head.module.features(hidden_BLD, mask_BL, targets[task]))
         for task, head in heads.items()

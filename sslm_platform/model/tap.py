@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sslm_platform.errors import Problem, SpecError
+from sslm_platform.model.layers import layer_list
 
 
 class Tap(nn.Module):
@@ -69,15 +70,11 @@ def last_layer(backbone: Any) -> str:
     Raises:
         SpecError: there is no such list.
     """
-    lists = {
-        path: module
-        for path, module in backbone.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) and len({type(m) for m in module}) == 1
-    }
-    if not lists:
+    found = layer_list(backbone)
+    if found is None:
         raise _refused(backbone, "has no list of layers")
-    path = max(lists, key=lambda path: len(lists[path]))  # the first of several as long
-    return f"{path}.{len(lists[path]) - 1}"
+    path, num_layers = found
+    return f"{path}.{num_layers - 1}"
 
 
 def trace_last(backbone: Any, path: str) -> TraceOfLast:

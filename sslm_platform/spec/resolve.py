@@ -27,6 +27,12 @@ from sslm_platform.types import (
 
 D = TypeVar("D", bound=Definition)
 
+FIELD_OPTIONS = {
+    FieldKind.LABEL: {"bins", "map"},
+    FieldKind.LABELS: {"map", "separator"},
+    FieldKind.TAGS: {"scheme", "map"},
+}
+
 MEAN_GAIN = "mean_gain_over_majority"
 
 
@@ -204,7 +210,7 @@ class _Resolver:
         return len(self.problems) == before
 
     def _field_options(self, given: FieldSpec, kind: FieldKind, where: str) -> None:
-        allowed = {FieldKind.LABEL: {"bins", "map"}, FieldKind.TAGS: {"scheme", "map"}}.get(kind, set())
+        allowed = FIELD_OPTIONS.get(kind, set())
         for option in sorted(given.model_fields_set - {"column"} - allowed):
             self.problem(f"{where}.{option}", f"does not apply to a field of kind {kind}")
         if given.bins is not None and given.map is not None:

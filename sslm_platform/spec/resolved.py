@@ -10,6 +10,7 @@ from sslm_platform.spec.load import LoadedSpec
 from sslm_platform.spec.schema import FieldSpec, GradientScope, RunSpec, StreamSpec, TaskSpec
 from sslm_platform.spec.transfer import Selector
 from sslm_platform.types import (
+    AttentionPattern,
     BalancerDef,
     Definition,
     EstimatorDef,
@@ -92,6 +93,14 @@ class Task:
         )
 
     @property
+    def encoding(self) -> tuple[Any, ...]:
+        """What must be equal for tasks to be served by one encoding of a stream's rows."""
+        definition = self.objective.definition
+        is_alone = definition.changes_input or definition.attention is AttentionPattern.PREFIX
+        alone = self.identity if is_alone else ""
+        return (self.stream.name, alone, definition.attention, self.input_columns)
+
+    @property
     def axes(self) -> dict[str, str]:
         """What selectors and matrix axes can name."""
         return axes_of(self.stream, self.spec)
@@ -155,11 +164,10 @@ def matches(axes: Mapping[str, str], selector: Selector) -> bool:
 
 
 def feeds_of(tasks: Iterable[Task]) -> Iterable[FeedPlan]:
-    """Group tasks by stream and input; a task whose objective changes the input is alone."""
+    """Group tasks by stream, input and what their objectives do to it (see :attr:`Task.encoding`)."""
     groups: dict[tuple[Any, ...], list[Task]] = {}
     for task in tasks:
-        alone = task.identity if task.objective.definition.changes_input else ""
-        groups.setdefault((task.stream.name, alone, task.input_columns), []).append(task)
+        groups.setdefault(task.encoding, []).append(task)
     taken: set[str] = set()
     for (stream, *_), members in groups.items():
         name = f"{stream}/{members[0].spec.name}" if stream in taken else stream

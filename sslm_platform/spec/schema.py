@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from sslm_platform.spec.data import DataSpec, LimitSpec, SplitSpec
+from sslm_platform.spec.optimizer import OptimizerSpec
 from sslm_platform.spec.section import Component, Section
 from sslm_platform.spec.transfer import PredictionSpec, Selector, TransferSpec
 
@@ -86,6 +87,9 @@ class FieldSpec(Section):
     map: dict[str, str] | None = Field(
         default=None, description="Label for each raw value; rows with another value are left out."
     )
+    separator: str | None = Field(
+        default=None, description="What stands between the labels of a text of several."
+    )
     scheme: Literal["bio", "iob1", "iobes", "io", "word"] = Field(
         default="bio",
         description="How tags mark chunks; all are turned into BIO. Without prefixes: `io`, each run of equal"
@@ -147,6 +151,11 @@ class EncoderSpec(Section):
     tokenizer: TokenizerSpec | None = None
     max_length: int = Field(default=128, ge=4, description="Longer inputs are truncated.")
     dropout: Fraction | None = Field(default=None, description="Overrides all of the encoder's dropout.")
+    freeze: list[str] = Field(
+        default_factory=list,
+        description="What is not trained: names of the backbone's modules and parameters, `*` and `[0-5]` as"
+        ' in a shell, say `[embeddings, "encoder.layer.[0-3]"]`.',
+    )
     max_unknown: Fraction = Field(
         default=0.2, description="Largest share of unknown tokens that a stream may have."
     )
@@ -176,28 +185,6 @@ class ScheduleSpec(Section):
         if (self.max_steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of max_steps, epochs")
         return self
-
-
-class OptimizerSpec(Section):
-    """The optimizer of encoder and heads."""
-
-    name: Literal["adamw"] = "adamw"
-    lr: float = Field(default=2e-4, gt=0, description="Peak learning rate of the encoder.")
-    head_lr: float | None = Field(default=None, gt=0, description="Peak rate of heads; default: `lr`.")
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0, description="Not applied to biases and norms.")
-    warmup: Fraction = Field(default=0.1, description="Share of all steps with a rising rate.")
-    decay: Literal["linear", "cosine", "constant"] = "linear"
-    clip: float | None = Field(
-        default=1.0, gt=0, description="Largest gradient norm of each part: the encoder, each head."
-    )
-    max_skipped: int = Field(
-        default=3,
-        ge=1,
-        description="Steps in a row that may be skipped, since a loss or a gradient is not finite, before the"
-        " run saves and stops.",
-    )
 
 
 class EngineSpec(Section):

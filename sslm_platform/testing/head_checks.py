@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from sslm_platform.interfaces import Encoded, Targets
+from sslm_platform.interfaces import DecidingHead, Encoded, Scored, Targets
 from sslm_platform.testing import data
 from sslm_platform.testing.cases import Case
 from sslm_platform.types import HeadContext, HeadDef, OutputKind
@@ -153,6 +153,10 @@ def check_predictions(case: HeadCase) -> None:
             assert 0 <= prediction < len(data.LABELS), f"{prediction} is no label's id"
         elif case.kind is OutputKind.SEQUENCE_VALUES:
             assert type(prediction) is float, f"a prediction is a float; got {type(prediction).__name__}"
+        elif case.kind is OutputKind.LABEL_SET_LOGITS:
+            _check_ids(prediction, np.size(prediction))
+            assert set(prediction) <= set(range(len(data.LABELS))), f"{prediction} are no labels' ids"
+            assert (np.diff(prediction) > 0).all(), f"{prediction} are not rising"
         else:
             words = case.kind is OutputKind.TOKEN_LOGITS
             _check_ids(prediction, int(targets["num_words"][i]) if words else sizes[i])
@@ -240,6 +244,52 @@ GENERATING_HEAD = (
     check_texts_depend_on_their_example_alone,
     check_steps_are_agreed_on,
 )
+
+
+def _scored(case: HeadCase, head: Any) -> Scored:
+    """Return what a dev split would show: the head's own scores beside references of the kind."""
+    examples = data.make_examples(data.head_needs(case.kind), 20)
+    targets = data.make_targets(case.kind, examples).targets
+    with torch.no_grad():
+        scores = head.scores(outputs_of(case, head, examples), targets, len(examples))
+    references = data.make_scored(case.kind, num=len(examples)).references
+    ones_N = np.ones(len(examples))
+    return Scored(list(head.decide(scores)), references, ones_N, ones_N, list(scores))
+
+
+def check_decisions_are_predictions(case: HeadCase) -> None:
+    """``decide(scores(...))`` is what ``predict`` says."""
+    examples, head = examples_of(case), build(case).eval()
+    targets = data.make_targets(case.kind, examples).targets
+    with torch.no_grad():
+        outputs = outputs_of(case, head, examples)
+        predictions = head.predict(outputs, targets, len(examples))
+        decided = head.decide(head.scores(outputs, targets, len(examples)))
+    for prediction, decision in zip(predictions, decided, strict=True):
+        assert np.array_equal(prediction, decision), f"predict says {prediction}, decide says {decision}"
+
+
+def check_threshold_is_saved(case: HeadCase) -> None:
+    """A restored head decides as the tuned one does: ``tune`` sets buffers and nothing else."""
+    tuned, restored = build(case).eval(), build(case, seed=2).eval()
+    scored = _scored(case, tuned)
+    tuned.tune(scored)
+    restored.load_state_dict(load(save({k: v.contiguous() for k, v in tuned.state_dict().items()})))
+    for one, other in zip(tuned.decide(scored.scores), restored.decide(scored.scores), strict=True):
+        assert np.array_equal(one, other), "a restored head decides otherwise: keep the threshold in a buffer"
+
+
+def check_tune_ignores_order(case: HeadCase) -> None:
+    """The dev split's order does not matter: ranks and resumed runs see it in another."""
+    head = build(case).eval()
+    scored = _scored(case, head)
+    head.tune(scored)
+    first = {name: value.clone() for name, value in head.state_dict().items()}
+    head.tune(scored.take(range(len(scored))[::-1]))
+    for name, value in head.state_dict().items():
+        assert torch.equal(first[name], value), f"{name} depends on the order of the dev split"
+
+
 ANY_HEAD = (
     check_features_have_no_parameters,
     check_output_shape,
@@ -249,10 +299,13 @@ ANY_HEAD = (
     check_eval_is_deterministic,
     check_state_dict_round_trip,
 )
+DECIDING_HEAD = (check_decisions_are_predictions, check_threshold_is_saved, check_tune_ignores_order)
 
 
 def head_checks(case: HeadCase) -> tuple[Any, ...]:
     """Return the checks that apply to a case."""
     if case.kind.is_generated:
         return ANY_HEAD + GENERATING_HEAD
-    return ANY_HEAD + PREDICTING_HEAD + ((check_no_targets,) if case.kind in data.ROW_KINDS else ())
+    deciding = DECIDING_HEAD if isinstance(build(case), DecidingHead) else ()
+    rows = (check_no_targets,) if case.kind in data.ROW_KINDS else ()
+    return ANY_HEAD + PREDICTING_HEAD + deciding + rows

@@ -14,15 +14,17 @@ from torch import Tensor
 from sslm_platform.interfaces import Encoded, Objective, TaskBatch
 from sslm_platform.testing import data
 from sslm_platform.testing.cases import Case
-from sslm_platform.types import FieldKind, ObjectiveContext, ObjectiveDef, OutputKind
+from sslm_platform.types import AttentionPattern, FieldKind, ObjectiveContext, ObjectiveDef, OutputKind
 
 ObjectiveCase = Case[ObjectiveDef]
 
 
 def build(case: ObjectiveCase) -> Objective:
     """Build the objective of a case."""
+    labels = data.labels_of(case.kind)
+    counts = tuple(range(1, len(labels) + 1))
     tokenizer = data.TOKENIZER if case.kind.is_generated else None
-    context = ObjectiveContext(case.kind, data.VOCABULARY, tokenizer)
+    context = ObjectiveContext(case.kind, data.VOCABULARY, labels, counts, sum(counts), tokenizer)
     return case.definition.build(case.parsed_options(), context)
 
 
@@ -217,11 +219,42 @@ def check_changed_input(case: ObjectiveCase) -> None:
 
 
 def check_special_tokens_are_no_targets(case: ObjectiveCase) -> None:
-    """No target sits on a special token."""
+    """No target is a special token, but where texts are generated the one that ends them."""
     examples = examples_of(case)
+    follows = case.definition.attention is not AttentionPattern.BIDIRECTIONAL
     targets = collate(build(case), examples, range(len(examples))).targets
     for example, position in zip(targets["example"].tolist(), targets["position"].tolist(), strict=True):
-        assert not examples[example].special_L[position], "a special token is a target"
+        special_L, place = examples[example].special_L, position + follows
+        is_end = follows and place == len(special_L) - 1
+        assert is_end or not special_L[place], "a special token is a target"
+
+
+def check_prefix(case: ObjectiveCase) -> None:
+    """``prefix_B`` is given exactly if the attention is ``prefix``: how many tokens, 1 or more, are seen."""
+    examples = examples_of(case)
+    prefix_B = collate(build(case), examples, range(len(examples))).prefix_B
+    if case.definition.attention is not AttentionPattern.PREFIX:
+        assert prefix_B is None, "prefix_B is given: declare attention=AttentionPattern.PREFIX"
+        return
+    assert prefix_B is not None, "attention is prefix, but collate gives no prefix_B"
+    lengths = [len(example.input_ids_L) for example in examples]
+    assert tuple(prefix_B.shape) == (len(examples),), f"prefix_B is {tuple(prefix_B.shape)}, not (B,)"
+    assert all(1 <= p <= n for p, n in zip(prefix_B.tolist(), lengths, strict=True)), (
+        f"prefix_B is {prefix_B.tolist()}; it must be 1 to the number of tokens, {lengths}"
+    )
+
+
+def check_targets_are_not_seen(case: ObjectiveCase) -> None:
+    """What is to be generated is the token after ``position``, and no prefix shows it."""
+    examples = examples_of(case)
+    batch = collate(build(case), examples, range(len(examples)))
+    prefixes = [1] * len(examples) if batch.prefix_B is None else batch.prefix_B.tolist()
+    rows = (batch.targets[name].tolist() for name in ("example", "position", "labels"))
+    for example, position, label in zip(*rows, strict=True):
+        ids_L = examples[example].input_ids_L
+        assert position + 1 < len(ids_L), "a row is at its example's last token, which nothing follows"
+        assert ids_L[position + 1] == label, "a label is not the token after its position"
+        assert position + 1 >= prefixes[example], "a target is inside the prefix, which shows it"
 
 
 def _global_states() -> tuple[str, str, bytes]:
@@ -247,9 +280,11 @@ ANY_OBJECTIVE = (
     check_losses_shape,
     check_losses_are_differentiable,
     check_changed_input,
+    check_prefix,
 )
 ADDITIVE_OBJECTIVE = (check_additive,)
 ROW_OBJECTIVE = (check_losses_are_sums, check_example_without_targets, check_special_tokens_are_no_targets)
+GENERATING_OBJECTIVE = (check_targets_are_not_seen,)
 
 
 def objective_checks(case: ObjectiveCase) -> tuple[Any, ...]:
@@ -257,4 +292,7 @@ def objective_checks(case: ObjectiveCase) -> tuple[Any, ...]:
     additive = ADDITIVE_OBJECTIVE if case.definition.additive else ()
     if case.kind.is_generated:
         return (*ANY_OBJECTIVE, *additive, check_losses_are_sums)
-    return ANY_OBJECTIVE + additive + (ROW_OBJECTIVE if case.kind in data.ROW_KINDS else ())
+    rows = ROW_OBJECTIVE if case.kind in data.ROW_KINDS else ()
+    follows = case.definition.attention is not AttentionPattern.BIDIRECTIONAL
+    generating = GENERATING_OBJECTIVE if follows and case.kind is OutputKind.VOCABULARY_LOGITS else ()
+    return ANY_OBJECTIVE + additive + rows + generating

@@ -81,6 +81,7 @@ def training_content(
         "optimizer": spec.optimizer.model_dump(mode="json", exclude={"max_skipped"}),
         "precision": spec.engine.precision,
         "seed": seed,
+        **({"freeze": spec.encoder.freeze} if spec.encoder.freeze else {}),
     }
 
 

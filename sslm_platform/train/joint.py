@@ -166,7 +166,8 @@ class _Joint:
                 notifier.step_ended(record)
             last = record.step == self.training.num_steps
             if last or (self.spec.evaluation.every and record.step % self.spec.evaluation.every == 0):
-                self._evaluate(record.step, metrics)
+                with self.engine.averaged():
+                    self._evaluate(record.step, metrics)
                 requests.agree(self.engine)
             over = last or self.selection.exhausted
             due = requests.save or (every is not None and record.step % every == 0)

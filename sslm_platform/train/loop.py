@@ -15,6 +15,7 @@ from sslm_platform.corpus import Corpus
 from sslm_platform.data.batching import plan_batches
 from sslm_platform.data.feeds import Feed
 from sslm_platform.engine.base import Engine
+from sslm_platform.engine.course import phase_of
 from sslm_platform.engine.optimizer import rate_factor
 from sslm_platform.engine.task_gradients import TaskGradients
 from sslm_platform.evaluate import Batch, make_batch, outputs_of
@@ -29,7 +30,8 @@ from sslm_platform.schedule.plan import (
     task_shares,
 )
 from sslm_platform.schedule.progress import Progress
-from sslm_platform.spec.schema import OptimizerSpec, ScheduleSpec
+from sslm_platform.spec.optimizer import OptimizerSpec
+from sslm_platform.spec.schema import ScheduleSpec
 from sslm_platform.train.affinity import look_ahead
 from sslm_platform.train.balancing import Balancing
 from sslm_platform.train.fetch import Fetcher, plans_ahead
@@ -189,7 +191,7 @@ def train_step(
     rate = rate_factor(plan.step, training.num_steps, training.optimizer)
     if apart is not None:
         apart.start()
-    engine.start_step(len(batches))
+    engine.start_step(len(batches), phase_of(plan.step, training.num_steps, training.optimizer))
     losses_of = _run_slots(training, engine, plan.step, batches, _backward(engine, factors, apart))
     settled, affinities = None, {}
     if apart is not None:

@@ -13,6 +13,7 @@ from sslm_platform.corpus import Corpus, group_by_head
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.evaluate import TaskModel
 from sslm_platform.interfaces import TextTokenizer
+from sslm_platform.model.attention import check_attention
 from sslm_platform.model.backbone import load_backbone
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead, build_head
@@ -62,6 +63,12 @@ class Model:
         heads = {key: head for key, head in self.heads.items() if key in keys}
         return Model(self.encoder, heads, {n: m for n, m in self.tasks.items() if n in names}, infos)
 
+    def load_weights(self, encoder: Mapping[str, Tensor], heads: Mapping[str, Mapping[str, Tensor]]) -> None:
+        """Load weights as an engine returns them."""
+        self.encoder.load_state_dict(encoder)
+        for name, head in self.heads.items():
+            head.load_state_dict(heads[name])
+
     def load(self, folder: Path) -> None:
         """Load the weights of a model folder.
 
@@ -82,6 +89,7 @@ class Model:
 def build_model(corpus: Corpus, tasks: Sequence[Task], seed: int) -> Model:
     """Build the pretrained (or random) encoder with new heads for the tasks."""
     backbone = load_backbone(corpus.run.spec.encoder, corpus.tokenizer, seed)
+    check_attention(backbone, [task.objective.definition.attention for task in corpus.run.tasks.values()])
     encoder = SharedEncoder(backbone)
     return add_heads(corpus, encoder, tasks, seed)
 
@@ -119,7 +127,9 @@ def task_model(
 ) -> TaskModel:
     """Bind a task to a head, its labels and perhaps its tokenizer, and an objective."""
     definition = task.head.definition
-    objective = task.objective.build(ObjectiveContext(definition.emits, corpus.vocabulary, tokenizer))
+    counts, num_train = corpus.label_counts(task, labels)
+    context = ObjectiveContext(definition.emits, corpus.vocabulary, labels, counts, num_train, tokenizer)
+    objective = task.objective.build(context)
     width = len(labels) if definition.emits.has_labels else tokenizer.size if tokenizer else vocabulary
     return TaskModel(task, objective, TaskHead(head, definition.tied), labels, width, tokenizer)
 

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from sslm_platform.baselines import majority
+from sslm_platform.corpus import group_by_head
 from sslm_platform.data.feeds import Feed, FeedSplit
+from sslm_platform.decisions import tune_head
 from sslm_platform.engine.base import Engine
 from sslm_platform.evaluate import (
     TaskModel,
@@ -108,9 +110,21 @@ class Evaluator:
         return result
 
     def scores(self, split: SplitName) -> Scores:
-        """Return every task's metrics on a split."""
+        """Return every task's metrics on a split; on dev, heads set their thresholds first."""
         models = self.training.model.tasks
-        return {t: score_metrics(models[t].task, s, models[t].labels) for t, s in self.scored(split).items()}
+        scored = self.scored(split)
+        if split == "dev":
+            scored = self._tuned(scored)
+        return {t: score_metrics(models[t].task, s, models[t].labels) for t, s in scored.items()}
+
+    def _tuned(self, scored: Mapping[str, Scored]) -> dict[str, Scored]:
+        tuned: dict[str, Scored] = {}
+        models = self.training.model.tasks
+        for members in group_by_head({task: models[task].task for task in scored}).values():
+            names = [task.identity for task in members]
+            head = models[names[0]].head.module
+            tuned |= zip(names, tune_head(head, [scored[name] for name in names]), strict=True)
+        return {task: tuned[task] for task in scored}
 
     def majority_scored(self, split: SplitName) -> dict[str, Scored]:
         """Return the constant predictor's results on a split."""

@@ -23,6 +23,7 @@ from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.evaluate import EVALUATION_SEED, TaskModel, evaluation_batches, make_batch, to_device
 from sslm_platform.interfaces import Encoded, TaskBatch
 from sslm_platform.model.encoder import SharedEncoder
+from sslm_platform.model.multitask import encode_inputs
 from sslm_platform.spec.data import SplitName
 from sslm_platform.types import OutputKind
 
@@ -137,8 +138,7 @@ class FeatureStore:
 
     def _encoded(self, model: TaskModel, part: FeedSplit, split: SplitName) -> Iterator[_States]:
         """Yield the states of these examples, the kept ones first; what is not kept is encoded."""
-        alone = model.task.identity if model.task.objective.definition.changes_input else ""
-        key = (model.task.stream.name, alone, model.task.input_columns, split)
+        key = (*model.task.encoding, split)
         kept = self._states.setdefault(key, [])
         self._states.move_to_end(key)
         missing = np.ones(len(part), dtype=bool)
@@ -159,7 +159,7 @@ class FeatureStore:
         inputs = make_batch(part, rows, models, pad_id, EVALUATION_SEED, 0, self.device).inputs
         mask_BL = inputs["mask_BL"]
         assert mask_BL is not None
-        hidden_BLD, _ = self.encoder(inputs["input_ids_BL"], mask_BL, inputs["segment_BL"])
+        hidden_BLD, _ = encode_inputs(self.encoder, inputs)
         self.num_tokens += int(part.lengths_N[rows].sum())
         return _States(part.rows_N[rows], hidden_BLD, mask_BL)
 

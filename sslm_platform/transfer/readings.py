@@ -32,8 +32,7 @@ class Reading:
     @property
     def input(self) -> tuple[Any, ...]:
         """What else must be equal for two readings of a row to be one encoding (see ``FeatureStore``)."""
-        alone = self.task.identity if self.task.objective.definition.changes_input else ""
-        return (self.task.stream.name, alone, self.task.input_columns, self.split)
+        return (*self.task.encoding, self.split)
 
 
 def readings_of(corpus: Corpus, cell: CellPlan, fitted: Fitted) -> Iterator[Reading]:

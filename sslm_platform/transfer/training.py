@@ -204,7 +204,8 @@ def train(
         spent.num_tokens += record.num_tokens
         spent.num_padded_tokens += record.num_padded_tokens
         spent.slots.update(record.slots)
-    spent.encoder, spent.heads = engine.encoder_state(), engine.head_states()
+    with engine.averaged():
+        spent.encoder, spent.heads = engine.encoder_state(), engine.head_states()
     engine.close()
     spent.seconds = time.perf_counter() - began
     return spent

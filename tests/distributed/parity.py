@@ -85,6 +85,9 @@ def content(case, folder):
         )
     if case.tied == "lm":
         films.append(task("mlm", {"text": "text"}, "mlm", "lm", "bits_per_token"))
+        pair = {"text": "text", "target_text": "reply"}
+        shops.append(task("clm", {"text": "text"}, "clm", "lm", "bits_per_token"))
+        shops.append(task("reply", pair, "prefix_lm", "lm", "bits_per_token"))
     if case.decoder == "decoder":
         shops.append(task("cloze", {"text": "text"}, "mlm", "decoder", "bits_per_token", sharded=True))
     if case.objective == "contrast":
@@ -143,7 +146,9 @@ def write_texts(folder):
         rows = []
         for number in range(88):
             text = f"{' '.join(rng.choices(words, k=rng.randint(3, 12)))} {name} {number}"
-            rows.append({"text": text, "label": rng.choice("abc"), "rating": round(rng.gauss(0, 1), 3)})
+            reply = " ".join(rng.choices(words, k=rng.randint(1, 6)))
+            rating = round(rng.gauss(0, 1), 3)
+            rows.append({"text": text, "label": rng.choice("abc"), "rating": rating, "reply": reply})
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 

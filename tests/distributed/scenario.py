@@ -18,11 +18,16 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from sslm_platform.engine.course import phase_of
 from sslm_platform.engine.factory import make_engine
-from sslm_platform.spec.schema import EngineSpec, OptimizerSpec
+from sslm_platform.model.layers import layer_depths
+from sslm_platform.spec.optimizer import OptimizerSpec
+from sslm_platform.spec.schema import EngineSpec
 
 VOCABULARY, WIDTH, LENGTH = 97, 15, 8  # an odd width: no parameter divides evenly between two ranks
-OPTIMIZER = OptimizerSpec(lr=1e-3, head_lr=3e-3, weight_decay=0.1, clip=0.5)
+OPTIMIZER = OptimizerSpec(
+    lr=1e-3, head_lr=3e-3, layer_decay=0.8, unfreeze=0.5, weight_decay=0.1, decay_to="start", clip=0.5
+)
 PARTITION_ALL = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}
 HOST = {"device": "cpu"}
 OFFLOADED = {"offload_optimizer": HOST, "offload_param": HOST}
@@ -68,6 +73,9 @@ class Encoder(nn.Module):
             attention_probs_dropout_prob=0.0,
         )
         self.backbone = transformers.BertModel(config)  # its pooler never gets a gradient
+
+    def layer_depths(self):
+        return {f"backbone.{name}": depth for name, depth in layer_depths(self.backbone).items()}
 
     def forward(self, input_ids_BL, mask_BL, segment_BL=None, transform=None):
         hidden_BLD = self.backbone(input_ids_BL, mask_BL, segment_BL).last_hidden_state
@@ -120,10 +128,12 @@ class Decoder(nn.Module):
 
 
 def build(variant, seed):
+    torch.manual_seed(1)
+    encoder = Encoder()  # weights decay to where it starts, so a resumed training starts there too
     torch.manual_seed(seed)
     heads = {"shared": Classifier(WIDTH, 3), "once": Classifier(WIDTH, 3), "masked": Masked()}
     heads["decoder"] = Decoder()
-    return make_engine(VARIANTS[variant], OPTIMIZER, Encoder(), heads, sharded_heads={"decoder"})
+    return make_engine(VARIANTS[variant], OPTIMIZER, encoder, heads, sharded_heads={"decoder"})
 
 
 def slot_loss(engine, key, head, counts, spoil=""):
@@ -162,7 +172,7 @@ def train(engine, first, last):
         idle = set(engine.heads) - active
         before = snapshot(engine, idle)
         total = torch.zeros(())
-        engine.start_step(len(PLAN[step]))
+        engine.start_step(len(PLAN[step]), phase_of(step, len(PLAN), OPTIMIZER))
         for index, (head, counts) in enumerate(PLAN[step]):
             loss = slot_loss(engine, 100 * step + index, head, counts) / len(PLAN[step])
             engine.backward(loss)

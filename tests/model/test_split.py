@@ -58,6 +58,16 @@ def gradients(encoder, forward):
     return hidden_BLD, logits_NV, {n: p.grad for n, p in encoder.named_parameters() if p.grad is not None}
 
 
+def test_trunk_and_slice_see_as_much_as_the_encoder():
+    encoder = build("bert").eval()
+    trunk, top = encoder.split()
+    ids_BL = torch.randint(3, 61, (2, 6))
+    visible_B1LL = torch.ones(2, 1, 6, 6, dtype=torch.bool).tril()
+    hidden_BLD, _ = encoder(ids_BL, visible_B1LL)
+    assert torch.equal(top(trunk(ids_BL, visible_B1LL))[0], hidden_BLD)
+    assert not torch.allclose(encoder(ids_BL, torch.ones_like(ids_BL))[0], hidden_BLD, atol=1e-3)
+
+
 @pytest.mark.parametrize("kind", ENCODERS)
 def test_trunk_and_slice_are_the_encoder(kind):
     more, parts, beside = ENCODERS[kind]

@@ -227,6 +227,28 @@ def test_tasks_that_read_the_same_text_share_a_feed_and_masking_has_its_own(spec
     }
 
 
+def test_tasks_of_different_attention_never_share_a_feed(specs):
+    content = specs.content("pairs")
+    columns = {"text": "question", "target_text": "answer"}
+    kinds = {"clm": {"text": "question"}, "clm2": {"text": "question"}, "reply": columns, "reply2": columns}
+    content["streams"][0]["tasks"] += [
+        {
+            "name": name,
+            "fields": fields,
+            "objective": {"name": "clm" if name.startswith("clm") else "prefix_lm"},
+            "head": {"name": "lm"},
+            "metrics": ["perplexity"],
+        }
+        for name, fields in kinds.items()
+    ]
+    assert [[task.spec.name for task in feed.tasks] for feed in specs.resolve(content).feeds] == [
+        ["fits"],
+        ["clm", "clm2"],
+        ["reply"],  # each says itself how much of its text is the prefix
+        ["reply2"],
+    ]
+
+
 def test_problems_of_engine_and_names_come_together(specs):
     content = specs.content("shops", engine={"name": "deepspeed", "config": {"fp16": {"enabled": True}}})
     content["balancer"] = {"name": "equl"}

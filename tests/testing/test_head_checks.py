@@ -2,13 +2,14 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from sslm_generation.decoder import Decoder
 from sslm_generation.options import DecoderOptions
 from sslm_heads.lm import LanguageModelHead
-from sslm_heads.options import SequenceOptions, TokenOptions
-from sslm_heads.sequence import SequenceClassifier
+from sslm_heads.options import MultilabelOptions, SequenceOptions, TokenOptions
+from sslm_heads.sequence import MultilabelClassifier, SequenceClassifier
 from sslm_heads.token import TokenClassifier
 from torch import nn
 
@@ -115,7 +116,26 @@ class NeverStops(Decoder):
         )
 
 
+class DecidesOtherwise(MultilabelClassifier):
+    def predict(self, outputs, targets, num_examples):
+        return [ids[:0] for ids in super().predict(outputs, targets, num_examples)]
+
+
+class ForgetsItsThreshold(MultilabelClassifier):
+    def tune(self, scored):
+        self.kept = float(np.stack(scored.scores).max()) + 1
+
+    def decide(self, scores):
+        return [np.flatnonzero(score >= getattr(self, "kept", 0.0)) for score in scores]
+
+
+class TunesByTheFirst(MultilabelClassifier):
+    def tune(self, scored):
+        self.threshold.fill_(scored.scores[0].max())
+
+
 OPTIONS = {
+    "multilabel_classifier": MultilabelOptions(),
     "sequence_classifier": SequenceOptions(dropout=0),
     "token_classifier": TokenOptions(),
     "decoder": DecoderOptions(width=16),
@@ -152,6 +172,14 @@ TWINS = [
     (checks.check_texts_depend_on_their_example_alone, "decoder", AttendsToPadding, "use mask_BL"),
     (checks.check_steps_are_agreed_on, "decoder", StopsAlone, "allowed 1"),
     (checks.check_steps_are_agreed_on, "decoder", NeverStops, "allowed 1"),
+    (checks.check_decisions_are_predictions, "multilabel_classifier", DecidesOtherwise, "decide says"),
+    (checks.check_threshold_is_saved, "multilabel_classifier", ForgetsItsThreshold, "in a buffer"),
+    (
+        checks.check_tune_ignores_order,
+        "multilabel_classifier",
+        TunesByTheFirst,
+        "threshold depends on the order",
+    ),
     (checks.check_no_targets, "lm", NeedsRows, "has a prediction too"),
 ]
 
@@ -169,6 +197,7 @@ def test_every_check_has_a_twin():
         *checks.ANY_HEAD,
         *checks.PREDICTING_HEAD,
         *checks.GENERATING_HEAD,
+        *checks.DECIDING_HEAD,
         checks.check_no_targets,
     }
 

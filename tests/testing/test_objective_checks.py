@@ -7,11 +7,12 @@ import pytest
 import torch
 from sslm_objectives.cross_entropy import SequenceCrossEntropy, TokenCrossEntropy
 from sslm_objectives.mlm import MaskedLanguageModelling
+from sslm_objectives.next_token import CausalLanguageModelling, PrefixLanguageModelling
 
 from sslm_platform.plugins import host
 from sslm_platform.testing import objective_checks as checks
 from sslm_platform.testing.cases import Case
-from sslm_platform.types import Field, FieldKind, ObjectiveDef, OutputKind
+from sslm_platform.types import AttentionPattern, Field, FieldKind, ObjectiveDef, OutputKind
 
 ROWS = ("labels", "example", "position", "word")
 
@@ -115,15 +116,36 @@ class Unchanged(MaskedLanguageModelling):
 
 class MasksSpecialTokens(MaskedLanguageModelling):
     def _choose(self, example, rng):
-        return np.arange(len(example.input_ids_L))
+        places = np.arange(len(example.input_ids_L))
+        return places, places
+
+
+class PrefixOfNothing(PrefixLanguageModelling):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return dataclasses.replace(batch, prefix_B=torch.zeros_like(batch.prefix_B))
+
+
+class ShowsItsTargets(PrefixLanguageModelling):
+    """The whole text as the prefix: every target is seen."""
+
+    def collate(self, examples, generators):
+        lengths = torch.tensor([len(example.input_ids_L) for example in examples])
+        return dataclasses.replace(super().collate(examples, generators), prefix_B=lengths)
+
+
+class ReadsTheTargetItself(CausalLanguageModelling):
+    def batch(self, examples, places):
+        batch = super().batch(examples, places)
+        return change(batch, position=batch.targets["position"] + 1)
 
 
 def case_of(name, broken=None, kind=None, **changes):
     """Return a case of a built-in objective, built by a broken class instead."""
     definition = host().registry.objectives.get(name).definition
     if broken is not None:
-        arguments = 2 if name == "mlm" else 1
-        changes["build"] = lambda o, context: broken(*(o, context.vocabulary)[:arguments])
+        wanted = {"mlm": slice(2), "clm": slice(1, 2), "prefix_lm": slice(1, 2)}.get(name, slice(1))
+        changes["build"] = lambda o, context: broken(*(o, context.vocabulary)[wanted])
     return Case(dataclasses.replace(definition, **changes), {}, kind or next(iter(definition.needs)))
 
 
@@ -157,6 +179,16 @@ TWINS = [
     (checks.check_changed_input, case_of("mlm", changes_input=False), "declare changes_input=True"),
     (checks.check_changed_input, case_of("mlm", MasksSpecialTokens), "a special token changed"),
     (checks.check_special_tokens_are_no_targets, case_of("mlm", MasksSpecialTokens), "special token is a"),
+    (checks.check_prefix, case_of("clm", attention=AttentionPattern.PREFIX), "gives no prefix_B"),
+    (checks.check_prefix, case_of("prefix_lm", attention=AttentionPattern.CAUSAL), "declare attention"),
+    (checks.check_prefix, case_of("prefix_lm", PrefixOfNothing), "must be 1 to the number of tokens"),
+    (checks.check_targets_are_not_seen, case_of("prefix_lm", ShowsItsTargets), "inside the prefix"),
+    (checks.check_targets_are_not_seen, case_of("clm", ReadsTheTargetItself), "not the token after"),
+    (
+        checks.check_targets_are_not_seen,
+        case_of("mlm", BeyondTheExample, attention=AttentionPattern.CAUSAL),
+        "nothing follows",
+    ),
 ]
 
 
@@ -169,7 +201,12 @@ def test_check_fails_on_a_broken_objective(check, case, message):
 
 
 def test_every_check_has_a_twin():
-    every = (*checks.ANY_OBJECTIVE, *checks.ADDITIVE_OBJECTIVE, *checks.ROW_OBJECTIVE)
+    every = (
+        *checks.ANY_OBJECTIVE,
+        *checks.ADDITIVE_OBJECTIVE,
+        *checks.ROW_OBJECTIVE,
+        *checks.GENERATING_OBJECTIVE,
+    )
     assert {check for check, _, _ in TWINS} == set(every)
 
 

@@ -21,7 +21,8 @@ WEIGHTS = {"rating@film": 0.25, "mlm@film": 2.0}
 class Watched(LocalEngine):
     """Keeps the gradients that ``step`` was called with, and counts what was asked of it."""
 
-    def start_step(self, num_backwards):
+    def start_step(self, num_backwards, phase):
+        super().start_step(num_backwards, phase)
         self.announced, self.backwards = num_backwards, 0
 
     def backward(self, loss):

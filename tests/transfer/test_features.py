@@ -1,13 +1,17 @@
 """Features are those of each example encoded alone, and no example is encoded twice."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from sslm_platform.evaluate import make_batch
+from sslm_platform.model.multitask import encode_inputs
 from sslm_platform.train.model import add_heads, build_model
 from sslm_platform.transfer.features import FeatureStore
 from sslm_platform.transfer.heads import FittedHeads
+from sslm_platform.types import AttentionPattern
 
 CPU = torch.device("cpu")
 
@@ -30,7 +34,7 @@ def alone(store, model, split):
     for row in range(len(part)):
         batch = make_batch(part, np.array([row]), {model.task.identity: model}, 0, 0, 0)
         with torch.no_grad():
-            hidden_BLD, _ = store.encoder(*batch.inputs.values())
+            hidden_BLD, _ = encode_inputs(store.encoder, batch.inputs)
         targets = batch.tasks[model.task.identity].targets
         found.append(model.head.module.features(hidden_BLD, batch.inputs["mask_BL"], targets))
     return torch.cat(found)
@@ -46,6 +50,21 @@ def test_features_are_those_of_each_example_alone(store, identity, max_bytes):
         features = store.read(model, "train", 1)
         torch.testing.assert_close(features.rows, alone(store, model, "train"), atol=1e-5, rtol=1e-5)
     assert not features.rows.requires_grad
+
+
+def test_states_of_another_attention_pattern_are_not_shared(specs, encoder_folder):
+    """A causal objective with the classifier's head: what differs is what each token sees."""
+    corpus = specs.corpus(specs.content("films", encoder=encoder_folder, limit={"train": 20}))
+    run, name = corpus.run, "rating@film"
+    objective = run.tasks[name].objective
+    causal = replace(objective, definition=replace(objective.definition, attention=AttentionPattern.CAUSAL))
+    corpus.run = replace(run, tasks={**run.tasks, name: replace(run.tasks[name], objective=causal)})
+    store = FeatureStore(corpus, build_model(corpus, list(corpus.run.tasks.values()), 1).encoder, CPU)
+    for identity in ("sentiment@film", name):
+        model = model_of(store, identity)
+        features = store.read(model, "train", 1)
+        torch.testing.assert_close(features.rows, alone(store, model, "train"), atol=1e-5, rtol=1e-5)
+    assert store.num_tokens == 2 * features.num_tokens
 
 
 def test_tasks_that_read_the_same_input_share_its_states(store):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sslm_objectives.options import CrossEntropyOptions, MlmOptions
+from sslm_objectives.options import BinaryCrossEntropyOptions, CrossEntropyOptions, MlmOptions
 from sslm_platform.api import (
+    AttentionPattern,
     Field,
     FieldKind,
     Objective,
@@ -18,6 +19,7 @@ from sslm_platform.api import (
 
 TEXT = Field(FieldKind.TEXT)
 TEXT_PAIR = Field(FieldKind.TEXT, required=False, summary="a second text, encoded with the first")
+TARGET_TEXT = Field(FieldKind.TEXT, summary="the text to generate, encoded after the first")
 
 
 @hookimpl
@@ -42,6 +44,19 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             summary="Negative log-likelihood of a label, or of each word's tag.",
         ),
         ObjectiveDef(
+            name="binary_cross_entropy",
+            build=_build_binary_cross_entropy,
+            needs={
+                OutputKind.LABEL_SET_LOGITS: {
+                    "text": TEXT,
+                    "text_pair": TEXT_PAIR,
+                    "labels": Field(FieldKind.LABELS),
+                },
+            },
+            options=BinaryCrossEntropyOptions,
+            summary="Each label by itself, for examples with any number of labels.",
+        ),
+        ObjectiveDef(
             name="mse",
             build=_build_mse,
             needs={
@@ -61,6 +76,20 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             changes_input=True,
             summary="Masked language modelling: restore hidden tokens.",
         ),
+        ObjectiveDef(
+            name="clm",
+            build=_build_clm,
+            needs={OutputKind.VOCABULARY_LOGITS: {"text": TEXT}},
+            attention=AttentionPattern.CAUSAL,
+            summary="Causal language modelling: each token from those before it.",
+        ),
+        ObjectiveDef(
+            name="prefix_lm",
+            build=_build_prefix_lm,
+            needs={OutputKind.VOCABULARY_LOGITS: {"text": TEXT, "target_text": TARGET_TEXT}},
+            attention=AttentionPattern.PREFIX,
+            summary="Prefix language modelling: a second text, token by token, after a first one read whole.",
+        ),
     )
 
 
@@ -68,8 +97,14 @@ def _build_cross_entropy(options: CrossEntropyOptions, context: ObjectiveContext
     from sslm_objectives.cross_entropy import SequenceCrossEntropy, TokenCrossEntropy
 
     if context.emits is OutputKind.TOKEN_LOGITS:
-        return TokenCrossEntropy(options)
-    return SequenceCrossEntropy(options)
+        return TokenCrossEntropy(options, context)
+    return SequenceCrossEntropy(options, context)
+
+
+def _build_binary_cross_entropy(options: BinaryCrossEntropyOptions, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.binary_cross_entropy import BinaryCrossEntropy
+
+    return BinaryCrossEntropy(options, context)
 
 
 def _build_mse(options: Options, context: ObjectiveContext) -> Objective:
@@ -82,3 +117,15 @@ def _build_mlm(options: MlmOptions, context: ObjectiveContext) -> Objective:
     from sslm_objectives.mlm import MaskedLanguageModelling
 
     return MaskedLanguageModelling(options, context.vocabulary)
+
+
+def _build_clm(options: Options, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.next_token import CausalLanguageModelling
+
+    return CausalLanguageModelling(context.vocabulary)
+
+
+def _build_prefix_lm(options: Options, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.next_token import PrefixLanguageModelling
+
+    return PrefixLanguageModelling(context.vocabulary)

@@ -1,0 +1,59 @@
+"""A training that freezes, unfreezes, decays to its start and averages is resumed with the same bits."""
+
+import pytest
+from safetensors.torch import load_file
+
+OPTIMIZER = {
+    "lr": 5.0e-3,
+    "layer_decay": 0.8,
+    "unfreeze": 0.5,
+    "decay_to": "start",
+    "average": {"name": "ema", "decay": 0.5, "start": 0.2},
+}
+
+
+@pytest.fixture
+def content(specs, trainings):
+    made = specs.content("films", "names", **trainings.sections, optimizer=OPTIMIZER)
+    made["encoder"]["freeze"] = ["embeddings.word_embeddings", "encoder.layer.0.*.bias"]
+    return made
+
+
+def test_killed_and_resumed_it_ends_with_the_same_bits(specs, content, tmp_path, trainings):
+    corpus = specs.corpus(content)
+    corpus.check_backbone()
+    trainings.train(corpus, tmp_path / "whole")
+    trainings.kill(corpus, tmp_path / "killed", 5)
+    moments = load_file(tmp_path / "killed" / "train" / "checkpoint" / "optimizer.safetensors")
+    assert "encoder/average/backbone.encoder.layer.0.output.dense.weight" in moments
+    assert not [name for name in moments if "word_embeddings" in name or "layer.0.output.dense.bias" in name]
+    assert "continuing after step 3" in trainings.train(corpus, tmp_path / "killed")
+    trainings.assert_same(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_names_are_checked_before_training(specs, content, cli):
+    content["encoder"]["freeze"] = ["embedings"]
+    spec = specs.write(content)
+    status, _, err = cli("check", spec, "--data", "--cache", specs.texts / "cache")
+    assert status == 2
+    assert "encoder.freeze[0]: 'embedings' names nothing in BertModel; did you mean embeddings?" in err
+
+
+def test_what_an_engine_cannot_do_exactly_is_refused_before_anything_is_loaded(specs, content, cli):
+    content["engine"] = {"name": "deepspeed", "zero_stage": 2}
+    status, _, err = cli("check", specs.write(content))
+    assert status == 2
+    assert "optimizer.average: stage 2 keeps slices of the weights" in err
+
+
+def test_frozen_weights_and_moments_stay_out_of_a_model(specs, content, tmp_path, trainings):
+    from sslm_platform.train.model import build_model, encoder_weights
+
+    corpus = specs.corpus(content)
+    trainings.train(corpus, tmp_path)
+    start = build_model(corpus, list(corpus.run.tasks.values()), 3).encoder.state_dict()
+    trained = encoder_weights(tmp_path / "train" / "model")
+    moved = {name for name, value in trained.items() if not value.equal(start[name])}
+    assert "backbone.embeddings.word_embeddings.weight" not in moved
+    assert "backbone.encoder.layer.0.output.dense.bias" not in moved
+    assert "backbone.encoder.layer.0.output.dense.weight" in moved

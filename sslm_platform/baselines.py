@@ -35,8 +35,8 @@ UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u34
 def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) -> Scored:
     """Score constant outputs: the training split's log frequencies of labels, or its mean value.
 
-    Its prediction is the most frequent label (tag, token, text), or each label that most examples have; its loss
-    is the entropy that a model which ignores the input can reach. Frequencies are add-one smoothed.
+    Its prediction is the most frequent label (tag, token, text), or each label that most examples have; its
+    loss is the entropy that a model which ignores the input can reach. Frequencies are add-one smoothed.
     """
     name = model.task.identity
     models = {name: model}

@@ -16,12 +16,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A unit may import from the lines above its own, and from its own line.
 LAYERS = (
-    ("errors", "types", "interfaces", "evidence", "files", "signals", "statistics"),
+    ("errors", "types", "interfaces", "passes", "jobs", "evidence", "files", "signals", "statistics"),
     ("hookspecs", "registry", "api", "report"),
     ("plugins",),
     ("spec",),
     ("data", "model", "schedule", "engine"),
-    ("corpus", "evaluate", "baselines"),
+    ("corpus", "decisions", "evaluate", "baselines"),
     ("train", "predict"),
     ("transfer",),
     ("testing",),

@@ -9,12 +9,12 @@ from typing import TypeVar
 from sslm_platform.errors import PluginError, Problem, SpecError, raise_all, suggest
 from sslm_platform.plugins import Host, host
 from sslm_platform.registry import Table
+from sslm_platform.spec.combining import sharding_problems, wrapper_problems
 from sslm_platform.spec.load import LoadedSpec, validated_options
 from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
 from sslm_platform.spec.schema import FieldSpec, StreamSpec, TaskSpec
 from sslm_platform.spec.section import Component
 from sslm_platform.spec.transfer import Selector
-from sslm_platform.spec.wrapping import wrapper_problems
 from sslm_platform.types import (
     BalancerDef,
     Definition,
@@ -27,6 +27,12 @@ from sslm_platform.types import (
 )
 
 D = TypeVar("D", bound=Definition)
+
+FIELD_OPTIONS = {
+    FieldKind.LABEL: {"bins", "map"},
+    FieldKind.LABELS: {"map", "separator"},
+    FieldKind.TAGS: {"scheme", "map"},
+}
 
 MEAN_GAIN = "mean_gain_over_majority"
 
@@ -77,7 +83,7 @@ class _Resolver:
         if self.num_failed == 0 and by_identity:
             self._selectors(by_identity)
             self._schedule(sampler, balancer, feeds)
-            self._sharded(feeds)
+            self.problems.extend(sharding_problems(feeds))
             if balancer is not None:
                 self.problems.extend(wrapper_problems(by_identity.values(), spec, balancer.definition))
         if self.problems or sampler is None or balancer is None or executor is None:
@@ -138,6 +144,11 @@ class _Resolver:
                 f"{where}.head.sharded",
                 f"{head.definition.name} projects inside the encoder's module and cannot be apart from it",
             )
+        if spec.head.tokenizer is not None and not emits.is_generated:
+            self.problem(
+                f"{where}.head.tokenizer", f"{head.definition.name} emits {emits}: only heads that generate"
+                " text have a tokenizer"
+            )  # fmt: skip
         if not self._fields(spec, needs[emits], where):
             return None
         identity = f"{spec.name}@{stream.domain}"
@@ -206,7 +217,7 @@ class _Resolver:
         return len(self.problems) == before
 
     def _field_options(self, given: FieldSpec, kind: FieldKind, where: str) -> None:
-        allowed = {FieldKind.LABEL: {"bins", "map"}, FieldKind.TAGS: {"scheme", "map"}}.get(kind, set())
+        allowed = FIELD_OPTIONS.get(kind, set())
         for option in sorted(given.model_fields_set - {"column"} - allowed):
             self.problem(f"{where}.{option}", f"does not apply to a field of kind {kind}")
         if given.bins is not None and given.map is not None:
@@ -248,24 +259,10 @@ class _Resolver:
                     f"{task.where}.head",
                     f"shares the head {task.head_key!r} with {other.where}, with another name or options",
                 )
-            if task.spec.head.sharded != other.spec.head.sharded:
-                self.problem(
-                    f"{task.where}.head.sharded",
-                    f"differs from that of {other.where}, with which it shares the head {task.head_key!r}",
-                )
-
-    def _sharded(self, feeds: Sequence[FeedPlan]) -> None:
-        """Of two calls of a sharded module before one backward, DeepSpeed may lose a gradient."""
-        for feed in feeds:
-            first: dict[str, Task] = {}
-            for task in feed.tasks:
-                other = first.setdefault(task.head_key, task)
-                if task.spec.head.sharded and other is not task:
-                    self.problem(
-                        f"{task.where}.head.sharded",
-                        f"{other.where} reads the same input with this head, and a sharded head can be"
-                        " called once for each encoding: set it to false",
-                    )
+            for option in ("sharded", "tokenizer"):
+                if getattr(task.spec.head, option) != getattr(other.spec.head, option):
+                    what = f"differs from that of {other.where}, with which it shares the head"
+                    self.problem(f"{task.where}.head.{option}", f"{what} {task.head_key!r}")
 
     def _schedule(
         self,

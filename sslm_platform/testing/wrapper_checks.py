@@ -72,9 +72,10 @@ class Rehearsal:
             embedded_BLE = embedded_BLE + shift_BLE
         states_BLE = torch.tanh(embedded_BLE) * self.mask_BL[..., None]
         mixed_BLE = states_BLE + self._means(states_BLE)
-        if self.kind in data.ROW_KINDS:
-            targets = self.batch.targets
-            return mixed_BLE[targets["example"], targets["position"]] @ self.head
+        targets = self.batch.targets
+        if "example" in targets:
+            length_N = self.mask_BL.sum(dim=1)[targets["example"]]  # positions may be of a text to generate
+            return mixed_BLE[targets["example"], targets["position"] % length_N] @ self.head
         outputs = mixed_BLE[:, 0] @ self.head
         return outputs.squeeze(-1) if data.width_of(self.kind) is None else outputs
 

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sslm_platform.interfaces import Objective, Pass, TaskBatch
+from sslm_platform.interfaces import Objective, TaskBatch
+from sslm_platform.passes import Pass
 
 
 class SlotPasses:
-    """See :class:`~sslm_platform.interfaces.Passes`.
+    """See :class:`~sslm_platform.passes.Passes`.
 
     Args:
         outputs: from a shift, or None, to the head's outputs.

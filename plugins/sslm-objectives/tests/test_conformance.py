@@ -26,6 +26,16 @@ def test_all_random_mlm(check):
     check()
 
 
+@parametrize_with_checks("cross_entropy", options={"class_weights": "balanced", "focal_gamma": 2.0})
+def test_weighted_focal_cross_entropy(check):
+    check()
+
+
+@parametrize_with_checks("binary_cross_entropy", options={"positive_weights": "balanced", "focal_gamma": 1.0})
+def test_binary_cross_entropy(check):
+    check()
+
+
 @parametrize_with_checks("clm")
 def test_clm(check):
     check()

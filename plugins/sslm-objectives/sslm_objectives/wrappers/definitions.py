@@ -16,14 +16,7 @@ from sslm_objectives.wrappers.options import (
 from sslm_platform.api import OutputKind, WrapperContext, WrapperDef
 
 ANY = frozenset(OutputKind)
-COMPARABLE = frozenset(
-    {
-        OutputKind.SEQUENCE_LOGITS,
-        OutputKind.SEQUENCE_VALUES,
-        OutputKind.TOKEN_LOGITS,
-        OutputKind.VOCABULARY_LOGITS,
-    }
-)
+COMPARABLE = ANY - {OutputKind.LABEL_SET_LOGITS}  # whose labels are not one distribution
 
 
 def _built(module: str, name: str) -> Callable[[Any, WrapperContext], Any]:

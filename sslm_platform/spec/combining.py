@@ -1,13 +1,27 @@
-"""What wrappers of objectives cannot be combined with."""
+"""What sharded heads and wrappers of objectives cannot be combined with."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from sslm_platform.errors import Problem
-from sslm_platform.spec.resolved import Bound, Task, gradient_scope
+from sslm_platform.spec.resolved import Bound, FeedPlan, Task, gradient_scope
 from sslm_platform.spec.schema import RunSpec
 from sslm_platform.types import BalancerDef, WrapperDef
+
+
+def sharding_problems(feeds: Iterable[FeedPlan]) -> Iterator[Problem]:
+    """Of two calls of a sharded module before one backward, DeepSpeed may lose a gradient."""
+    for feed in feeds:
+        first: dict[str, Task] = {}
+        for task in feed.tasks:
+            other = first.setdefault(task.head_key, task)
+            if task.spec.head.sharded and other is not task:
+                yield Problem(
+                    f"{task.where}.head.sharded",
+                    f"{other.where} reads the same input with this head, and a sharded head can be called"
+                    " once for each encoding: set it to false",
+                )
 
 
 def wrapper_problems(tasks: Iterable[Task], spec: RunSpec, balancer: BalancerDef) -> Iterator[Problem]:

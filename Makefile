@@ -85,5 +85,5 @@ $(INSTALLED): $(BIN)/python pyproject.toml constraints.txt Makefile $(PLUGINS:%=
 
 $(DEV_INSTALLED): $(INSTALLED)
 	@echo "installing the development tools"
-	@$(PIP) --group dev -e 'plugins/sslm-schedule[torchjd]'
+	@$(PIP) --group dev -e 'plugins/sslm-schedule[torchjd]' -e 'plugins/sslm-objectives[zh]'
 	@touch $@

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from sslm_platform.corpus import target_field
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.evaluate import (
     EVALUATION_SEED,
     Batch,
+    GoesOn,
     TaskModel,
     evaluation_batches,
     make_batch,
@@ -31,8 +35,8 @@ UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u34
 def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) -> Scored:
     """Score constant outputs: the training split's log frequencies of labels, or its mean value.
 
-    Its prediction is the most frequent label (tag, token); its loss is the entropy that a model which ignores
-    the input can reach. Frequencies are add-one smoothed.
+    Its prediction is the most frequent label (tag, token, text), or each label that most examples have; its
+    loss is the entropy that a model which ignores the input can reach. Frequencies are add-one smoothed.
     """
     name = model.task.identity
     models = {name: model}
@@ -46,12 +50,25 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
         rows = len(batch.tasks[name].targets["labels"])
         return {name: constant.expand(rows, *constant.shape)}
 
-    return score_feed(outputs, split, models, pad_id)[name]
+    def texts(batch: Batch, goes_on: GoesOn) -> dict[str, list[str]]:
+        return {name: [commonest] * len(batch.rows)} if model.is_generated else {}
+
+    commonest = _commonest_text(model, train) if model.is_generated else ""
+    return score_feed(outputs, split, models, pad_id, texts=texts)[name]
+
+
+def _commonest_text(model: TaskModel, train: FeedSplit) -> str:
+    """Return the training target that occurs most often, of equal ones the first in the alphabet."""
+    counts = Counter(train.values(model.task.identity, target_field(model.task) or ""))
+    return min(counts, key=lambda text: (-counts[text], text))
 
 
 def _constant(model: TaskModel, labels: Iterable[Tensor]) -> Tensor:
     if model.task.head.definition.emits is OutputKind.SEQUENCE_VALUES:
         return torch.cat([values.double() for values in labels]).mean().float()
+    if model.task.head.definition.emits is OutputKind.LABEL_SET_LOGITS:
+        sets = torch.cat(list(labels)).long()
+        return torch.log((sets.sum(dim=0) + 1) / ((1 - sets).sum(dim=0) + 1))
     counts = torch.zeros(model.width, dtype=torch.int64)
     for ids in labels:
         counts += torch.bincount(ids, minlength=model.width)
@@ -63,9 +80,9 @@ def tfidf(
     texts: Sequence[str],
     labels: tuple[str, ...],
     dev: Sequence[str],
-    goodness: Callable[[list[int]], float],
-) -> tuple[list[int], float]:
-    """Fit TF-IDF + logistic regression on (texts, labels); return predicted label ids and the chosen C.
+    goodness: Callable[[np.ndarray], float],
+) -> tuple[np.ndarray, float]:
+    """Fit TF-IDF + logistic regression on (texts, labels); return each label's probability and the chosen C.
 
     C is the one of ``TFIDF_C`` whose predictions for ``dev`` have the largest ``goodness``: a baseline that
     is not tuned flatters what is compared with it. Features are words and word pairs; one to three
@@ -75,15 +92,19 @@ def tfidf(
     from sklearn.linear_model import LogisticRegression
 
     if len(set(train[1])) == 1:
-        return [labels.index(train[1][0])] * len(texts), TFIDF_C[0]
+        return np.eye(len(labels))[[labels.index(train[1][0])] * len(texts)], TFIDF_C[0]
     unit: dict[str, Any] = {"ngram_range": (1, 2), "token_pattern": WORD.pattern}
     if _lacks_words(train[0]):
         unit = {"analyzer": "char", "ngram_range": (1, 3)}
     vectorizer = TfidfVectorizer(sublinear_tf=True, **unit)
     features = vectorizer.fit_transform(train[0])
 
-    def predict(model: Any, of: Sequence[str]) -> list[int]:
-        return [labels.index(str(label)) for label in model.predict(vectorizer.transform(of))]
+    def predict(model: Any, of: Sequence[str]) -> np.ndarray:
+        probability_NK = np.zeros((len(of), len(labels)))
+        known = [labels.index(str(label)) for label in model.classes_]
+        if len(of):
+            probability_NK[:, known] = model.predict_proba(vectorizer.transform(of))
+        return probability_NK
 
     models = {c: LogisticRegression(C=c, max_iter=1000).fit(features, train[1]) for c in TFIDF_C}
     best = max(TFIDF_C, key=lambda c: goodness(predict(models[c], dev)))

@@ -6,7 +6,7 @@ Shape suffixes: B examples, L input tokens, D hidden size, N target positions, R
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -78,6 +78,30 @@ class Objective(Protocol):
         ...
 
 
+class TextTokenizer(Protocol):
+    """What turns target texts into ids and back.
+
+    Attributes:
+        size: number of ids.
+        pad_id: never part of a text.
+        start_id: what a text is generated from.
+        end_id: what ends it.
+    """
+
+    size: int
+    pad_id: int
+    start_id: int
+    end_id: int
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return each text's ids, without start and end."""
+        ...
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Return the texts of ids; special tokens are left out."""
+        ...
+
+
 class Head(Protocol):
     """Made by a :class:`~sslm_platform.types.HeadDef`; a ``torch.nn.Module``.
 
@@ -99,6 +123,27 @@ class Head(Protocol):
         ...
 
 
+@runtime_checkable
+class DecidingHead(Protocol):
+    """A head whose predictions hang on a threshold that a dev split sets; a head may have these three.
+
+    The platform calls ``tune`` with the dev split's scores whenever that is scored; what it sets is a buffer,
+    and is saved with the head. Where no dev split was scored the threshold is the one that it starts with.
+    """
+
+    def scores(self, outputs: Tensor, targets: Targets, num_examples: int) -> Sequence[np.ndarray]:
+        """Return what each example's prediction is decided from (``label_set_logits``: probabilities)."""
+        ...
+
+    def decide(self, scores: Sequence[np.ndarray]) -> Sequence[Any]:
+        """Return the predictions that these scores give with the present threshold."""
+        ...
+
+    def tune(self, scored: Scored) -> None:
+        """Set the threshold that is best on these examples. Must not depend on their order."""
+        ...
+
+
 class TiedHead(Head, Protocol):
     """A head whose logits are products with the encoder's embedding matrix."""
 
@@ -107,17 +152,69 @@ class TiedHead(Head, Protocol):
         ...
 
 
+class GeneratingHead(Protocol):
+    """A head of ``generated_text``; a ``torch.nn.Module``.
+
+    ``features`` returns whatever its ``forward`` reads, without parameters. In training ``forward`` gives
+    the logits of the targets' tokens, (N, vocabulary size).
+    """
+
+    def features(self, hidden_BLD: Tensor, mask_BL: Tensor, targets: Targets) -> Any:
+        """Put together the states and the targets' tokens."""
+        ...
+
+    def __call__(self, features: Any) -> Tensor:
+        """Return the logits of the targets' tokens, in their order."""
+        ...
+
+    def generate(
+        self,
+        hidden_BLD: Tensor,
+        mask_BL: Tensor,
+        generators: Sequence[np.random.Generator],
+        goes_on: Callable[[bool], bool],
+    ) -> list[str]:
+        """Return a text for each example.
+
+        Args:
+            hidden_BLD: the encoder's states.
+            mask_BL: where they are states of tokens.
+            generators: each example's own; draw from nothing else.
+            goes_on: to be asked after each step with whether an example here is unfinished; says whether
+                one is on any rank. Steps go on until it says no, since ranks must call a sharded module
+                equally often.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """All examples of one evaluation: predictions, references, and per-example loss sums and weights."""
+    """All examples of one evaluation: predictions, references, and per-example loss sums and weights.
+
+    ``scores`` is what the predictions were made of, an array for each example; None where neither a metric
+    nor the head asks for it. Of ``sequence_logits`` and ``label_set_logits`` these are each label's
+    probability, (num_labels,).
+    """
 
     predictions: Sequence[Any]
     references: Sequence[Any]
     losses_N: np.ndarray
     weights_N: np.ndarray
+    scores: Sequence[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.losses_N)
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> Scored:
+        """Return these examples, in this order."""
+        places = [int(row) for row in rows]
+        return Scored(
+            [self.predictions[i] for i in places],
+            [self.references[i] for i in places],
+            self.losses_N[places],
+            self.weights_N[places],
+            None if self.scores is None else [self.scores[i] for i in places],
+        )
 
 
 class Metric(ABC):
@@ -138,7 +235,9 @@ class Metric(ABC):
 
     def resample(self, scored: Scored, counts_RN: np.ndarray) -> np.ndarray:
         """Return the scores, (R,), where example ``n`` counts ``counts_RN[r, n]`` times."""
-        return np.array([self.score(_repeat(scored, counts_N)) for counts_N in counts_RN])
+        return np.array(
+            [self.score(scored.take(np.repeat(np.arange(len(scored)), counts_N))) for counts_N in counts_RN]
+        )
 
 
 class DecomposableMetric(Metric):
@@ -166,16 +265,6 @@ def rows_by_example(rows_N: np.ndarray, example_N: np.ndarray, num_examples: int
     order = np.argsort(example_N, kind="stable")
     sizes = np.bincount(example_N, minlength=num_examples)
     return np.split(rows_N[order], np.cumsum(sizes)[:-1])
-
-
-def _repeat(scored: Scored, counts_N: np.ndarray) -> Scored:
-    rows = [int(n) for n in np.repeat(np.arange(len(scored)), counts_N)]
-    return Scored(
-        [scored.predictions[i] for i in rows],
-        [scored.references[i] for i in rows],
-        scored.losses_N[rows],
-        scored.weights_N[rows],
-    )
 
 
 Memory = Mapping[str, Any]

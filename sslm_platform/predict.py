@@ -19,6 +19,7 @@ from sslm_platform.model.backbone import load_tokenizer, vocabulary_of
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead, task_outputs
 from sslm_platform.model.store import read_heads
+from sslm_platform.model.target_tokenizer import TargetCodec, saved_codec
 from sslm_platform.spec.resolved import ResolvedRun
 from sslm_platform.spec.schema import EncoderSpec
 from sslm_platform.train.model import encoder_weights
@@ -64,11 +65,16 @@ class Predictor:
             raise RunError(Problem(str(model), f"has no head {self.task.head_key!r}; train this spec again"))
         info, state = heads[self.task.head_key]
         self.labels = info.labels
-        head = self.task.head.build(HeadContext(self.encoder.hidden_size, size, info.labels))
+        codec = None
+        if self.emits.is_generated:
+            own = info.tokenizer
+            codec = saved_codec(own) if own else TargetCodec(self.tokenizer, is_own=False)
+        head = self.task.head.build(HeadContext(self.encoder.hidden_size, size, info.labels, codec))
         head.load_state_dict(state)
         self.head = TaskHead(head, self.task.head.definition.tied)
         vocabulary = vocabulary_of(self.tokenizer)
-        self.objective = self.task.objective.build(ObjectiveContext(self.emits, vocabulary))
+        context = ObjectiveContext(self.emits, vocabulary, info.labels, tokenizer=codec)
+        self.objective = self.task.objective.build(context)
         self.pad_id = vocabulary.pad_id
         self.encoder.eval()
         head.eval()
@@ -77,8 +83,8 @@ class Predictor:
         """Answer for texts, or for mappings of the task's input fields.
 
         Returns:
-            For each input: its fields and ``label`` with ``probabilities``, ``value``, or ``tags`` with
-            ``probability`` (of each word's tag).
+            For each input: its fields and ``label`` or ``labels`` with ``probabilities``, ``value``, ``tags``
+            with ``probability`` (of each word's tag), or ``generated``, a text.
 
         Raises:
             SslmError: an input is empty or lacks a field.
@@ -120,7 +126,12 @@ class Predictor:
 
     def _with_blank_targets(self, example: Encoded, row: Mapping[str, Any]) -> Encoded:
         """Objectives make a head's positions together with its targets, so there must be some."""
-        blank: dict[FieldKind, Any] = {FieldKind.LABEL: 0, FieldKind.VALUE: 0.0}
+        blank: dict[FieldKind, Any] = {
+            FieldKind.LABEL: 0,
+            FieldKind.LABELS: np.zeros(0, dtype=np.int64),
+            FieldKind.VALUE: 0.0,
+            FieldKind.TARGET_TEXT: "",
+        }
         if "tokens" in row:
             blank[FieldKind.TAGS] = np.zeros(len(row["tokens"]), dtype=np.int64)
         values = {n: blank[f.kind] for n, f in self.task.needs.items() if not f.kind.is_input}
@@ -130,6 +141,8 @@ class Predictor:
 
     def _answer(self, examples: Sequence[Encoded]) -> Iterable[dict[str, Any]]:
         generators = [np.random.default_rng(0) for _ in examples]
+        if self.emits.is_generated:
+            return self._generated(examples, generators)
         targets = self.objective.collate(examples, generators).targets
         inputs = collate_inputs(examples, None, self.pad_id)
         tensors = {name: getattr(inputs, name) for name in ("input_ids_BL", "mask_BL", "segment_BL")}
@@ -140,7 +153,19 @@ class Predictor:
             return [{"value": float(value)} for value in predictions]
         if self.emits is OutputKind.SEQUENCE_LOGITS:
             return self._labelled(outputs, predictions)
+        if self.emits is OutputKind.LABEL_SET_LOGITS:
+            return self._label_sets(outputs, predictions)
         return self._tagged(outputs, targets["example"], targets["word"], predictions)
+
+    def _generated(
+        self, examples: Sequence[Encoded], generators: Sequence[np.random.Generator]
+    ) -> list[dict[str, Any]]:
+        inputs = collate_inputs(examples, None, self.pad_id)
+        hidden_BLD, _ = self.encoder(inputs.input_ids_BL, inputs.mask_BL, inputs.segment_BL)
+        texts = self.head.module.generate(
+            hidden_BLD, inputs.mask_BL, generators, lambda unfinished: unfinished
+        )
+        return [{"generated": text} for text in texts]
 
     def _labelled(self, outputs: Tensor, predictions: Sequence[int]) -> list[dict[str, Any]]:
         shares = torch.softmax(outputs.float(), dim=-1).tolist()
@@ -150,6 +175,16 @@ class Predictor:
                 "probabilities": {n: round(s, 4) for n, s in zip(self.labels, row, strict=True)},
             }
             for p, row in zip(predictions, shares, strict=True)
+        ]
+
+    def _label_sets(self, outputs: Tensor, predictions: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+        shares = torch.sigmoid(outputs.float()).tolist()
+        return [
+            {
+                "labels": [self.labels[int(label)] for label in chosen],
+                "probabilities": {n: round(s, 4) for n, s in zip(self.labels, row, strict=True)},
+            }
+            for chosen, row in zip(predictions, shares, strict=True)
         ]
 
     def _tagged(

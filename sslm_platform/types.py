@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from sslm_platform.interfaces import (
         Balancer,
         Executor,
+        GeneratingHead,
         GradientBalancer,
         Head,
         Metric,
         Objective,
         Sampler,
+        TextTokenizer,
     )
 
 
@@ -31,6 +33,7 @@ class OutputKind(StrEnum):
     ===================== ======================= ============================================
     ``sequence_logits``   (B, num_labels)         ``int``: a label's id
     ``sequence_values``   (B,)                    ``float``
+    ``label_set_logits``  (B, num_labels)         ``ndarray`` (any,): the ids of its labels, rising
     ``token_logits``      (N, num_labels)         ``ndarray`` (words,): a tag's id for each word
     ``vocabulary_logits`` (N, vocabulary size)    ``ndarray`` (targets,): a token's id each
     ``generated_text``    (N, vocabulary size)    ``str``
@@ -47,6 +50,7 @@ class OutputKind(StrEnum):
 
     SEQUENCE_LOGITS = "sequence_logits"
     SEQUENCE_VALUES = "sequence_values"
+    LABEL_SET_LOGITS = "label_set_logits"
     TOKEN_LOGITS = "token_logits"
     VOCABULARY_LOGITS = "vocabulary_logits"
     GENERATED_TEXT = "generated_text"
@@ -54,7 +58,12 @@ class OutputKind(StrEnum):
     @property
     def has_labels(self) -> bool:
         """Whether the head's width is the number of labels found in the data."""
-        return self in (OutputKind.SEQUENCE_LOGITS, OutputKind.TOKEN_LOGITS)
+        return self in (OutputKind.SEQUENCE_LOGITS, OutputKind.LABEL_SET_LOGITS, OutputKind.TOKEN_LOGITS)
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether predictions are made token by token, and the head may own a tokenizer."""
+        return self is OutputKind.GENERATED_TEXT
 
 
 class EvidenceKind(StrEnum):
@@ -86,6 +95,7 @@ class FieldKind(StrEnum):
     TEXT = "text"  # str
     TOKENS = "tokens"  # list[str]: words, split by the data
     LABEL = "label"  # one of a closed set of names
+    LABELS = "labels"  # any number of them, none included
     VALUE = "value"  # float
     TAGS = "tags"  # list[str], one for each of the tokens, BIO after loading
     TARGET_TEXT = "target_text"  # str, to be generated
@@ -113,29 +123,44 @@ class Options(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What an objective may know of the encoder's tokenizer."""
+    """What an objective may know of the encoder's tokenizer; it writes the token ``i`` as ``tokens[i]``."""
 
     size: int
     pad_id: int
     mask_id: int | None
     special_ids: frozenset[int]
+    tokens: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectiveContext:
-    """What an objective is built with."""
+    """What an objective is built with.
+
+    ``labels`` are the head's, by id (empty for kinds without labels). ``label_counts`` says how often the
+    task's training split has each, before any limit, and ``num_train`` how many examples it has; where a
+    trained model only answers, nothing is counted and both are empty. ``tokenizer`` is that of heads that
+    generate.
+    """
 
     emits: OutputKind
     vocabulary: Vocabulary
+    labels: tuple[str, ...] = ()
+    label_counts: tuple[int, ...] = ()
+    num_train: int = 0
+    tokenizer: TextTokenizer | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HeadContext:
-    """What a head is built with; ``labels`` is empty for kinds without labels."""
+    """What a head is built with; ``labels`` is empty for kinds without labels.
+
+    ``tokenizer`` is there for heads that generate: their own, or the encoder's.
+    """
 
     hidden_size: int
     vocabulary_size: int
     labels: tuple[str, ...]
+    tokenizer: TextTokenizer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,17 +201,25 @@ class HeadDef:
     """
 
     name: str
-    build: Callable[[Any, HeadContext], Head]
+    build: Callable[[Any, HeadContext], Head | GeneratingHead]
     emits: OutputKind
     options: type[Options] = Options
     tied: bool = False
     summary: str = ""
+
+    @property
+    def no_probe(self) -> str:
+        """Why a new head of this kind cannot be fitted to frozen states, or nothing where it can."""
+        if self.tied:
+            return "a head tied to the embedding has no probe"
+        return "a head that generates text has no probe" if self.emits.is_generated else ""
 
 
 @dataclass(frozen=True, slots=True)
 class MetricDef:
     """A metric. ``best`` is the value of a perfect predictor and must be finite.
 
+    ``needs_scores`` says that it reads ``Scored.scores`` and not only predictions.
     ``descriptive`` says that it describes predictions (how diverse, how long) and ranks none: it has neither
     a best value nor a direction, and cannot be what models are chosen by.
     """
@@ -199,6 +232,7 @@ class MetricDef:
     options: type[Options] = Options
     descriptive: bool = False
     summary: str = ""
+    needs_scores: bool = False
 
 
 def _no_problems(options: Any, tasks: Mapping[str, Sequence[str]]) -> Iterable[Problem]:

@@ -21,7 +21,7 @@ LAYERS = (
     ("plugins",),
     ("spec",),
     ("data", "model", "schedule", "engine"),
-    ("corpus", "evaluate", "baselines"),
+    ("corpus", "decisions", "evaluate", "baselines"),
     ("train", "predict"),
     ("transfer",),
     ("testing",),

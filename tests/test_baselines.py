@@ -82,9 +82,9 @@ CHINESE = (["这家菜好吃", "这家汤难吃", "菜真好吃", "面太难吃"
 def answers(train, texts, dev=None, gold=None):
     """TF-IDF's answers with labels (down, up); C is chosen by the right answers on dev."""
     dev, gold = (train[0], [int(label == "up") for label in train[1]]) if dev is None else (dev, gold)
-    return tfidf(
-        train, texts, ("down", "up"), dev, lambda p: sum(x == y for x, y in zip(p, gold, strict=True))
-    )
+    shares, chosen = tfidf(train, texts, ("down", "up"), dev, lambda p: np.sum(p.argmax(axis=1) == gold))
+    assert shares.sum(axis=1) == pytest.approx(1)
+    return shares.argmax(axis=1).tolist(), chosen
 
 
 def test_tfidf_reads_words():

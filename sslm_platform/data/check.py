@@ -47,7 +47,7 @@ def check_stream(rows: StreamRows, tasks: Mapping[str, TaskToCheck]) -> Findings
         for name, field in needs.items():
             if name not in task.kinds or not task.splits["train"]:
                 continue
-            if field.kind is FieldKind.LABEL:
+            if field.kind in (FieldKind.LABEL, FieldKind.LABELS):
                 problems += _labels(task, name, f"{where}.fields.{name}")
             elif field.kind is FieldKind.TAGS:
                 warnings += _unseen(task, name, f"{where}.fields.{name}")
@@ -95,7 +95,7 @@ def _numeric_texts(task: TaskRows, needs: Mapping[str, Field], where: str) -> li
 def _labels(task: TaskRows, name: str, where: str) -> list[Problem]:
     train = task.splits["train"].facts.counts[name]
     problems = _unseen(task, name, where)
-    if len(train) == 1:
+    if len(train) == 1 and task.kinds[name] is FieldKind.LABEL:
         problems.append(Problem(where, f"train has one label only: {next(iter(train))!r}; nothing to learn"))
     return problems
 

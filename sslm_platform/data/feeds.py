@@ -184,6 +184,8 @@ def _to_ids(kind: FieldKind, ids: Mapping[str, int]) -> Callable[[Any], Any]:
     match kind:
         case FieldKind.LABEL:
             return lambda value: ids.get(value, UNKNOWN)
+        case FieldKind.LABELS:
+            return lambda value: np.array(sorted(ids.get(one, UNKNOWN) for one in value), dtype=np.int64)
         case FieldKind.TAGS:
             return lambda value: np.array([ids.get(tag, UNKNOWN) for tag in value], dtype=np.int64)
         case _:

@@ -22,9 +22,10 @@ from sslm_platform.types import FieldKind
 
 COMPLETE, CONTENT = ":complete", ":content"  # no field has such a name
 _VERSION = 1  # of the tables' content; part of their key
-_NAMED = (FieldKind.LABEL, FieldKind.TAGS)
+_NAMED = (FieldKind.LABEL, FieldKind.LABELS, FieldKind.TAGS)
 _TYPES = {
     FieldKind.LABEL: pa.string(),
+    FieldKind.LABELS: pa.list_(pa.string()),
     FieldKind.VALUE: pa.float64(),
     FieldKind.TAGS: pa.list_(pa.string()),
     FieldKind.TARGET_TEXT: pa.string(),
@@ -153,7 +154,7 @@ class _Pass:
                 count, first = facts.numbers.get(name, (0, ""))
                 facts.numbers[name] = (count + len(numbers), first or (numbers[0] if numbers else ""))
             elif kind in _NAMED:
-                names = kept if kind is FieldKind.LABEL else (tag for tags in kept for tag in tags)
+                names = kept if kind is FieldKind.LABEL else (one for several in kept for one in several)
                 counts = facts.counts[name]
                 for one in names:
                     counts[one] = counts.get(one, 0) + 1

@@ -47,7 +47,7 @@ class TaskSplit:
             rows: some of ``self.rows``.
 
         Returns:
-            ``str`` (text, label), ``float`` (value) or ``list[str]`` (tokens, and tags in BIO).
+            ``str`` (text, label), ``float`` (value) or ``list[str]`` (tokens, labels, and tags in BIO).
         """
         column = self._columns[field]
         return column[np.asarray(rows).tolist()][column.column_names[0]] if len(rows) else []
@@ -117,13 +117,15 @@ def label_names(tasks: Sequence[TaskRows], needs: Mapping[str, Field]) -> tuple[
     Labels are sorted (as numbers where all are numbers). Tags begin with ``O``; then come, for each type in
     order of name, ``B-`` and ``I-``, both always. Empty where no field has labels.
     """
-    values: dict[FieldKind, set[str]] = {FieldKind.LABEL: set(), FieldKind.TAGS: set()}
+    values: dict[FieldKind, set[str]] = {
+        kind: set() for kind in (FieldKind.LABEL, FieldKind.LABELS, FieldKind.TAGS)
+    }
     for task in tasks:
         for name, counts in task.splits["train"].facts.counts.items():
             values[needs[name].kind].update(counts)
     if values[FieldKind.TAGS]:
         return tag_set(sorted(values[FieldKind.TAGS]))
-    labels = values[FieldKind.LABEL]
+    labels = values[FieldKind.LABEL] | values[FieldKind.LABELS]
     return tuple(sorted(labels, key=float if all(map(_is_finite, labels)) else None))
 
 

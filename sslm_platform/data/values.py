@@ -37,6 +37,9 @@ def value_parser(kind: FieldKind, spec: FieldSpec, feature: Any) -> Parser:
         case FieldKind.TAGS:
             names = _class_names(getattr(feature, "feature", None))
             return lambda raw: _tags(raw, spec, names)
+        case FieldKind.LABELS:
+            names = _class_names(getattr(feature, "feature", None))
+            return lambda raw: _labels(raw, spec, names)
         case FieldKind.LABEL if spec.bins is not None:
             return lambda raw: _bin(raw, spec.bins or {})
         case FieldKind.LABEL:
@@ -86,6 +89,18 @@ def _label(raw: Any, spec: FieldSpec, names: list[str] | None) -> str | None:
         raise UnusableError(f"{_short(raw)} is {_kind(raw)}; expected a label")
     label = _named(raw, names)
     return label if spec.map is None else spec.map.get(label)
+
+
+def _labels(raw: Any, spec: FieldSpec, names: list[str] | None) -> list[str] | None:
+    if isinstance(raw, str) and spec.separator is not None:
+        raw = [part.strip() for part in raw.split(spec.separator) if part.strip()]
+    if raw is None:
+        return None
+    if not isinstance(raw, list):
+        hint = "" if spec.separator else "; of text, set separator"
+        raise UnusableError(f"{_short(raw)} is {_kind(raw)}; expected a list of labels{hint}")
+    labels = {_label(one, spec, names) for one in raw}
+    return sorted(label for label in labels if label is not None)
 
 
 def _tags(raw: Any, spec: FieldSpec, names: list[str] | None) -> list[str] | None:

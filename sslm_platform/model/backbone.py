@@ -99,6 +99,7 @@ def vocabulary_of(tokenizer: Any, backbone_size: int | None = None) -> Vocabular
         pad_id=tokenizer.pad_token_id,
         mask_id=tokenizer.mask_token_id,
         special_ids=frozenset(tokenizer.all_special_ids),
+        tokens=tuple(token or "" for token in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))),
     )
 
 

@@ -28,6 +28,12 @@ from sslm_platform.types import (
 
 D = TypeVar("D", bound=Definition)
 
+FIELD_OPTIONS = {
+    FieldKind.LABEL: {"bins", "map"},
+    FieldKind.LABELS: {"map", "separator"},
+    FieldKind.TAGS: {"scheme", "map"},
+}
+
 MEAN_GAIN = "mean_gain_over_majority"
 
 
@@ -136,6 +142,11 @@ class _Resolver:
                 f"{where}.head.sharded",
                 f"{head.definition.name} projects inside the encoder's module and cannot be apart from it",
             )
+        if spec.head.tokenizer is not None and not emits.is_generated:
+            self.problem(
+                f"{where}.head.tokenizer", f"{head.definition.name} emits {emits}: only heads that generate"
+                " text have a tokenizer"
+            )  # fmt: skip
         if not self._fields(spec, needs[emits], where):
             return None
         identity = f"{spec.name}@{stream.domain}"
@@ -204,7 +215,7 @@ class _Resolver:
         return len(self.problems) == before
 
     def _field_options(self, given: FieldSpec, kind: FieldKind, where: str) -> None:
-        allowed = {FieldKind.LABEL: {"bins", "map"}, FieldKind.TAGS: {"scheme", "map"}}.get(kind, set())
+        allowed = FIELD_OPTIONS.get(kind, set())
         for option in sorted(given.model_fields_set - {"column"} - allowed):
             self.problem(f"{where}.{option}", f"does not apply to a field of kind {kind}")
         if given.bins is not None and given.map is not None:
@@ -246,11 +257,10 @@ class _Resolver:
                     f"{task.where}.head",
                     f"shares the head {task.head_key!r} with {other.where}, with another name or options",
                 )
-            if task.spec.head.sharded != other.spec.head.sharded:
-                self.problem(
-                    f"{task.where}.head.sharded",
-                    f"differs from that of {other.where}, with which it shares the head {task.head_key!r}",
-                )
+            for option in ("sharded", "tokenizer"):
+                if getattr(task.spec.head, option) != getattr(other.spec.head, option):
+                    what = f"differs from that of {other.where}, with which it shares the head"
+                    self.problem(f"{task.where}.head.{option}", f"{what} {task.head_key!r}")
 
     def _sharded(self, feeds: Sequence[FeedPlan]) -> None:
         """Of two calls of a sharded module before one backward, DeepSpeed may lose a gradient."""

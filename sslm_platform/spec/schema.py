@@ -45,6 +45,20 @@ class BalancerSpec(Component):
     )
 
 
+class TokenizerTraining(Section):
+    """A tokenizer trained on the training splits."""
+
+    model: Literal["wordpiece", "bpe", "unigram"] = "wordpiece"
+    vocabulary_size: int = Field(default=8000, ge=50)
+    lowercase: bool = False
+
+
+class TargetTokenizer(TokenizerTraining):
+    """A tokenizer of target texts; bytes as the smallest pieces, so that no text has an unknown token."""
+
+    model: Literal["wordpiece", "bpe", "unigram"] = "bpe"
+
+
 class HeadSpec(Component):
     """A task's head."""
 
@@ -54,6 +68,11 @@ class HeadSpec(Component):
     sharded: bool = Field(
         default=False,
         description="Sharded by ZeRO stages 1 to 3 like the encoder: for heads too large to replicate.",
+    )
+    tokenizer: TargetTokenizer | None = Field(
+        default=None,
+        description="Of heads that generate text: a tokenizer trained on the training targets of the head's"
+        " tasks; default: the encoder's.",
     )
 
 
@@ -67,6 +86,9 @@ class FieldSpec(Section):
     )
     map: dict[str, str] | None = Field(
         default=None, description="Label for each raw value; rows with another value are left out."
+    )
+    separator: str | None = Field(
+        default=None, description="What stands between the labels of a text of several."
     )
     scheme: Literal["bio", "iob1", "iobes", "io", "word"] = Field(
         default="bio",
@@ -98,14 +120,6 @@ class StreamSpec(Section):
     split: SplitSpec
     limit: LimitSpec = Field(default_factory=LimitSpec)
     tasks: list[TaskSpec] = Field(min_length=1)
-
-
-class TokenizerTraining(Section):
-    """A tokenizer trained on the training splits of the spec's streams."""
-
-    model: Literal["wordpiece", "bpe", "unigram"] = "wordpiece"
-    vocabulary_size: int = Field(default=8000, ge=50)
-    lowercase: bool = False
 
 
 class TokenizerSpec(Section):
@@ -234,6 +248,12 @@ class EvaluationSpec(Section):
     )
     patience: int | None = Field(
         default=None, ge=1, description="Scorings without a better one before stopping."
+    )
+    max_generated: int = Field(
+        default=200,
+        ge=1,
+        description="Dev examples for which texts are generated at each scoring, the same each time: a text"
+        " costs as many decoder calls as it has tokens. Test splits are generated whole.",
     )
 
 

@@ -10,14 +10,18 @@ import torch
 from torch import Tensor
 
 from sslm_platform.interfaces import Encoded, Scored, Targets, TaskBatch
+from sslm_platform.testing.word_tokenizer import WordTokenizer
 from sslm_platform.types import Field, FieldKind, OutputKind, Vocabulary
 
-VOCABULARY = Vocabulary(size=40, pad_id=0, mask_id=4, special_ids=frozenset(range(5)))
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_ORDINARY = tuple(f"##{id_}" if id_ % 3 == 0 else "." if id_ == 5 else f"word{id_}" for id_ in range(5, 40))
+VOCABULARY = Vocabulary(40, pad_id=0, mask_id=4, special_ids=frozenset(range(5)), tokens=_SPECIAL + _ORDINARY)
 CLS_ID, SEP_ID = 2, 3
 WORDS = ("ash", "birch", "cedar", "elm", "fir", "gum", "hazel", "ivy", "juniper", "larch", "maple", "oak")
 LABELS = ("negative", "neutral", "positive")
 TAGS = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
 HIDDEN_SIZE = 8
+TOKENIZER = WordTokenizer(WORDS, VOCABULARY, CLS_ID, SEP_ID)
 ROW_KINDS = frozenset({OutputKind.TOKEN_LOGITS, OutputKind.VOCABULARY_LOGITS})
 TEXT_KINDS = frozenset({OutputKind.GENERATED_TEXT})
 
@@ -26,14 +30,14 @@ def labels_of(kind: OutputKind) -> tuple[str, ...]:
     """Return the label names that go with a kind of output."""
     if kind is OutputKind.TOKEN_LOGITS:
         return TAGS
-    return LABELS if kind is OutputKind.SEQUENCE_LOGITS else ()
+    return LABELS if kind.has_labels else ()
 
 
 def width_of(kind: OutputKind) -> int | None:
     """Return the outputs' last dimension, None where they have only one."""
     if kind is OutputKind.SEQUENCE_VALUES:
         return None
-    return VOCABULARY.size if kind is OutputKind.VOCABULARY_LOGITS else len(labels_of(kind))
+    return len(labels_of(kind)) if kind.has_labels else VOCABULARY.size
 
 
 def make_examples(needs: Mapping[str, Field], num: int = 6, seed: int = 0) -> list[Encoded]:
@@ -79,7 +83,7 @@ def make_outputs(kind: OutputKind, targets: Targets, keys: Sequence[int]) -> Ten
     """Make outputs whose rows depend on the example's key and the position, never on the batch."""
     width = width_of(kind)
     shape = () if width is None else (width,)
-    if kind in ROW_KINDS:
+    if kind in ROW_KINDS | TEXT_KINDS:
         places = zip(targets["example"].tolist(), targets["position"].tolist(), strict=True)
         rows = [(keys[example], position) for example, position in places]
     else:
@@ -90,9 +94,11 @@ def make_outputs(kind: OutputKind, targets: Targets, keys: Sequence[int]) -> Ten
 
 def make_targets(kind: OutputKind, examples: Sequence[Encoded]) -> TaskBatch:
     """Make the targets that a head of this kind may count on, without any objective."""
-    if kind not in ROW_KINDS:
-        dtype = torch.float32 if kind is OutputKind.SEQUENCE_VALUES else torch.int64
-        return TaskBatch({"labels": torch.zeros(len(examples), dtype=dtype)}, torch.ones(len(examples)))
+    if kind not in ROW_KINDS | TEXT_KINDS:
+        dtype = torch.int64 if kind is OutputKind.SEQUENCE_LOGITS else torch.float32
+        shape = (len(LABELS),) if kind is OutputKind.LABEL_SET_LOGITS else ()
+        labels = torch.zeros((len(examples), *shape), dtype=dtype)
+        return TaskBatch({"labels": labels}, torch.ones(len(examples)))
     rows = [(i, *row) for i, e in enumerate(examples) for row in _target_rows(kind, e)]
     table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 4)
     targets = dict(zip(("example", "position", "word", "labels"), table.unbind(dim=1), strict=True))
@@ -105,7 +111,8 @@ def head_needs(kind: OutputKind) -> Mapping[str, Field]:
     """Return the input fields of examples for a head of this kind."""
     if kind is OutputKind.TOKEN_LOGITS:
         return {"tokens": Field(FieldKind.TOKENS), "tags": Field(FieldKind.TAGS)}
-    return {"text": Field(FieldKind.TEXT)}
+    target = {"target": Field(FieldKind.TARGET_TEXT)} if kind in TEXT_KINDS else {}
+    return {"text": Field(FieldKind.TEXT), **target}
 
 
 def make_scored(kind: OutputKind, num: int = 40, seed: int = 0, accuracy: float = 0.7) -> Scored:
@@ -117,7 +124,9 @@ def make_scored(kind: OutputKind, num: int = 40, seed: int = 0, accuracy: float 
     references = [_reference(kind, rng) for _ in range(num)]
     predictions = [_prediction(kind, reference, accuracy, rng) for reference in references]
     sizes_N = np.array([float(np.size(reference)) for reference in references])
-    return Scored(predictions, references, sizes_N * rng.uniform(0.5, 1.5, num) * 4 * (1 - accuracy), sizes_N)
+    losses_N = sizes_N * rng.uniform(0.5, 1.5, num) * 4 * (1 - accuracy)
+    scores = [_scores(kind, prediction, accuracy, rng) for prediction in predictions]
+    return Scored(predictions, references, losses_N, sizes_N, None if scores[0] is None else scores)
 
 
 def _example(needs: Mapping[str, Field], rng: np.random.Generator, num_words: int, cut: bool) -> Encoded:
@@ -147,8 +156,12 @@ def _example(needs: Mapping[str, Field], rng: np.random.Generator, num_words: in
 def _value(kind: FieldKind, rng: np.random.Generator, num_words: int) -> object:
     if kind is FieldKind.LABEL:
         return int(rng.integers(len(LABELS)))
+    if kind is FieldKind.LABELS:
+        return _label_set(rng)
     if kind is FieldKind.VALUE:
         return float(rng.normal())
+    if kind is FieldKind.TARGET_TEXT:
+        return " ".join(rng.choice(WORDS, size=num_words))
     return rng.integers(len(TAGS), size=num_words)
 
 
@@ -157,8 +170,27 @@ def _target_rows(kind: OutputKind, example: Encoded) -> list[tuple[int, int, int
         assert example.word_start_W is not None
         starts = [(int(start), word) for word, start in enumerate(example.word_start_W) if start >= 0]
         return [(start, word, 0) for start, word in starts]
+    if kind in TEXT_KINDS:
+        ids = [*TOKENIZER.encode([example.values["target"]])[0], TOKENIZER.end_id]
+        return [(position, 0, token) for position, token in enumerate(ids)]
     text = np.flatnonzero(~example.special_L)[::2]
     return [(int(position), 0, int(example.input_ids_L[position])) for position in text]
+
+
+def _label_set(rng: np.random.Generator) -> np.ndarray:
+    return np.flatnonzero(rng.random(len(LABELS)) < 0.5)
+
+
+def _scores(kind: OutputKind, prediction: Any, accuracy: float, rng: np.random.Generator) -> Any:
+    """Return probabilities that give this prediction; perfect predictions are sure."""
+    sure = 1.0 if accuracy == 1.0 else rng.uniform(0.6, 1.0)
+    if kind is OutputKind.SEQUENCE_LOGITS:
+        probability_K = np.full(len(LABELS), (1 - sure) / (len(LABELS) - 1))
+        probability_K[prediction] = sure
+        return probability_K
+    if kind is OutputKind.LABEL_SET_LOGITS:
+        return np.where(np.isin(np.arange(len(LABELS)), prediction), sure, 1 - sure)
+    return None
 
 
 def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
@@ -166,6 +198,8 @@ def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
         return int(rng.integers(len(LABELS)))
     if kind is OutputKind.SEQUENCE_VALUES:
         return float(rng.normal())
+    if kind is OutputKind.LABEL_SET_LOGITS:
+        return _label_set(rng)
     if kind in TEXT_KINDS:
         return " ".join(rng.choice(WORDS, size=rng.integers(4, 9)))
     ids = len(TAGS) if kind is OutputKind.TOKEN_LOGITS else VOCABULARY.size
@@ -175,6 +209,9 @@ def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
 def _prediction(kind: OutputKind, reference: Any, accuracy: float, rng: np.random.Generator) -> Any:
     if kind is OutputKind.SEQUENCE_VALUES:
         return float(accuracy * np.asarray(reference) + (1 - accuracy) * rng.normal())
+    if kind is OutputKind.LABEL_SET_LOGITS:
+        has_K = np.isin(np.arange(len(LABELS)), reference)
+        return np.flatnonzero(np.where(rng.random(len(LABELS)) < accuracy, has_K, ~has_K))
     if kind in TEXT_KINDS:
         return " ".join(
             word if rng.random() < accuracy else str(rng.choice(WORDS)).upper()[::-1]

@@ -25,16 +25,6 @@ def build(case: MetricCase) -> Metric:
     return metric
 
 
-def take(scored: Scored, rows: Any) -> Scored:
-    """Return these examples, in this order."""
-    return Scored(
-        [scored.predictions[i] for i in rows],
-        [scored.references[i] for i in rows],
-        scored.losses_N[rows],
-        scored.weights_N[rows],
-    )
-
-
 def check_score_is_a_float(case: MetricCase) -> None:
     """``score`` returns a plain, finite float: records are JSON."""
     value = build(case).score(data.make_scored(case.kind))
@@ -54,7 +44,7 @@ def check_resample_is_score_of_repeats(case: MetricCase) -> None:
     """A resample is the score of the examples repeated as often as it counts them."""
     metric, scored = build(case), data.make_scored(case.kind)
     counts_RN = np.random.default_rng(4).multinomial(len(scored), np.full(len(scored), 1 / len(scored)), 6)
-    repeated = [take(scored, np.repeat(np.arange(len(scored)), counts_N)) for counts_N in counts_RN]
+    repeated = [scored.take(np.repeat(np.arange(len(scored)), counts_N)) for counts_N in counts_RN]
     expected = [metric.score(sample) for sample in repeated]
     assert np.allclose(metric.resample(scored, counts_RN), expected, atol=TOLERANCE), (
         "a resample is not the score of the repeated examples"
@@ -64,7 +54,7 @@ def check_resample_is_score_of_repeats(case: MetricCase) -> None:
 def check_example_order(case: MetricCase) -> None:
     """The order of the examples does not matter."""
     metric, scored = build(case), data.make_scored(case.kind)
-    shuffled = take(scored, np.random.default_rng(2).permutation(len(scored)))
+    shuffled = scored.take(np.random.default_rng(2).permutation(len(scored)))
     assert math.isclose(metric.score(scored), metric.score(shuffled), abs_tol=TOLERANCE), (
         "the score depends on the order of the examples"
     )
@@ -95,7 +85,7 @@ def check_degenerate_input(case: MetricCase) -> None:
         value = metric.score(scored)
         assert math.isfinite(value), f"{name}: score is {value}"
         resampled_R = metric.resample(scored, np.full((2, len(scored)), 2))
-        twice = metric.score(take(scored, np.repeat(np.arange(len(scored)), 2)))
+        twice = metric.score(scored.take(np.repeat(np.arange(len(scored)), 2)))
         assert np.allclose(resampled_R, twice, atol=TOLERANCE), f"{name}: resample is not score"
 
 
@@ -103,7 +93,7 @@ def _degenerate(kind: OutputKind) -> dict[str, Scored]:
     scored = data.make_scored(kind, num=6)
     constant = [scored.references[0]] * 6
     cases = {
-        "one example": take(scored, np.array([0])),
+        "one example": scored.take(np.array([0])),
         "constant references": replace(
             scored, references=constant, predictions=_like(kind, scored, constant)
         ),
@@ -137,7 +127,7 @@ def check_statistics_are_of_one_example(case: MetricCase) -> None:
     assert whole_NK.ndim == 2, expected
     assert len(whole_NK) == len(scored), expected
     rows = np.array([5, 1])
-    assert np.array_equal(whole_NK[rows], metric.statistics(take(scored, rows))), (
+    assert np.array_equal(whole_NK[rows], metric.statistics(scored.take(rows))), (
         "statistics depend on the other examples: subclass Metric, not DecomposableMetric"
     )
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sslm_platform.corpus import Corpus, group_by_head
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.evaluate import TaskModel
+from sslm_platform.interfaces import TextTokenizer
 from sslm_platform.model.adapter import is_adapted, load_adapter
 from sslm_platform.model.attention import check_attention
 from sslm_platform.model.backbone import load_backbone
@@ -89,6 +90,9 @@ class Model:
         for name, head in self.heads.items():
             if name not in saved or saved[name][0].labels != self.infos[name].labels:
                 raise RunError(Problem(str(folder / "heads" / name), "missing, or trained with other labels"))
+            if saved[name][0].tokenizer != self.infos[name].tokenizer:
+                what = "trained with another tokenizer; is the cache another?"
+                raise RunError(Problem(str(folder / "heads" / name), what))
             head.load_state_dict(saved[name][1])
 
 
@@ -106,8 +110,8 @@ def add_heads(corpus: Corpus, encoder: SharedEncoder, tasks: Sequence[Task], see
     heads, models, infos = {}, {}, {}
     for key, members in group_by_head({task.identity: task for task in tasks}).items():
         bound = members[0].head
-        labels = corpus.labels(members)
-        context = HeadContext(encoder.hidden_size, size, labels)
+        labels, tokenizer = corpus.labels(members), corpus.text_tokenizer(members)
+        context = HeadContext(encoder.hidden_size, size, labels, tokenizer)
         heads[key] = build_head(bound, context, seed, key)
         infos[key] = HeadInfo(
             name=bound.definition.name,
@@ -116,18 +120,28 @@ def add_heads(corpus: Corpus, encoder: SharedEncoder, tasks: Sequence[Task], see
             tasks=tuple(task.identity for task in members),
             distribution=bound.provenance.distribution,
             version=bound.provenance.version,
+            tokenizer=tokenizer.content if tokenizer is not None and tokenizer.is_own else "",
         )
         for task in members:
-            models[task.identity] = task_model(corpus, task, heads[key], labels, size)
+            models[task.identity] = task_model(corpus, task, heads[key], labels, size, tokenizer)
     return Model(encoder, heads, models, infos)
 
 
-def task_model(corpus: Corpus, task: Task, head: Any, labels: tuple[str, ...], vocabulary: int) -> TaskModel:
-    """Bind a task to a head, its labels, and an objective."""
+def task_model(
+    corpus: Corpus,
+    task: Task,
+    head: Any,
+    labels: tuple[str, ...],
+    vocabulary: int,
+    tokenizer: TextTokenizer | None = None,
+) -> TaskModel:
+    """Bind a task to a head, its labels and perhaps its tokenizer, and an objective."""
     definition = task.head.definition
-    objective = task.objective.build(ObjectiveContext(definition.emits, corpus.vocabulary))
-    width = len(labels) if definition.emits.has_labels else vocabulary
-    return TaskModel(task, objective, TaskHead(head, definition.tied), labels, width)
+    counts, num_train = corpus.label_counts(task, labels)
+    context = ObjectiveContext(definition.emits, corpus.vocabulary, labels, counts, num_train, tokenizer)
+    objective = task.objective.build(context)
+    width = len(labels) if definition.emits.has_labels else tokenizer.size if tokenizer else vocabulary
+    return TaskModel(task, objective, TaskHead(head, definition.tied), labels, width, tokenizer)
 
 
 def load_trained(corpus: Corpus, tasks: Sequence[Task], folder: Path, seed: int = 0) -> Model:

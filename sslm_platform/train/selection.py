@@ -9,8 +9,18 @@ from typing import NamedTuple
 import numpy as np
 
 from sslm_platform.baselines import majority
+from sslm_platform.corpus import group_by_head
+from sslm_platform.data.feeds import Feed, FeedSplit
+from sslm_platform.decisions import tune_head
 from sslm_platform.engine.base import Engine
-from sslm_platform.evaluate import TaskModel, normalized_gain, outputs_of, score_feed, score_metrics
+from sslm_platform.evaluate import (
+    TaskModel,
+    normalized_gain,
+    outputs_of,
+    score_feed,
+    score_metrics,
+    texts_of,
+)
 from sslm_platform.interfaces import DevScore, Scored
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.resolve import MEAN_GAIN
@@ -86,9 +96,10 @@ class Evaluator:
             models = self._models(feed.tasks)
             result |= score_feed(
                 outputs_of(self.engine.encoder, models),
-                feed.splits[split],
+                self._examples(feed, split),
                 models,
                 corpus.vocabulary.pad_id,
+                texts=texts_of(self.engine.encoder, models),
                 device=self.engine.device,
                 rank=self.engine.rank,
                 world_size=self.engine.world_size,
@@ -99,15 +110,27 @@ class Evaluator:
         return result
 
     def scores(self, split: SplitName) -> Scores:
-        """Return every task's metrics on a split."""
+        """Return every task's metrics on a split; on dev, heads set their thresholds first."""
         models = self.training.model.tasks
-        return {t: score_metrics(models[t].task, s, models[t].labels) for t, s in self.scored(split).items()}
+        scored = self.scored(split)
+        if split == "dev":
+            scored = self._tuned(scored)
+        return {t: score_metrics(models[t].task, s, models[t].labels) for t, s in scored.items()}
+
+    def _tuned(self, scored: Mapping[str, Scored]) -> dict[str, Scored]:
+        tuned: dict[str, Scored] = {}
+        models = self.training.model.tasks
+        for members in group_by_head({task: models[task].task for task in scored}).values():
+            names = [task.identity for task in members]
+            head = models[names[0]].head.module
+            tuned |= zip(names, tune_head(head, [scored[name] for name in names]), strict=True)
+        return {task: tuned[task] for task in scored}
 
     def majority_scored(self, split: SplitName) -> dict[str, Scored]:
         """Return the constant predictor's results on a split."""
         pad_id = self.training.corpus.vocabulary.pad_id
         return {
-            task: majority(model, feed.splits["train"], feed.splits[split], pad_id)
+            task: majority(model, feed.splits["train"], self._examples(feed, split), pad_id)
             for feed in self.training.feeds.values()
             for task, model in self._models(feed.tasks).items()
         }
@@ -121,6 +144,14 @@ class Evaluator:
                 for task, scored in self.majority_scored(split).items()
             }
         return self._majority[split]
+
+    def _examples(self, feed: Feed, split: SplitName) -> FeedSplit:
+        """Return a feed's split; of dev at most ``evaluation.max_generated`` where texts are generated."""
+        part, most = feed.splits[split], self.training.corpus.run.spec.evaluation.max_generated
+        generates = any(model.is_generated for model in self._models(feed.tasks).values())
+        if split != "dev" or not generates or len(part) <= most:
+            return part
+        return part.take(np.sort(np.argsort(part.keys_N, kind="stable")[:most]))
 
     def _models(self, tasks: tuple[str, ...]) -> dict[str, TaskModel]:
         return {task: self.training.model.tasks[task] for task in tasks}

@@ -65,4 +65,6 @@ def answer_for(
     if not same_task and set(lacking) >= set(labels) - {OUTSIDE}:
         return None  # the label map is of other tasks
     is_same = mapping == tuple(range(len(labels)))
+    if emits is OutputKind.LABEL_SET_LOGITS and not is_same:
+        return None  # logits of sets cannot be merged
     return Answer(key, labels, None if is_same else mapping, lacking)

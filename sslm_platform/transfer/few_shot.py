@@ -58,9 +58,11 @@ def example_kinds(task: Task, split: FeedSplit) -> list[frozenset[str]]:
     """Return what a few-shot sample counts of each example: its label, or the types of its tags."""
     field = target_field(task)
     kind = task.needs[field].kind if field is not None else None
-    if field is None or kind not in (FieldKind.LABEL, FieldKind.TAGS):
+    if field is None or kind not in (FieldKind.LABEL, FieldKind.LABELS, FieldKind.TAGS):
         return [frozenset({""})] * len(split)
     values = split.values(task.identity, field)
     if kind is FieldKind.LABEL:
         return [frozenset({value}) for value in values]
+    if kind is FieldKind.LABELS:
+        return [frozenset(value) or frozenset({""}) for value in values]
     return [frozenset(label_kinds(tags, tags=True)) - {OUTSIDE} or frozenset({OUTSIDE}) for tags in values]

@@ -58,15 +58,15 @@ def measure_tfidf(corpus: Corpus, cell: CellPlan) -> Measured:
         raise RunError(f"undefined: {cell.source.name} has none of {target.identity}'s labels")
     test = corpus.task_feed(target, cell.key.seed).splits["test"]
 
-    def on_dev(answers: Sequence[int]) -> float:
+    def on_dev(answers: np.ndarray) -> float:
         if cell.key.shots is not None:
             return 0.0  # few shots have no dev split to choose by: the first C is taken
         return goodness(target, _answered(answers, [labels.index(n) for n in dev[1]]), labels)
 
-    predictions, chosen = tfidf(train, _texts(target, test), labels, dev[0], on_dev)
+    answers, chosen = tfidf(train, _texts(target, test), labels, dev[0], on_dev)
     gold = test.encoded(target.identity, range(len(test)), labels)
     references = [example.values[target_field(target) or ""] for example in gold]
-    return Measured(_answered(predictions, references), labels, len(train[0]), 0, {"inverse_l2": chosen})
+    return Measured(_answered(answers, references), labels, len(train[0]), 0, {"inverse_l2": chosen})
 
 
 def _labelled(
@@ -85,10 +85,10 @@ def _labelled(
     return [text for text, _ in pairs], [name for _, name in pairs]
 
 
-def _answered(predictions: Sequence[int], references: Sequence[int]) -> Scored:
+def _answered(probability_NK: np.ndarray, references: Sequence[int]) -> Scored:
     """Return answers without losses."""
-    zeros = np.zeros(len(predictions))
-    return Scored(predictions, references, zeros, zeros)
+    zeros = np.zeros(len(probability_NK))
+    return Scored(probability_NK.argmax(axis=1).tolist(), references, zeros, zeros, list(probability_NK))
 
 
 def _texts(task: Task, split: FeedSplit) -> list[str]:

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from sslm_platform.data.feeds import FeedSplit
-from sslm_platform.evaluate import TaskModel, outputs_of, score_feed
-from sslm_platform.interfaces import Scored
+from sslm_platform.decisions import tune_head
+from sslm_platform.evaluate import TaskModel, outputs_of, score_feed, texts_of
+from sslm_platform.interfaces import DecidingHead, Scored
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.spec.resolved import Task
 from sslm_platform.train.job import digest, initial_content
@@ -137,7 +138,7 @@ class EncoderCells:
         model = self._answering(cell, answer, teacher, teacher.head.module)
         num_train = self._num_train(cell.source.tasks, cell.key.seed)
         model.head.module.eval()
-        if not model.head.tied:
+        if not model.task.head.definition.no_probe:
             test = self.features.read(model, "test", cell.key.seed)
             return Measured(score_features(model, test, model.head.module), model.labels, num_train, 0, {})
         split = self.corpus.task_feed(cell.target, cell.key.seed).splits["test"]
@@ -155,6 +156,9 @@ class EncoderCells:
         spent = train(self.lab, model, cell.key.seed, phase, cell.finetune, {feed.name: feed})
         model.load_weights(spent.encoder, spent.heads)  # they may be averages
         part = model.tasks[cell.target.identity]
+        if isinstance(part.head.module, DecidingHead):
+            seen = feed.splits["dev" if cell.key.shots is None else "train"]  # few shots have no dev split
+            tune_head(part.head.module, [self._score(model.encoder, part, seen)])
         scored = self._score(model.encoder, part, feed.splits["test"])
         return Measured(scored, part.labels, len(feed.splits["train"]), spent.num_tokens, {})
 
@@ -170,12 +174,19 @@ class EncoderCells:
         if answer.mapping is not None:
             own = self._new_head(cell.target, cell.key.seed)
             head = MappedHead(head, own.head.module, answer.mapping)
-        return task_model(self.corpus, cell.target, head, answer.labels, teacher.width)
+        return task_model(self.corpus, cell.target, head, answer.labels, teacher.width, teacher.tokenizer)
 
     def _score(self, encoder: SharedEncoder, model: TaskModel, split: FeedSplit) -> Scored:
         encoder.eval()
         model.head.module.eval()
         models = {model.task.identity: model}
-        outputs = outputs_of(encoder, models)
         pad_id = self.corpus.vocabulary.pad_id
-        return score_feed(outputs, split, models, pad_id, device=self.lab.device)[model.task.identity]
+        scored = score_feed(
+            outputs_of(encoder, models),
+            split,
+            models,
+            pad_id,
+            texts=texts_of(encoder, models),
+            device=self.lab.device,
+        )
+        return scored[model.task.identity]

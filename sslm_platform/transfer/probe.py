@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sslm_platform.decisions import tune_head
 from sslm_platform.evaluate import TaskModel, goodness, score_outputs
 from sslm_platform.interfaces import Scored
 from sslm_platform.transfer.features import Features
@@ -49,14 +50,8 @@ def fit_probe(
     best: tuple[float, Probe] | None = None
     for c in sorted(inverse_l2):
         _minimize(head, models, train, c)
-        value = float(
-            np.mean(
-                [
-                    goodness(m.task, score_features(m, d, head), m.labels)
-                    for m, d in zip(models, dev, strict=True)
-                ]
-            )
-        )
+        scored = tune_head(head, [score_features(m, d, head) for m, d in zip(models, dev, strict=True)])
+        value = float(np.mean([goodness(m.task, s, m.labels) for m, s in zip(models, scored, strict=True)]))
         if best is None or value > best[0]:
             best = (value, Probe(copy.deepcopy(head), c))
     assert best is not None

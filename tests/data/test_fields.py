@@ -55,6 +55,25 @@ def test_values_are_floats_and_have_no_labels(read):
     assert label_names([task], VALUE) == ()
 
 
+SETS = {"text": Field(FieldKind.TEXT), "labels": Field(FieldKind.LABELS)}
+
+
+def test_no_label_is_a_set_of_labels_and_null_is_none(read):
+    train = [{"text": str(i), "labels": one} for i, one in enumerate([["b", "a", "b"], [], None])]
+    task = read(train, {"text": "text", "labels": "labels"}, SETS)
+    assert list(task.splits["train"].all_values("labels")) == [["a", "b"], []]
+    assert task.splits["train"].facts.counts == {"labels": {"a": 1, "b": 1}}
+    assert label_names([task], SETS) == ("a", "b")
+
+
+def test_labels_in_one_text_need_a_separator(read):
+    train = [{"text": "x", "labels": "b; a ;"}, {"text": "y", "labels": ""}]
+    fields = {"text": "text", "labels": {"column": "labels", "separator": ";", "map": {"a": "A", "b": "B"}}}
+    assert list(read(train, fields, SETS).splits["train"].all_values("labels")) == [["A", "B"], []]
+    with pytest.raises(DataError, match="is text; expected a list of labels; of text, set separator"):
+        read(train, {"text": "text", "labels": "labels"}, SETS)
+
+
 def tagged(*pairs):
     return [{"tokens": words.split(), "tags": tags.split()} for words, tags in pairs]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sslm_heads.options import SequenceOptions, TokenOptions
+from sslm_heads.options import MultilabelOptions, OrdinalOptions, SequenceOptions, TokenOptions
 from sslm_platform.api import Head, HeadContext, HeadDef, Options, OutputKind, hookimpl
 
 
@@ -18,6 +18,20 @@ def sslm_heads() -> Iterable[HeadDef]:
             emits=OutputKind.SEQUENCE_LOGITS,
             options=SequenceOptions,
             summary="One label for a text: pooled states, then a linear layer.",
+        ),
+        HeadDef(
+            name="multilabel_classifier",
+            build=_build_multilabel_classifier,
+            emits=OutputKind.LABEL_SET_LOGITS,
+            options=MultilabelOptions,
+            summary="Any number of labels for a text, by a threshold that dev sets.",
+        ),
+        HeadDef(
+            name="ordinal_classifier",
+            build=_build_ordinal_classifier,
+            emits=OutputKind.SEQUENCE_LOGITS,
+            options=OrdinalOptions,
+            summary="One of several ordered labels: proportional odds of one number.",
         ),
         HeadDef(
             name="sequence_regressor",
@@ -47,6 +61,18 @@ def _build_sequence_classifier(options: SequenceOptions, context: HeadContext) -
     from sslm_heads.sequence import SequenceClassifier
 
     return SequenceClassifier(options, context)
+
+
+def _build_multilabel_classifier(options: MultilabelOptions, context: HeadContext) -> Head:
+    from sslm_heads.sequence import MultilabelClassifier
+
+    return MultilabelClassifier(options, context)
+
+
+def _build_ordinal_classifier(options: OrdinalOptions, context: HeadContext) -> Head:
+    from sslm_heads.sequence import OrdinalClassifier
+
+    return OrdinalClassifier(options, context)
 
 
 def _build_sequence_regressor(options: SequenceOptions, context: HeadContext) -> Head:

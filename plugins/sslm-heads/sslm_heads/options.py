@@ -19,6 +19,26 @@ class SequenceOptions(Options):
     hidden_layer: bool = Field(default=False, description="Put a dense layer with tanh before the last one.")
 
 
+class MultilabelOptions(SequenceOptions):
+    """Options of ``multilabel_classifier``."""
+
+    threshold: float | None = Field(
+        default=None,
+        gt=0.0,
+        lt=1.0,
+        description="Labels of at least this probability are predicted; default: what gives the best micro"
+        " F1 on dev, and 0.5 before dev was scored.",
+    )
+
+
+class OrdinalOptions(SequenceOptions):
+    """Options of ``ordinal_classifier``."""
+
+    order: tuple[str, ...] | None = Field(
+        default=None, min_length=2, description="All labels from low to high; default: as numbers."
+    )
+
+
 class TokenOptions(Options):
     """Options of ``token_classifier``."""
 

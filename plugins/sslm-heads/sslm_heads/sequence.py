@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.nn.functional import logsigmoid
 
 from sslm_heads.layers import linear, pool
-from sslm_heads.options import SequenceOptions
-from sslm_platform.api import HeadContext, Targets
+from sslm_heads.options import MultilabelOptions, OrdinalOptions, SequenceOptions
+from sslm_heads.ranks import ranked
+from sslm_heads.threshold import best_threshold
+from sslm_platform.api import HeadContext, Scored, Targets
 
 
 class _SequenceHead(nn.Module):
@@ -36,6 +42,70 @@ class SequenceClassifier(_SequenceHead):
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, D) to logits (B, num_labels)."""
         return self.layers(features)
+
+    def predict(self, outputs: Tensor, targets: Targets, num_examples: int) -> Sequence[int]:
+        """Return the id of each example's likeliest label."""
+        return outputs.argmax(dim=-1).tolist()
+
+
+class MultilabelClassifier(_SequenceHead):
+    """Logits (B, num_labels), each of one label by itself, and one threshold for all labels."""
+
+    threshold: Tensor
+
+    def __init__(self, options: MultilabelOptions, context: HeadContext) -> None:
+        super().__init__(options, context.hidden_size, len(context.labels))
+        self.is_fixed = options.threshold is not None
+        self.register_buffer("threshold", torch.tensor(options.threshold or 0.5, dtype=torch.float64))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (B, D) to logits (B, num_labels)."""
+        return self.layers(features)
+
+    def predict(self, outputs: Tensor, targets: Targets, num_examples: int) -> Sequence[np.ndarray]:
+        """Return the ids of each example's labels, rising."""
+        return self.decide(self.scores(outputs, targets, num_examples))
+
+    def scores(self, outputs: Tensor, targets: Targets, num_examples: int) -> Sequence[np.ndarray]:
+        """Return each label's probability, (num_labels,) for each example."""
+        return list(torch.sigmoid(outputs.double()).cpu().numpy())
+
+    def decide(self, scores: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """Return the ids of the labels whose probability reaches the threshold."""
+        threshold = float(self.threshold)
+        return [np.flatnonzero(score_K >= threshold) for score_K in scores]
+
+    def tune(self, scored: Scored) -> None:
+        """Take the threshold whose micro F1 is best, unless the spec fixes one."""
+        if not self.is_fixed and scored.scores:
+            self.threshold.fill_(best_threshold(np.stack(scored.scores), scored.references))
+
+
+class OrdinalClassifier(_SequenceHead):
+    """Log probabilities (B, num_labels) of the proportional-odds model (McCullagh 1980, section 2).
+
+    P(y <= k) = sigmoid(theta_k - f(x)), with theta rising, so that one number f(x) orders the examples. The
+    outputs are normalized: cross entropy of them is the model's own likelihood.
+    """
+
+    rank: Tensor
+
+    def __init__(self, options: OrdinalOptions, context: HeadContext) -> None:
+        super().__init__(options, context.hidden_size, 1)
+        order = ranked(options.order, context.labels)
+        self.register_buffer("rank", torch.tensor([order.index(label) for label in context.labels]))
+        num_cuts = len(order) - 1
+        self.first = nn.Parameter(torch.tensor(-(num_cuts - 1) / 2))
+        self.gaps = nn.Parameter(torch.full((num_cuts - 1,), math.log(math.e - 1)))  # softplus of it is 1
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Map (B, D) to log probabilities (B, num_labels)."""
+        gap = nn.functional.softplus(self.gaps)
+        above_BC = self.first + torch.cat([gap.new_zeros(1), gap.cumsum(0)]) - self.layers(features)
+        low_B1, high_B1 = logsigmoid(above_BC[:, :1]), logsigmoid(-above_BC[:, -1:])
+        # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a))
+        between = logsigmoid(above_BC[:, 1:]) + logsigmoid(-above_BC[:, :-1]) + torch.log(-torch.expm1(-gap))
+        return torch.cat([low_B1, between, high_B1], dim=1)[:, self.rank]
 
     def predict(self, outputs: Tensor, targets: Targets, num_examples: int) -> Sequence[int]:
         """Return the id of each example's likeliest label."""

@@ -25,3 +25,13 @@ def test_token_classifier(check):
 @parametrize_with_checks("lm")
 def test_lm(check):
     check()
+
+
+@parametrize_with_checks("multilabel_classifier")
+def test_multilabel_classifier(check):
+    check()
+
+
+@parametrize_with_checks("ordinal_classifier", options={"order": ["negative", "neutral", "positive"]})
+def test_ordinal_classifier(check):
+    check()

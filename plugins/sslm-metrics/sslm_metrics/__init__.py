@@ -5,19 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import chain
 
-from sslm_metrics import classification, entities, language_model, rouge, texts, translation, values
+from sslm_metrics import (
+    classification,
+    entities,
+    language_model,
+    ordinal,
+    probabilities,
+    rouge,
+    texts,
+    translation,
+    values,
+)
 from sslm_platform.api import MetricDef, hookimpl
 
 
 @hookimpl
 def sslm_metrics() -> Iterable[MetricDef]:
     """Register the built-in metrics."""
-    return chain(
-        classification.DEFINITIONS,
-        entities.DEFINITIONS,
-        values.DEFINITIONS,
-        language_model.DEFINITIONS,
-        translation.DEFINITIONS,
-        rouge.DEFINITIONS,
-        texts.DEFINITIONS,
+    modules = (
+        classification,
+        probabilities,
+        ordinal,
+        entities,
+        values,
+        language_model,
+        translation,
+        rouge,
+        texts,
     )
+    return chain.from_iterable(module.DEFINITIONS for module in modules)

@@ -19,6 +19,7 @@ from sslm_platform.api import (
 )
 
 LABELS = frozenset({OutputKind.SEQUENCE_LOGITS, OutputKind.TOKEN_LOGITS})
+SETS = frozenset({OutputKind.LABEL_SET_LOGITS})
 
 
 class Accuracy(DecomposableMetric):
@@ -34,6 +35,44 @@ class Accuracy(DecomposableMetric):
     def finalize(self, totals_RK: np.ndarray) -> np.ndarray:
         """Divide right by all."""
         return ratio(totals_RK[:, 0], totals_RK[:, 1])
+
+
+class SetAccuracy(DecomposableMetric):
+    """Share of examples whose set of labels is predicted exactly."""
+
+    def statistics(self, scored: Scored) -> np.ndarray:
+        """Return right and 1 for each example, (N, 2)."""
+        pairs = zip(scored.predictions, scored.references, strict=True)
+        return np.array([[np.array_equal(np.sort(p), np.sort(r)), 1.0] for p, r in pairs], dtype=np.float64)
+
+    def finalize(self, totals_RK: np.ndarray) -> np.ndarray:
+        """Divide right by all."""
+        return ratio(totals_RK[:, 0], totals_RK[:, 1])
+
+
+class LabelSetMetric(DecomposableMetric):
+    """A score of each class's true positives, predicted and gold counts, over the labels of sets."""
+
+    def __init__(self, score: Score, num_classes: int) -> None:
+        self.final = score
+        self.num_classes = num_classes
+
+    def statistics(self, scored: Scored) -> np.ndarray:
+        """Return (N, 3 (num_labels + 1)) counts; a label that the head does not know is a class by itself."""
+        counts_N3K = np.zeros((len(scored), 3, self.num_classes + 1))
+        for counts_3K, prediction, reference in zip(
+            counts_N3K, scored.predictions, scored.references, strict=True
+        ):
+            gold = np.where(reference < 0, self.num_classes, reference)
+            for counts_K, ids in zip(
+                counts_3K, (np.intersect1d(prediction, gold), prediction, gold), strict=True
+            ):
+                np.add.at(counts_K, ids, 1.0)
+        return counts_N3K.reshape(len(scored), -1)
+
+    def finalize(self, totals_RK: np.ndarray) -> np.ndarray:
+        """Score the summed counts."""
+        return self.final(Counts.of_totals(totals_RK))
 
 
 class ClassMetric(DecomposableMetric):
@@ -63,24 +102,25 @@ def matthews(counts: Counts) -> np.ndarray:
 
 
 def _build_accuracy(options: Any, context: MetricContext) -> Metric:
-    return Accuracy()
+    return SetAccuracy() if context.emits is OutputKind.LABEL_SET_LOGITS else Accuracy()
 
 
 def _build_classes(score: Score, options: Any, context: MetricContext) -> Metric:
-    return ClassMetric(score, len(context.labels))
+    metric = LabelSetMetric if context.emits is OutputKind.LABEL_SET_LOGITS else ClassMetric
+    return metric(score, len(context.labels))
 
 
 def _definition(name: str, score: Score, summary: str) -> MetricDef:
     build: Callable[[Any, MetricContext], Metric] = partial(_build_classes, score)
-    return MetricDef(name, build, accepts=LABELS, summary=summary)
+    return MetricDef(name, build, accepts=LABELS | SETS, summary=summary)
 
 
 DEFINITIONS = (
     MetricDef(
         "accuracy",
         _build_accuracy,
-        accepts=LABELS | {OutputKind.VOCABULARY_LOGITS},
-        summary="Share of labels, words or target tokens predicted rightly.",
+        accepts=LABELS | SETS | {OutputKind.VOCABULARY_LOGITS},
+        summary="Share of labels, words, target tokens or whole sets of labels predicted rightly.",
     ),
     _definition("macro_f1", macro(f1), "F1 averaged over the classes in gold or predictions."),
     _definition("micro_f1", micro(f1), "F1 of the counts of all classes."),
@@ -88,5 +128,10 @@ DEFINITIONS = (
     _definition("micro_precision", micro(precision), "Precision of the counts of all classes."),
     _definition("macro_recall", macro(recall), "Recall averaged over classes."),
     _definition("micro_recall", micro(recall), "Recall of the counts of all classes."),
-    _definition("matthews", matthews, "Matthews' correlation, also for many classes."),
+    MetricDef(
+        "matthews",
+        partial(_build_classes, matthews),
+        accepts=LABELS,
+        summary="Matthews' correlation, also for many classes.",
+    ),
 )

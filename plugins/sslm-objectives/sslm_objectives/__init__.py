@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sslm_objectives.options import CrossEntropyOptions, MlmOptions
+from sslm_objectives.options import BinaryCrossEntropyOptions, CrossEntropyOptions, MlmOptions
 from sslm_platform.api import (
     AttentionPattern,
     Field,
@@ -42,6 +42,19 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             },
             options=CrossEntropyOptions,
             summary="Negative log-likelihood of a label, or of each word's tag.",
+        ),
+        ObjectiveDef(
+            name="binary_cross_entropy",
+            build=_build_binary_cross_entropy,
+            needs={
+                OutputKind.LABEL_SET_LOGITS: {
+                    "text": TEXT,
+                    "text_pair": TEXT_PAIR,
+                    "labels": Field(FieldKind.LABELS),
+                },
+            },
+            options=BinaryCrossEntropyOptions,
+            summary="Each label by itself, for examples with any number of labels.",
         ),
         ObjectiveDef(
             name="mse",
@@ -84,8 +97,14 @@ def _build_cross_entropy(options: CrossEntropyOptions, context: ObjectiveContext
     from sslm_objectives.cross_entropy import SequenceCrossEntropy, TokenCrossEntropy
 
     if context.emits is OutputKind.TOKEN_LOGITS:
-        return TokenCrossEntropy(options)
-    return SequenceCrossEntropy(options)
+        return TokenCrossEntropy(options, context)
+    return SequenceCrossEntropy(options, context)
+
+
+def _build_binary_cross_entropy(options: BinaryCrossEntropyOptions, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.binary_cross_entropy import BinaryCrossEntropy
+
+    return BinaryCrossEntropy(options, context)
 
 
 def _build_mse(options: Options, context: ObjectiveContext) -> Objective:

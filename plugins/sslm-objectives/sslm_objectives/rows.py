@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from sslm_platform.api import Targets
+from sslm_platform.api import Encoded, Targets
 
 UNKNOWN = -1  # id of a label that the training split does not have
 
@@ -24,15 +24,31 @@ def example_index(sizes: Sequence[int]) -> Tensor:
     return torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes, dtype=torch.int64))
 
 
-def row_cross_entropy(
-    logits_NC: Tensor, targets: Targets, num_examples: int, label_smoothing: float = 0.0
-) -> Tensor:
-    """Return each example's sum of its rows' cross entropies in nats, (B,); UNKNOWN labels add nothing."""
-    loss_N = cross_entropy(
-        logits_NC.float(),
-        targets["labels"],
-        reduction="none",
-        label_smoothing=label_smoothing,
-        ignore_index=UNKNOWN,
-    )
-    return loss_N.new_zeros(num_examples).index_add(0, targets["example"], loss_N)
+def sum_by_example(value_N: Tensor, targets: Targets, num_examples: int) -> Tensor:
+    """Return each example's sum of its rows' values, (B,)."""
+    return value_N.new_zeros(num_examples).index_add(0, targets["example"], value_N)
+
+
+def row_cross_entropy(logits_NC: Tensor, targets: Targets, num_examples: int) -> Tensor:
+    """Return each example's sum of its rows' cross entropies in nats, (B,)."""
+    loss_N = cross_entropy(logits_NC.float(), targets["labels"], reduction="none")
+    return sum_by_example(loss_N, targets, num_examples)
+
+
+def word_targets(examples: Sequence[Encoded]) -> dict[str, Tensor]:
+    """Make a row of each word that truncation left, at its first token, with its tag."""
+    starts = [_word_starts(example) for example in examples]
+    words = [np.flatnonzero(start_W >= 0) for start_W in starts]
+    tags = [np.asarray(e.values["tags"])[word] for e, word in zip(examples, words, strict=True)]
+    return {
+        "labels": concatenate(tags),
+        "example": example_index([len(word) for word in words]),
+        "position": concatenate([start_W[word] for start_W, word in zip(starts, words, strict=True)]),
+        "word": concatenate(words),
+        "num_words": torch.tensor([len(start_W) for start_W in starts], dtype=torch.int64),
+    }
+
+
+def _word_starts(example: Encoded) -> np.ndarray:
+    assert example.word_start_W is not None, "an objective that needs tokens gets word starts"
+    return example.word_start_W

@@ -26,6 +26,16 @@ def test_all_random_mlm(check):
     check()
 
 
+@parametrize_with_checks("cross_entropy", options={"class_weights": "balanced", "focal_gamma": 2.0})
+def test_weighted_focal_cross_entropy(check):
+    check()
+
+
+@parametrize_with_checks("binary_cross_entropy", options={"positive_weights": "balanced", "focal_gamma": 1.0})
+def test_binary_cross_entropy(check):
+    check()
+
+
 @parametrize_with_checks("clm")
 def test_clm(check):
     check()
@@ -33,4 +43,14 @@ def test_clm(check):
 
 @parametrize_with_checks("prefix_lm")
 def test_prefix_lm(check):
+    check()
+
+
+@parametrize_with_checks("mlm", options={"unit": "word"})
+def test_whole_word_mlm(check):
+    check()
+
+
+@parametrize_with_checks("mlm", options={"unit": "span"})
+def test_span_mlm(check):
     check()

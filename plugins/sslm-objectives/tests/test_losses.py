@@ -8,7 +8,11 @@ from sslm_objectives.cross_entropy import SequenceCrossEntropy, TokenCrossEntrop
 from sslm_objectives.mse import MeanSquaredError
 from sslm_objectives.options import CrossEntropyOptions
 
-from sslm_platform.api import Encoded
+from sslm_platform.api import Encoded, ObjectiveContext, OutputKind, Vocabulary
+
+CONTEXT = ObjectiveContext(
+    OutputKind.SEQUENCE_LOGITS, Vocabulary(10, 0, 4, frozenset()), ("a", "b", "c"), (1, 1, 1), 3
+)
 
 
 def encoded(length=3, word_start_W=None, **values):
@@ -19,7 +23,7 @@ def encoded(length=3, word_start_W=None, **values):
 def test_cross_entropy_of_labels(smoothing):
     logits = np.random.default_rng(0).normal(size=(4, 3))
     labels = [2, 0, 1, 1]
-    objective = SequenceCrossEntropy(CrossEntropyOptions(label_smoothing=smoothing))
+    objective = SequenceCrossEntropy(CrossEntropyOptions(label_smoothing=smoothing), CONTEXT)
     batch = objective.collate([encoded(label=label) for label in labels], [])
     target = (1 - smoothing) * np.eye(3)[labels] + smoothing / 3
     expected = -(target * log_softmax(logits, axis=1)).sum(axis=1)
@@ -35,9 +39,9 @@ def test_cross_entropy_of_tags_sums_over_the_words_that_were_seen():
         encoded(2, np.array([-1, -1]), tags=np.array([1, 1])),
         encoded(4, np.array([1, 2, -1]), tags=np.array([1, 0, 2])),
     ]
-    objective = TokenCrossEntropy(CrossEntropyOptions())
+    objective = TokenCrossEntropy(CrossEntropyOptions(), CONTEXT)
     batch = objective.collate(examples, [])
-    assert {name: value.tolist() for name, value in batch.targets.items()} == {
+    assert {name: value.tolist() for name, value in batch.targets.items() if name != "weight"} == {
         "labels": [0, 2, 1, 0],
         "example": [0, 0, 2, 2],
         "position": [1, 3, 1, 2],
@@ -52,7 +56,7 @@ def test_cross_entropy_of_tags_sums_over_the_words_that_were_seen():
 
 
 def test_tags_that_train_does_not_have_weigh_nothing():
-    objective = TokenCrossEntropy(CrossEntropyOptions(label_smoothing=0.1))
+    objective = TokenCrossEntropy(CrossEntropyOptions(label_smoothing=0.1), CONTEXT)
     given = [encoded(5, np.array([1, 2, 3]), tags=np.array(tags)) for tags in ([0, -1, 2], [-1, -1, -1])]
     batch = objective.collate(given, [])
     assert batch.weight_B.tolist() == [2, 0]
@@ -70,6 +74,6 @@ def test_squared_error():
 
 
 def test_losses_of_half_precision_outputs_are_single_precision():
-    objective = SequenceCrossEntropy(CrossEntropyOptions())
+    objective = SequenceCrossEntropy(CrossEntropyOptions(), CONTEXT)
     batch = objective.collate([encoded(label=0)], [])
     assert objective.losses(torch.zeros(1, 2, dtype=torch.bfloat16), batch.targets, 1).dtype == torch.float32

@@ -1,0 +1,64 @@
+"""Scores that predictions are made of, and thresholds that a dev split sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sslm_platform.interfaces import DecidingHead, Scored, Targets
+from sslm_platform.spec.resolved import Task
+from sslm_platform.types import OutputKind
+
+
+def scores_of(
+    task: Task, head: Any, outputs: Tensor, targets: Targets, num_examples: int
+) -> list[np.ndarray] | None:
+    """Return each example's scores, or None where neither the head nor a metric of the task asks for them."""
+    if isinstance(head, DecidingHead):
+        return list(head.scores(outputs, targets, num_examples))
+    if not any(bound.definition.needs_scores for bound in task.metrics.values()):
+        return None
+    make = _OF_KIND.get(task.head.definition.emits)
+    return None if make is None else list(make(outputs.double()).cpu().numpy())
+
+
+def tune_head(head: Any, scored: Sequence[Scored]) -> list[Scored]:
+    """Let a head set its threshold by the dev splits of all tasks that share it.
+
+    Returns:
+        The same examples, predicted with that threshold. A head that has none is left alone.
+    """
+    if not isinstance(head, DecidingHead):
+        return list(scored)
+    head.tune(_together(scored))
+    return [replace(one, predictions=list(head.decide(one.scores or ()))) for one in scored]
+
+
+def _together(scored: Sequence[Scored]) -> Scored:
+    return Scored(
+        _chained(one.predictions for one in scored),
+        _chained(one.references for one in scored),
+        np.concatenate([one.losses_N for one in scored]),
+        np.concatenate([one.weights_N for one in scored]),
+        _chained(one.scores or () for one in scored),
+    )
+
+
+def _chained(parts: Iterable[Sequence[Any]]) -> list[Any]:
+    return list(chain.from_iterable(parts))
+
+
+def _softmax(outputs: Tensor) -> Tensor:
+    return torch.softmax(outputs, dim=-1)
+
+
+_OF_KIND: dict[OutputKind, Callable[[Tensor], Tensor]] = {
+    OutputKind.SEQUENCE_LOGITS: _softmax,
+    OutputKind.LABEL_SET_LOGITS: torch.sigmoid,
+}

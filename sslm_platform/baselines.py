@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -10,10 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sslm_platform.corpus import target_field
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.evaluate import (
     EVALUATION_SEED,
     Batch,
+    GoesOn,
     TaskModel,
     evaluation_batches,
     make_batch,
@@ -32,8 +35,8 @@ UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u34
 def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) -> Scored:
     """Score constant outputs: the training split's log frequencies of labels, or its mean value.
 
-    Its prediction is the most frequent label (tag, token), or each label that most examples have; its loss is
-    the entropy that a model which ignores the input can reach. Frequencies are add-one smoothed.
+    Its prediction is the most frequent label (tag, token, text), or each label that most examples have; its
+    loss is the entropy that a model which ignores the input can reach. Frequencies are add-one smoothed.
     """
     name = model.task.identity
     models = {name: model}
@@ -47,7 +50,17 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
         rows = len(batch.tasks[name].targets["labels"])
         return {name: constant.expand(rows, *constant.shape)}
 
-    return score_feed(outputs, split, models, pad_id)[name]
+    def texts(batch: Batch, goes_on: GoesOn) -> dict[str, list[str]]:
+        return {name: [commonest] * len(batch.rows)} if model.is_generated else {}
+
+    commonest = _commonest_text(model, train) if model.is_generated else ""
+    return score_feed(outputs, split, models, pad_id, texts=texts)[name]
+
+
+def _commonest_text(model: TaskModel, train: FeedSplit) -> str:
+    """Return the training target that occurs most often, of equal ones the first in the alphabet."""
+    counts = Counter(train.values(model.task.identity, target_field(model.task) or ""))
+    return min(counts, key=lambda text: (-counts[text], text))
 
 
 def _constant(model: TaskModel, labels: Iterable[Tensor]) -> Tensor:

@@ -12,8 +12,10 @@ from sslm_platform.data.feeds import Feed, build_feed
 from sslm_platform.data.fields import TaskRows, label_names, read_task
 from sslm_platform.data.load import StreamRows, load_stream
 from sslm_platform.errors import DataError, Problem, SslmError, raise_all
+from sslm_platform.model.adapter import add_adapter
 from sslm_platform.model.backbone import backbone_without_values, load_tokenizer, vocabulary_of
 from sslm_platform.model.layers import check_layers
+from sslm_platform.model.target_tokenizer import TargetCodec, trained_codec
 from sslm_platform.report.records import TaskInfo
 from sslm_platform.spec.resolved import FeedPlan, ResolvedRun, Task, feeds_of
 from sslm_platform.types import FieldKind
@@ -36,6 +38,7 @@ class Corpus:
         self.task_rows: dict[str, TaskRows] = {}
         self._feeds: dict[tuple[Any, ...], Feed] = {}
         self._labels: dict[tuple[str, ...], tuple[str, ...]] = {}
+        self._codecs: dict[tuple[str, ...], TargetCodec] = {}
         self._read()
         self.tokenizer = load_tokenizer(run.spec.encoder, _TrainingTexts(self), cache)
         self.vocabulary = vocabulary_of(self.tokenizer)
@@ -49,6 +52,18 @@ class Corpus:
         if key not in self._labels:
             self._labels[key] = label_names([self.task_rows[name] for name in key], tasks[0].needs)
         return self._labels[key]
+
+    def text_tokenizer(self, tasks: Iterable[Task]) -> TargetCodec | None:
+        """Return the tokenizer of the texts that a head of these tasks generates; None for other heads."""
+        tasks = list(tasks)
+        if not tasks[0].head.definition.emits.is_generated:
+            return None
+        spec = tasks[0].spec.head.tokenizer
+        key = tuple(task.identity for task in tasks) if spec else ()
+        if key not in self._codecs:
+            own = spec and trained_codec(spec, _TargetTexts(self, tasks), self.cache)
+            self._codecs[key] = own or TargetCodec(self.tokenizer, is_own=False)
+        return self._codecs[key]
 
     def label_counts(self, task: Task, labels: Sequence[str]) -> tuple[tuple[int, ...], int]:
         """Return how often a task's training split has each label, and how many examples it has."""
@@ -111,15 +126,18 @@ class Corpus:
         raise_all(DataError, problems)
 
     def check_backbone(self) -> None:
-        """Refuse names of layers that the encoder does not have.
+        """Refuse names of layers that the encoder does not have, and an adapter that does not fit it.
 
         Raises:
             SpecError: with every one.
         """
         spec = self.run.spec
-        if spec.encoder.freeze or spec.optimizer.needs_layers:
-            backbone = backbone_without_values(spec.encoder, self.tokenizer)
-            check_layers(backbone, spec.encoder.freeze, spec.optimizer.needs_layers)
+        if not (spec.encoder.freeze or spec.encoder.adapter or spec.optimizer.needs_layers):
+            return
+        backbone = backbone_without_values(spec.encoder, self.tokenizer)
+        check_layers(backbone, spec.encoder.freeze, spec.optimizer.needs_layers)
+        if spec.encoder.adapter is not None:
+            add_adapter(backbone, spec.encoder.adapter, spec.encoder.path, seed=0)
 
     def _feed(self, plan: FeedPlan, seed: int) -> Feed:
         tasks = {task.identity: self.task_rows[task.identity] for task in plan.tasks}
@@ -186,6 +204,19 @@ class _TrainingTexts:
                 joined = kinds[name] is FieldKind.TOKENS
                 for value in split.all_values(name):
                     yield " ".join(value) if joined else value
+
+
+class _TargetTexts:
+    """The training targets of some tasks, for a tokenizer that is trained on them."""
+
+    def __init__(self, corpus: Corpus, tasks: Sequence[Task]) -> None:
+        self._corpus = corpus
+        self._tasks = tasks
+
+    def __iter__(self) -> Iterator[str]:
+        for task in self._tasks:
+            split = self._corpus.task_rows[task.identity].splits["train"]
+            yield from split.all_values(target_field(task) or "")
 
 
 def target_field(task: Task) -> str | None:

@@ -15,7 +15,15 @@ from sslm_platform.corpus import target_field
 from sslm_platform.data.batching import collate_inputs, example_generator
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.decisions import scores_of
-from sslm_platform.interfaces import Encoded, Metric, Objective, Scored, TaskBatch, rows_by_example
+from sslm_platform.interfaces import (
+    Encoded,
+    Metric,
+    Objective,
+    Scored,
+    TaskBatch,
+    TextTokenizer,
+    rows_by_example,
+)
 from sslm_platform.model.attention import visible_tokens
 from sslm_platform.model.multitask import Encode, TaskHead, task_outputs
 from sslm_platform.report.records import MetricValue
@@ -28,6 +36,8 @@ TOKENS_PER_BATCH = 4096
 
 Gather = Callable[[Any], list[Any]]
 Outputs = Callable[["Batch"], Mapping[str, Tensor]]
+GoesOn = Callable[[bool], bool]
+Texts = Callable[["Batch", GoesOn], Mapping[str, Sequence[str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,12 @@ class TaskModel:
     head: TaskHead
     labels: tuple[str, ...]
     width: int  # of the head's outputs: labels, or the vocabulary
+    tokenizer: TextTokenizer | None = None  # of heads that generate
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether the task's predictions are texts."""
+        return self.task.head.definition.emits.is_generated
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +65,12 @@ class Batch:
     inputs: dict[str, Tensor | None]
     tasks: dict[str, TaskBatch]
     examples: dict[str, list[Encoded]]
+    key: tuple[int, int]  # seed and epoch of the generators
+    keys_B: np.ndarray  # the examples' own part of it
+
+    def generators(self) -> list[np.random.Generator]:
+        """Return each example's random numbers from their beginning."""
+        return [example_generator(*self.key, int(key)) for key in self.keys_B]
 
 
 def make_batch(
@@ -77,7 +99,7 @@ def make_batch(
     if device is not None and device.type != "cpu":
         tensors = {k: None if v is None else _sent(v, device) for k, v in tensors.items()}
         batches = {t: to_device(batch, device) for t, batch in batches.items()}
-    return Batch(rows, tensors, batches, examples)
+    return Batch(rows, tensors, batches, examples, (seed, epoch), split.keys_N[rows])
 
 
 def to_device(batch: TaskBatch, device: torch.device) -> TaskBatch:
@@ -117,34 +139,60 @@ def outputs_of(encode: Encode, models: Mapping[str, TaskModel]) -> Outputs:
     return run
 
 
+def texts_of(encode: Encode, models: Mapping[str, TaskModel]) -> Texts:
+    """Return the function from a batch to the texts of those heads that generate."""
+    heads = {task: model.head.module for task, model in models.items() if model.is_generated}
+
+    def run(batch: Batch, goes_on: GoesOn) -> dict[str, Sequence[str]]:
+        if not heads:
+            return {}
+        mask_BL = batch.inputs["mask_BL"]
+        hidden_BLD, _ = encode(batch.inputs["input_ids_BL"], mask_BL, batch.inputs["segment_BL"])
+        return {
+            t: head.generate(hidden_BLD, mask_BL, batch.generators(), goes_on) for t, head in heads.items()
+        }
+
+    return run
+
+
+def no_texts(batch: Batch, goes_on: GoesOn) -> Mapping[str, Sequence[str]]:
+    """Generate nothing: no head does."""
+    return {}
+
+
 def score_feed(
     outputs: Outputs,
     split: FeedSplit,
     models: Mapping[str, TaskModel],
     pad_id: int,
     *,
+    texts: Texts = no_texts,
     device: torch.device | None = None,
     rank: int = 0,
     world_size: int = 1,
     gather: Gather | None = None,
 ) -> dict[str, Scored]:
-    """Score a feed's split; every rank calls ``outputs`` equally often.
+    """Score a feed's split; every rank calls ``outputs`` and ``texts`` equally often.
 
     Returns:
         Each task's predictions, references and losses in the order of the split, on all ranks.
     """
     batches = evaluation_batches(split.lengths_N)
     mine = batches[rank::world_size]
+
+    def goes_on(unfinished: bool) -> bool:
+        return any(gather(unfinished)) if gather is not None else unfinished
+
     parts: dict[str, list[_Part]] = {task: [] for task in models}
     with torch.no_grad():
         for index in range(-(-len(batches) // world_size)):
             padding = index >= len(mine)
             rows = batches[0] if padding else mine[index]
             batch = make_batch(split, rows, models, pad_id, EVALUATION_SEED, 0, device)
-            result = outputs(batch)
+            result, generated = outputs(batch), texts(batch, goes_on)
             if not padding:
                 for task, model in models.items():
-                    parts[task].append(_part(model, batch, result[task]))
+                    parts[task].append(_part(model, batch, result[task], generated.get(task)))
     return {task: _join(parts[task], len(split), gather) for task in models}
 
 
@@ -159,14 +207,23 @@ class _Part:
     scored: Scored
 
 
-def _part(model: TaskModel, batch: Batch, outputs: Tensor) -> _Part:
+def _part(model: TaskModel, batch: Batch, outputs: Tensor, texts: Sequence[str] | None = None) -> _Part:
     identity = model.task.identity
-    return _Part(batch.rows, score_outputs(model, batch.tasks[identity], batch.examples[identity], outputs))
+    scored = score_outputs(model, batch.tasks[identity], batch.examples[identity], outputs, texts)
+    return _Part(batch.rows, scored)
 
 
-def score_outputs(model: TaskModel, batch: TaskBatch, examples: Sequence[Encoded], outputs: Tensor) -> Scored:
-    """Return predictions, references and losses of one batch's outputs."""
-    predictions = model.head.module.predict(outputs, batch.targets, len(examples))
+def score_outputs(
+    model: TaskModel,
+    batch: TaskBatch,
+    examples: Sequence[Encoded],
+    outputs: Tensor,
+    texts: Sequence[str] | None = None,
+) -> Scored:
+    """Return predictions (``texts``, where they were generated), references and losses of one batch."""
+    predictions = (
+        texts if texts is not None else model.head.module.predict(outputs, batch.targets, len(examples))
+    )
     losses_B = model.objective.losses(outputs, batch.targets, len(examples))
     return Scored(
         list(predictions),

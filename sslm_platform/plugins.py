@@ -258,7 +258,7 @@ def _scorable(needs: Iterable[EvidenceKind]) -> set[OutputKind]:
     """Return the kinds of target for which the platform can make this evidence."""
     kinds = set(OutputKind)
     if EvidenceKind.FEATURES in needs:
-        kinds -= {OutputKind.VOCABULARY_LOGITS, OutputKind.LABEL_SET_LOGITS}
+        kinds -= {OutputKind.VOCABULARY_LOGITS, OutputKind.LABEL_SET_LOGITS, OutputKind.GENERATED_TEXT}
     if EvidenceKind.OUTPUTS in needs:
         kinds = {kind for kind in kinds if kind.has_labels} - {OutputKind.LABEL_SET_LOGITS}
     return kinds

@@ -20,6 +20,7 @@ from sslm_platform.model.backbone import load_tokenizer, vocabulary_of
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead, task_outputs
 from sslm_platform.model.store import read_heads
+from sslm_platform.model.target_tokenizer import TargetCodec, saved_codec
 from sslm_platform.spec.resolved import ResolvedRun
 from sslm_platform.spec.schema import EncoderSpec
 from sslm_platform.train.model import encoder_weights
@@ -65,11 +66,16 @@ class Predictor:
             raise RunError(Problem(str(model), f"has no head {self.task.head_key!r}; train this spec again"))
         info, state = heads[self.task.head_key]
         self.labels = info.labels
-        head = self.task.head.build(HeadContext(self.encoder.hidden_size, size, info.labels))
+        codec = None
+        if self.emits.is_generated:
+            own = info.tokenizer
+            codec = saved_codec(own) if own else TargetCodec(self.tokenizer, is_own=False)
+        head = self.task.head.build(HeadContext(self.encoder.hidden_size, size, info.labels, codec))
         head.load_state_dict(state)
         self.head = TaskHead(head, self.task.head.definition.tied)
         vocabulary = vocabulary_of(self.tokenizer)
-        self.objective = self.task.objective.build(ObjectiveContext(self.emits, vocabulary, info.labels))
+        context = ObjectiveContext(self.emits, vocabulary, info.labels, tokenizer=codec)
+        self.objective = self.task.objective.build(context)
         self.pad_id = vocabulary.pad_id
         self.encoder.eval()
         head.eval()
@@ -78,8 +84,8 @@ class Predictor:
         """Answer for texts, or for mappings of the task's input fields.
 
         Returns:
-            For each input: its fields and ``label`` or ``labels`` with ``probabilities``, ``value``, or
-            ``tags`` with ``probability`` (of each word's tag).
+            For each input: its fields and ``label`` or ``labels`` with ``probabilities``, ``value``, ``tags``
+            with ``probability`` (of each word's tag), or ``generated``, a text.
 
         Raises:
             SslmError: an input is empty or lacks a field.
@@ -125,6 +131,7 @@ class Predictor:
             FieldKind.LABEL: 0,
             FieldKind.LABELS: np.zeros(0, dtype=np.int64),
             FieldKind.VALUE: 0.0,
+            FieldKind.TARGET_TEXT: "",
         }
         if "tokens" in row:
             blank[FieldKind.TAGS] = np.zeros(len(row["tokens"]), dtype=np.int64)
@@ -133,6 +140,8 @@ class Predictor:
 
     def _answer(self, examples: Sequence[Encoded]) -> Iterable[dict[str, Any]]:
         generators = [np.random.default_rng(0) for _ in examples]
+        if self.emits.is_generated:
+            return self._generated(examples, generators)
         targets = self.objective.collate(examples, generators).targets
         inputs = collate_inputs(examples, None, self.pad_id)
         tensors = {name: getattr(inputs, name) for name in ("input_ids_BL", "mask_BL", "segment_BL")}
@@ -146,6 +155,16 @@ class Predictor:
         if self.emits is OutputKind.LABEL_SET_LOGITS:
             return self._label_sets(outputs, predictions)
         return self._tagged(outputs, targets["example"], targets["word"], predictions)
+
+    def _generated(
+        self, examples: Sequence[Encoded], generators: Sequence[np.random.Generator]
+    ) -> list[dict[str, Any]]:
+        inputs = collate_inputs(examples, None, self.pad_id)
+        hidden_BLD, _ = self.encoder(inputs.input_ids_BL, inputs.mask_BL, inputs.segment_BL)
+        texts = self.head.module.generate(
+            hidden_BLD, inputs.mask_BL, generators, lambda unfinished: unfinished
+        )
+        return [{"generated": text} for text in texts]
 
     def _labelled(self, outputs: Tensor, predictions: Sequence[int]) -> list[dict[str, Any]]:
         shares = torch.softmax(outputs.float(), dim=-1).tolist()

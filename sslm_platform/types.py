@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from sslm_platform.interfaces import (
         Balancer,
         Executor,
+        GeneratingHead,
         GradientBalancer,
         Head,
         Metric,
         Objective,
         Sampler,
+        TextTokenizer,
     )
 
 
@@ -57,6 +59,11 @@ class OutputKind(StrEnum):
     def has_labels(self) -> bool:
         """Whether the head's width is the number of labels found in the data."""
         return self in (OutputKind.SEQUENCE_LOGITS, OutputKind.LABEL_SET_LOGITS, OutputKind.TOKEN_LOGITS)
+
+    @property
+    def is_generated(self) -> bool:
+        """Whether predictions are made token by token, and the head may own a tokenizer."""
+        return self is OutputKind.GENERATED_TEXT
 
 
 class EvidenceKind(StrEnum):
@@ -136,7 +143,8 @@ class ObjectiveContext:
 
     ``labels`` are the head's, by id (empty for kinds without labels). ``label_counts`` says how often the
     task's training split has each, before any limit, and ``num_train`` how many examples it has; where a
-    trained model only answers, nothing is counted and both are empty.
+    trained model only answers, nothing is counted and both are empty. ``tokenizer`` is that of heads that
+    generate.
     """
 
     emits: OutputKind
@@ -144,15 +152,20 @@ class ObjectiveContext:
     labels: tuple[str, ...] = ()
     label_counts: tuple[int, ...] = ()
     num_train: int = 0
+    tokenizer: TextTokenizer | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HeadContext:
-    """What a head is built with; ``labels`` is empty for kinds without labels."""
+    """What a head is built with; ``labels`` is empty for kinds without labels.
+
+    ``tokenizer`` is there for heads that generate: their own, or the encoder's.
+    """
 
     hidden_size: int
     vocabulary_size: int
     labels: tuple[str, ...]
+    tokenizer: TextTokenizer | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,12 +211,19 @@ class HeadDef:
     """
 
     name: str
-    build: Callable[[Any, HeadContext], Head]
+    build: Callable[[Any, HeadContext], Head | GeneratingHead]
     emits: OutputKind
     options: type[Options] = Options
     tied: bool = False
     summary: str = ""
     check: Callable[[Any, Collection[str]], Iterable[Problem]] = _no_field_problems
+
+    @property
+    def no_probe(self) -> str:
+        """Why a new head of this kind cannot be fitted to frozen states, or nothing where it can."""
+        if self.tied:
+            return "a head tied to the embedding has no probe"
+        return "a head that generates text has no probe" if self.emits.is_generated else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""The model folder: ``encoder/`` that ``transformers`` loads, ``heads/<name>/`` as safetensors and JSON."""
+"""The model folder: ``encoder/`` that ``transformers`` loads, ``heads/<name>/`` as safetensors and JSON.
+
+An adapter is merged into ``encoder/``; for itself it is in ``adapter/``, which ``peft`` loads.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sslm_platform.errors import Problem, RunError
-from sslm_platform.files import atomic_folder, check_space, write_json
+from sslm_platform.files import atomic_folder, check_space, write_json, write_text
+from sslm_platform.model.adapter import is_adapted, save_adapter
 
 PREFIX = "backbone."
+ADAPTER = "adapter"  # folder beside the encoder's
+TOKENIZER = "tokenizer.json"
 
 
 class HeadInfo(BaseModel):
-    """What is needed to build a saved head again."""
+    """What is needed to build a saved head again.
+
+    ``tokenizer`` is the content of the head's own, empty where it has none; it has a file of its own.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,6 +37,7 @@ class HeadInfo(BaseModel):
     tasks: tuple[str, ...]
     distribution: str
     version: str
+    tokenizer: str = Field(default="", exclude=True)
 
 
 def save_model(
@@ -57,6 +67,8 @@ def save_model(
     check_space(folder, sum(tensor.nbytes for state in states for tensor in state.values()))
     weights = {name.removeprefix(PREFIX): value for name, value in encoder_state.items()}
     with atomic_folder(folder) as aside:
+        if is_adapted(backbone):
+            backbone, weights = save_adapter(aside / ADAPTER, backbone, weights)
         backbone.save_pretrained(aside / "encoder", state_dict=weights, max_shard_size=max_shard_size)
         tokenizer.save_pretrained(aside / "encoder")
         for name, (info, state) in heads.items():
@@ -64,6 +76,8 @@ def save_model(
             head.mkdir(parents=True)
             save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, head / "head.safetensors")
             write_json(head / "head.json", info.model_dump(mode="json"))
+            if info.tokenizer:
+                write_text(head / TOKENIZER, info.tokenizer)
         if facts is not None:
             write_json(aside / "model.json", facts)
 
@@ -74,6 +88,9 @@ def read_heads(folder: Path) -> dict[str, tuple[HeadInfo, dict[str, Tensor]]]:
     for file in sorted((folder / "heads").glob("*/head.json")):
         try:
             info = HeadInfo.model_validate(json.loads(file.read_text(encoding="utf-8")))
+            own = file.with_name(TOKENIZER)
+            if own.exists():
+                info = info.model_copy(update={"tokenizer": own.read_text(encoding="utf-8")})
             found[file.parent.name] = (info, load_file(file.with_name("head.safetensors")))
         except (OSError, ValueError, ValidationError) as error:
             raise RunError(Problem(str(file), f"not a saved head: {error}")) from None

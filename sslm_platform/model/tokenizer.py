@@ -33,6 +33,11 @@ def trained_tokenizer(
     else:
         content = _train(spec, texts).to_str()
         content = write_once(file, content) if file is not None else content
+    return restored_tokenizer(content, max_length)
+
+
+def restored_tokenizer(content: str, max_length: int) -> Any:
+    """Return a tokenizer that :func:`trained_tokenizer` has made, from its JSON text."""
     return PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer.from_str(content),
         pad_token=PAD,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TypeVar
@@ -78,6 +79,10 @@ class _Resolver:
         executor = self.bind(registry.executors, spec.executor, where("executor"))
         estimators = self._estimators()
         self._selection(by_identity)
+        if spec.encoder.adapter is not None and importlib.util.find_spec("peft") is None:
+            self.problem(
+                where("encoder", "adapter"), "peft is not installed: pip install sslm-platform[peft]"
+            )
         feeds = tuple(feeds_of(tasks))
         if self.num_failed == 0 and by_identity:
             self._selectors(by_identity)
@@ -137,6 +142,11 @@ class _Resolver:
                 f"{where}.head.sharded",
                 f"{head.definition.name} projects inside the encoder's module and cannot be apart from it",
             )
+        if spec.head.tokenizer is not None and not emits.is_generated:
+            self.problem(
+                f"{where}.head.tokenizer", f"{head.definition.name} emits {emits}: only heads that generate"
+                " text have a tokenizer"
+            )  # fmt: skip
         if not self._fields(spec, needs[emits], where):
             return None
         problems = list(head.definition.check(head.options, spec.fields))
@@ -261,11 +271,10 @@ class _Resolver:
                     f"{task.where}.head",
                     f"shares the head {task.head_key!r} with {other.where}, with another name or options",
                 )
-            if task.spec.head.sharded != other.spec.head.sharded:
-                self.problem(
-                    f"{task.where}.head.sharded",
-                    f"differs from that of {other.where}, with which it shares the head {task.head_key!r}",
-                )
+            for option in ("sharded", "tokenizer"):
+                if getattr(task.spec.head, option) != getattr(other.spec.head, option):
+                    what = f"differs from that of {other.where}, with which it shares the head"
+                    self.problem(f"{task.where}.head.{option}", f"{what} {task.head_key!r}")
 
     def _sharded(self, feeds: Sequence[FeedPlan]) -> None:
         """Of two calls of a sharded module before one backward, DeepSpeed may lose a gradient."""

@@ -45,6 +45,20 @@ class BalancerSpec(Component):
     )
 
 
+class TokenizerTraining(Section):
+    """A tokenizer trained on the training splits."""
+
+    model: Literal["wordpiece", "bpe", "unigram"] = "wordpiece"
+    vocabulary_size: int = Field(default=8000, ge=50)
+    lowercase: bool = False
+
+
+class TargetTokenizer(TokenizerTraining):
+    """A tokenizer of target texts; bytes as the smallest pieces, so that no text has an unknown token."""
+
+    model: Literal["wordpiece", "bpe", "unigram"] = "bpe"
+
+
 class HeadSpec(Component):
     """A task's head."""
 
@@ -54,6 +68,11 @@ class HeadSpec(Component):
     sharded: bool = Field(
         default=False,
         description="Sharded by ZeRO stages 1 to 3 like the encoder: for heads too large to replicate.",
+    )
+    tokenizer: TargetTokenizer | None = Field(
+        default=None,
+        description="Of heads that generate text: a tokenizer trained on the training targets of the head's"
+        " tasks; default: the encoder's.",
     )
 
 
@@ -103,14 +122,6 @@ class StreamSpec(Section):
     tasks: list[TaskSpec] = Field(min_length=1)
 
 
-class TokenizerTraining(Section):
-    """A tokenizer trained on the training splits of the spec's streams."""
-
-    model: Literal["wordpiece", "bpe", "unigram"] = "wordpiece"
-    vocabulary_size: int = Field(default=8000, ge=50)
-    lowercase: bool = False
-
-
 class TokenizerSpec(Section):
     """The tokenizer of an encoder that starts from a config."""
 
@@ -122,6 +133,20 @@ class TokenizerSpec(Section):
         if (self.path is None) == (self.train is None):
             raise ValueError("give exactly one of path, train")
         return self
+
+
+class AdapterSpec(Section):
+    """A small part that is trained inside the frozen encoder, by `peft` (extra `sslm-platform[peft]`).
+
+    LoRA (Hu et al. 2022), IA³ (Liu et al. 2022), LoHa (Hyeon-Woo et al. 2022), LoKr (Edalati et al. 2022): of
+    the methods of `peft`, those that add nothing to the loss and merge into the encoder's weights.
+    """
+
+    name: Literal["lora", "ia3", "loha", "lokr"]
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Of `peft`'s config, say `{r: 8, lora_alpha: 16, target_modules: [query, value]}`.",
+    )
 
 
 class EncoderSpec(Section):
@@ -145,6 +170,7 @@ class EncoderSpec(Section):
         description="What is not trained: names of the backbone's modules and parameters, `*` and `[0-5]` as"
         ' in a shell, say `[embeddings, "encoder.layer.[0-3]"]`.',
     )
+    adapter: AdapterSpec | None = None
     max_unknown: Fraction = Field(
         default=0.2, description="Largest share of unknown tokens that a stream may have."
     )
@@ -155,6 +181,10 @@ class EncoderSpec(Section):
             raise ValueError("give exactly one of path, config")
         if (self.config is None) != (self.tokenizer is None):
             raise ValueError("config and tokenizer go together; with path the tokenizer is the path's")
+        if self.adapter is not None and self.path is None:
+            raise ValueError("adapter: random weights that stay as they are teach nothing; give a path")
+        if self.adapter is not None and self.freeze:
+            raise ValueError("give adapter or freeze: with an adapter all of the encoder is frozen")
         return self
 
 
@@ -218,6 +248,12 @@ class EvaluationSpec(Section):
     )
     patience: int | None = Field(
         default=None, ge=1, description="Scorings without a better one before stopping."
+    )
+    max_generated: int = Field(
+        default=200,
+        ge=1,
+        description="Dev examples for which texts are generated at each scoring, the same each time: a text"
+        " costs as many decoder calls as it has tokens. Test splits are generated whole.",
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sslm_platform.interfaces import Encoded, Scored, Targets, TaskBatch
+from sslm_platform.testing.word_tokenizer import WordTokenizer
 from sslm_platform.types import Field, FieldKind, OutputKind, Vocabulary
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -20,6 +21,7 @@ WORDS = ("ash", "birch", "cedar", "elm", "fir", "gum", "hazel", "ivy", "juniper"
 LABELS = ("negative", "neutral", "positive")
 TAGS = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
 HIDDEN_SIZE = 8
+TOKENIZER = WordTokenizer(WORDS, VOCABULARY, CLS_ID, SEP_ID)
 ROW_KINDS = frozenset({OutputKind.TOKEN_LOGITS, OutputKind.VOCABULARY_LOGITS})
 TEXT_KINDS = frozenset({OutputKind.GENERATED_TEXT})
 
@@ -35,7 +37,7 @@ def width_of(kind: OutputKind) -> int | None:
     """Return the outputs' last dimension, None where they have only one."""
     if kind is OutputKind.SEQUENCE_VALUES:
         return None
-    return VOCABULARY.size if kind is OutputKind.VOCABULARY_LOGITS else len(labels_of(kind))
+    return len(labels_of(kind)) if kind.has_labels else VOCABULARY.size
 
 
 def make_examples(needs: Mapping[str, Field], num: int = 6, seed: int = 0) -> list[Encoded]:
@@ -81,7 +83,7 @@ def make_outputs(kind: OutputKind, targets: Targets, keys: Sequence[int]) -> Ten
     """Make outputs whose rows depend on the example's key and the position, never on the batch."""
     width = width_of(kind)
     shape = () if width is None else (width,)
-    if kind in ROW_KINDS:
+    if kind in ROW_KINDS | TEXT_KINDS:
         places = zip(targets["example"].tolist(), targets["position"].tolist(), strict=True)
         rows = [(keys[example], position) for example, position in places]
     else:
@@ -92,7 +94,7 @@ def make_outputs(kind: OutputKind, targets: Targets, keys: Sequence[int]) -> Ten
 
 def make_targets(kind: OutputKind, examples: Sequence[Encoded]) -> TaskBatch:
     """Make the targets that a head of this kind may count on, without any objective."""
-    if kind not in ROW_KINDS:
+    if kind not in ROW_KINDS | TEXT_KINDS:
         dtype = torch.int64 if kind is OutputKind.SEQUENCE_LOGITS else torch.float32
         shape = (len(LABELS),) if kind is OutputKind.LABEL_SET_LOGITS else ()
         labels = torch.zeros((len(examples), *shape), dtype=dtype)
@@ -111,7 +113,8 @@ def head_needs(kind: OutputKind) -> Mapping[str, Field]:
     """Return the input fields of examples for a head of this kind."""
     if kind is OutputKind.TOKEN_LOGITS:
         return {"tokens": Field(FieldKind.TOKENS), "tags": Field(FieldKind.TAGS)}
-    return {"text": Field(FieldKind.TEXT)}
+    target = {"target": Field(FieldKind.TARGET_TEXT)} if kind in TEXT_KINDS else {}
+    return {"text": Field(FieldKind.TEXT), **target}
 
 
 def make_scored(kind: OutputKind, num: int = 40, seed: int = 0, accuracy: float = 0.7) -> Scored:
@@ -162,6 +165,8 @@ def _value(kind: FieldKind, rng: np.random.Generator, num_words: int) -> object:
         return _label_set(rng)
     if kind is FieldKind.VALUE:
         return float(rng.normal())
+    if kind is FieldKind.TARGET_TEXT:
+        return " ".join(rng.choice(WORDS, size=num_words))
     return rng.integers(len(TAGS), size=num_words)
 
 
@@ -170,6 +175,9 @@ def _target_rows(kind: OutputKind, example: Encoded) -> list[tuple[int, int, int
         assert example.word_start_W is not None
         starts = [(int(start), word) for word, start in enumerate(example.word_start_W) if start >= 0]
         return [(start, word, 0) for start, word in starts]
+    if kind in TEXT_KINDS:
+        ids = [*TOKENIZER.encode([example.values["target"]])[0], TOKENIZER.end_id]
+        return [(position, 0, token) for position, token in enumerate(ids)]
     text = np.flatnonzero(~example.special_L)[::2]
     return [(int(position), 0, int(example.input_ids_L[position])) for position in text]
 

@@ -20,7 +20,8 @@ HeadCase = Case[HeadDef]
 
 def build(case: HeadCase, seed: int = 0) -> Any:
     """Build the head of a case, its weights drawn from ``seed``."""
-    context = HeadContext(data.HIDDEN_SIZE, data.VOCABULARY.size, data.labels_of(case.kind))
+    tokenizer = data.TOKENIZER if case.kind.is_generated else None
+    context = HeadContext(data.HIDDEN_SIZE, data.VOCABULARY.size, data.labels_of(case.kind), tokenizer)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         head = case.definition.build(case.parsed_options(), context)
@@ -55,12 +56,27 @@ def check_features_have_no_parameters(case: HeadCase) -> None:
     hidden_BLD, mask_BL = data.make_hidden(examples)
     targets = data.make_targets(case.kind, examples).targets
     rows = [build(case, seed).train().features(hidden_BLD, mask_BL, targets) for seed in (0, 1)]
-    assert not rows[0].requires_grad, "features() uses parameters; move them to forward()"
-    assert torch.equal(rows[0], rows[1]), "features() depends on weights or chance; move that to forward()"
+    for first, second in zip(*map(_tensors, rows), strict=True):
+        assert not first.requires_grad, "features() uses parameters; move them to forward()"
+        assert torch.equal(first, second), "features() depends on weights or chance; move that to forward()"
+    if case.kind.is_generated:
+        return
     num_rows = len(targets["labels"])
     expected = f"features are {tuple(rows[0].shape)}, not ({num_rows}, width)"
     assert rows[0].ndim == 2, expected
     assert len(rows[0]) == num_rows, expected
+
+
+def _tensors(features: Any) -> list[Tensor]:
+    if isinstance(features, Tensor):
+        return [features]
+    parts = features.values() if isinstance(features, dict) else features
+    return [
+        tensor
+        for part in parts
+        if isinstance(part, Tensor | tuple | list | dict)
+        for tensor in _tensors(part)
+    ]
 
 
 def check_output_shape(case: HeadCase) -> None:
@@ -163,6 +179,73 @@ def check_no_targets(case: HeadCase) -> None:
     assert len(head.predict(outputs, targets, 1)) == 1, "an example without targets has a prediction too"
 
 
+def generated(
+    case: HeadCase, head: Any, examples: Sequence[Encoded], padding: int = 0, steps: int = 1000
+) -> tuple[list[str], int]:
+    """Generate texts in at most some steps; return them, and how often the head was called.
+
+    States are large, so that what is read of them decides.
+    """
+    calls, asked = 0, 0
+
+    def count(*_: Any) -> None:
+        nonlocal calls
+        calls += 1
+
+    def goes_on(unfinished: bool) -> bool:
+        nonlocal asked
+        asked += 1
+        return asked < steps
+
+    hidden_BLD, mask_BL = data.make_hidden(examples, padding)
+    handle = head.register_forward_hook(count)
+    with torch.no_grad():
+        texts = head.generate(20 * hidden_BLD, mask_BL, data.make_generators(len(examples)), goes_on)
+    handle.remove()
+    return texts, calls
+
+
+def check_generates_texts(case: HeadCase) -> None:
+    """There is one text for each example, from its own generator alone; weights stay as they are."""
+    examples, head = examples_of(case), build(case).eval()
+    before = {name: value.clone() for name, value in head.state_dict().items()}
+    state = torch.get_rng_state()
+    texts, _ = generated(case, head, examples)
+    assert torch.equal(state, torch.get_rng_state()), "generate() draws from torch's generator"
+    assert len(texts) == len(examples), f"{len(texts)} texts of {len(examples)} examples"
+    for text in texts:
+        assert type(text) is str, f"a text is a str; got {type(text).__name__}"
+    assert all(torch.equal(before[n], v) for n, v in head.state_dict().items()), "generate() changes weights"
+    assert texts == generated(case, head, examples)[0], "the same generators give other texts"
+
+
+def check_texts_depend_on_their_example_alone(case: HeadCase) -> None:
+    """The first examples' texts are the same without the others, and with more padding."""
+    examples, head = examples_of(case), build(case).eval()
+    texts, _ = generated(case, head, examples)
+    assert texts[:2] == generated(case, head, examples[:2])[0], "texts depend on the rest of the batch"
+    assert texts == generated(case, head, examples, padding=3)[0], "texts depend on padding: use mask_BL"
+
+
+def check_steps_are_agreed_on(case: HeadCase) -> None:
+    """The head is called once for each step, and ``goes_on`` alone says whether there is another."""
+    examples, head = examples_of(case), build(case).eval()
+    for steps in (1, 3):
+        _, calls = generated(case, head, examples, steps=steps)
+        assert calls == steps, (
+            f"the head was called {calls} times where goes_on allowed {steps}: ranks that generate different"
+            " texts would not call a sharded module equally often"
+        )
+
+
+PREDICTING_HEAD = (check_predictions,)
+GENERATING_HEAD = (
+    check_generates_texts,
+    check_texts_depend_on_their_example_alone,
+    check_steps_are_agreed_on,
+)
+
+
 def _scored(case: HeadCase, head: Any) -> Scored:
     """Return what a dev split would show: the head's own scores beside references of the kind."""
     examples = data.make_examples(data.head_needs(case.kind), 20)
@@ -215,12 +298,14 @@ ANY_HEAD = (
     check_every_parameter_learns,
     check_eval_is_deterministic,
     check_state_dict_round_trip,
-    check_predictions,
 )
 DECIDING_HEAD = (check_decisions_are_predictions, check_threshold_is_saved, check_tune_ignores_order)
 
 
 def head_checks(case: HeadCase) -> tuple[Any, ...]:
     """Return the checks that apply to a case."""
+    if case.kind.is_generated:
+        return ANY_HEAD + GENERATING_HEAD
     deciding = DECIDING_HEAD if isinstance(build(case), DecidingHead) else ()
-    return ANY_HEAD + deciding + ((check_no_targets,) if case.kind in data.ROW_KINDS else ())
+    rows = (check_no_targets,) if case.kind in data.ROW_KINDS else ()
+    return ANY_HEAD + PREDICTING_HEAD + deciding + rows

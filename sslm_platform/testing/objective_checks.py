@@ -23,7 +23,8 @@ def build(case: ObjectiveCase) -> Objective:
     """Build the objective of a case."""
     labels = data.labels_of(case.kind)
     counts = tuple(range(1, len(labels) + 1))
-    context = ObjectiveContext(case.kind, data.VOCABULARY, labels, counts, sum(counts))
+    tokenizer = data.TOKENIZER if case.kind.is_generated else None
+    context = ObjectiveContext(case.kind, data.VOCABULARY, labels, counts, sum(counts), tokenizer)
     return case.definition.build(case.parsed_options(), context)
 
 
@@ -74,6 +75,9 @@ def check_targets_convention(case: ObjectiveCase) -> None:
     for name, value in targets.items():
         assert isinstance(value, Tensor), f"targets[{name!r}] is {type(value).__name__}, not a tensor"
     assert "labels" in targets, "targets have no 'labels'"
+    if case.kind.is_generated:
+        _check_texts(examples, targets)
+        return
     if case.kind not in data.ROW_KINDS:
         assert len(targets["labels"]) == len(examples), "one label for each example"
         return
@@ -90,6 +94,16 @@ def _check_rows(examples: Sequence[Encoded], targets: Any) -> None:
     lengths = torch.tensor([len(example.input_ids_L) for example in examples])
     assert (targets["position"] >= 0).all(), "a target's position is negative"
     assert (targets["position"] < lengths[targets["example"]]).all(), "a target is beyond its example"
+
+
+def _check_texts(examples: Sequence[Encoded], targets: Any) -> None:
+    for name in ("labels", "example", "position"):
+        assert name in targets, f"targets of texts need {name!r}"
+        assert targets[name].dtype == torch.int64, f"{name} is {targets[name].dtype}, not int64"
+    sizes = torch.bincount(targets["example"], minlength=len(examples)).tolist()
+    expected = [(i, position) for i, size in enumerate(sizes) for position in range(size)]
+    found = list(zip(targets["example"].tolist(), targets["position"].tolist(), strict=True))
+    assert found == expected, "a text's rows are its tokens in order, position 0 first"
 
 
 def _check_words(examples: Sequence[Encoded], targets: Any) -> None:
@@ -280,6 +294,8 @@ GENERATING_OBJECTIVE = (check_targets_are_not_seen,)
 def objective_checks(case: ObjectiveCase) -> tuple[Any, ...]:
     """Return the checks that apply to a case."""
     additive = ADDITIVE_OBJECTIVE if case.definition.additive else ()
+    if case.kind.is_generated:
+        return (*ANY_OBJECTIVE, *additive, check_losses_are_sums)
     rows = ROW_OBJECTIVE if case.kind in data.ROW_KINDS else ()
     follows = case.definition.attention is not AttentionPattern.BIDIRECTIONAL
     generating = GENERATING_OBJECTIVE if follows and case.kind is OutputKind.VOCABULARY_LOGITS else ()

@@ -40,11 +40,14 @@ def initial_seed(corpus: Corpus, seed: int) -> int:
 
 def task_content(corpus: Corpus, task: Task) -> dict[str, Any]:
     """Return what identifies a task: its examples, objective, head, and their plugins' versions."""
+    head = {**task.head.fingerprint(), "key": task.head_key}
+    if task.spec.head.tokenizer is not None:
+        head["tokenizer"] = task.spec.head.tokenizer.model_dump(mode="json")
     return {
         "identity": task.identity,
         "data": corpus.fingerprint(task),
         "objective": task.objective.fingerprint(),
-        "head": {**task.head.fingerprint(), "key": task.head_key},
+        "head": head,
     }
 
 
@@ -79,6 +82,7 @@ def training_content(
         "precision": spec.engine.precision,
         "seed": seed,
         **({"freeze": spec.encoder.freeze} if spec.encoder.freeze else {}),
+        **({"adapter": spec.encoder.adapter.model_dump()} if spec.encoder.adapter else {}),
     }
 
 

@@ -10,9 +10,17 @@ import numpy as np
 
 from sslm_platform.baselines import majority
 from sslm_platform.corpus import group_by_head
+from sslm_platform.data.feeds import Feed, FeedSplit
 from sslm_platform.decisions import tune_head
 from sslm_platform.engine.base import Engine
-from sslm_platform.evaluate import TaskModel, normalized_gain, outputs_of, score_feed, score_metrics
+from sslm_platform.evaluate import (
+    TaskModel,
+    normalized_gain,
+    outputs_of,
+    score_feed,
+    score_metrics,
+    texts_of,
+)
 from sslm_platform.interfaces import DevScore, Scored
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.resolve import MEAN_GAIN
@@ -88,9 +96,10 @@ class Evaluator:
             models = self._models(feed.tasks)
             result |= score_feed(
                 outputs_of(self.engine.encoder, models),
-                feed.splits[split],
+                self._examples(feed, split),
                 models,
                 corpus.vocabulary.pad_id,
+                texts=texts_of(self.engine.encoder, models),
                 device=self.engine.device,
                 rank=self.engine.rank,
                 world_size=self.engine.world_size,
@@ -121,7 +130,7 @@ class Evaluator:
         """Return the constant predictor's results on a split."""
         pad_id = self.training.corpus.vocabulary.pad_id
         return {
-            task: majority(model, feed.splits["train"], feed.splits[split], pad_id)
+            task: majority(model, feed.splits["train"], self._examples(feed, split), pad_id)
             for feed in self.training.feeds.values()
             for task, model in self._models(feed.tasks).items()
         }
@@ -135,6 +144,14 @@ class Evaluator:
                 for task, scored in self.majority_scored(split).items()
             }
         return self._majority[split]
+
+    def _examples(self, feed: Feed, split: SplitName) -> FeedSplit:
+        """Return a feed's split; of dev at most ``evaluation.max_generated`` where texts are generated."""
+        part, most = feed.splits[split], self.training.corpus.run.spec.evaluation.max_generated
+        generates = any(model.is_generated for model in self._models(feed.tasks).values())
+        if split != "dev" or not generates or len(part) <= most:
+            return part
+        return part.take(np.sort(np.argsort(part.keys_N, kind="stable")[:most]))
 
     def _models(self, tasks: tuple[str, ...]) -> dict[str, TaskModel]:
         return {task: self.training.model.tasks[task] for task in tasks}

@@ -81,8 +81,8 @@ def _problems(corpus: Corpus, block: TransferSpec, where: str) -> Iterator[Probl
     targets = expand_targets(block.targets, tasks)
     if any(learning.probes for learning in _learnings(corpus, block)):
         for target in targets:
-            if target.head.definition.tied:
-                what = f"{target.identity}: a head tied to the embedding has no probe; use finetune"
+            if target.head.definition.no_probe:
+                what = f"{target.identity}: {target.head.definition.no_probe}; use finetune"
                 yield Problem(f"{where}.targets", what)
     trained = _label_names(corpus, Design(block, tasks).tasks)
     asked = _label_names(corpus, targets)
@@ -209,7 +209,7 @@ class _BlockPlanner:
         zero_shot = learning.stage == "zero_shot"
         if training is not None and not zero_shot:
             found["pretrained"] = self._cell(Arm("none", None), target, learning).id
-        if training is not None and zero_shot and not target.head.definition.tied:
+        if training is not None and zero_shot and not target.head.definition.no_probe:
             head = Arm("head", arm.source)
             theirs = self._answer(head, target, None)
             if theirs is not None and not theirs.lacking:
@@ -336,8 +336,13 @@ class _BlockPlanner:
         return TrainingPlan(digest(content), source, self.seed, budget, start, known)
 
     def _head_labels(self, tasks: Sequence[Task], known: Sequence[Task]) -> dict[str, tuple[str, ...]]:
-        """Return the labels of the tasks' heads, from all that share them among ``known``."""
-        return {
-            key: self.corpus.labels([task for task in known if task.head_key == key])
-            for key in {task.head_key for task in tasks}
-        }
+        """Return the labels of the tasks' heads, or whose texts made their tokenizers.
+
+        Both are of all tasks that share the head among ``known``.
+        """
+        found = {}
+        for key in {task.head_key for task in tasks}:
+            members = [task for task in known if task.head_key == key]
+            owns = members[0].spec.head.tokenizer is not None
+            found[key] = tuple(task.identity for task in members) if owns else self.corpus.labels(members)
+        return found

@@ -8,7 +8,7 @@ from typing import Any
 
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.decisions import tune_head
-from sslm_platform.evaluate import TaskModel, outputs_of, score_feed
+from sslm_platform.evaluate import TaskModel, outputs_of, score_feed, texts_of
 from sslm_platform.interfaces import DecidingHead, Scored
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.spec.resolved import Task
@@ -138,7 +138,7 @@ class EncoderCells:
         model = self._answering(cell, answer, teacher, teacher.head.module)
         num_train = self._num_train(cell.source.tasks, cell.key.seed)
         model.head.module.eval()
-        if not model.head.tied:
+        if not model.task.head.definition.no_probe:
             test = self.features.read(model, "test", cell.key.seed)
             return Measured(score_features(model, test, model.head.module), model.labels, num_train, 0, {})
         split = self.corpus.task_feed(cell.target, cell.key.seed).splits["test"]
@@ -174,12 +174,19 @@ class EncoderCells:
         if answer.mapping is not None:
             own = self._new_head(cell.target, cell.key.seed)
             head = MappedHead(head, own.head.module, answer.mapping)
-        return task_model(self.corpus, cell.target, head, answer.labels, teacher.width)
+        return task_model(self.corpus, cell.target, head, answer.labels, teacher.width, teacher.tokenizer)
 
     def _score(self, encoder: SharedEncoder, model: TaskModel, split: FeedSplit) -> Scored:
         encoder.eval()
         model.head.module.eval()
         models = {model.task.identity: model}
-        outputs = outputs_of(encoder, models)
         pad_id = self.corpus.vocabulary.pad_id
-        return score_feed(outputs, split, models, pad_id, device=self.lab.device)[model.task.identity]
+        scored = score_feed(
+            outputs_of(encoder, models),
+            split,
+            models,
+            pad_id,
+            texts=texts_of(encoder, models),
+            device=self.lab.device,
+        )
+        return scored[model.task.identity]

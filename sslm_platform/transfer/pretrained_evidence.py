@@ -88,8 +88,8 @@ class PretrainedEvidence:
         Raises:
             UndefinedError: the task's head has no probe, or no example has a target.
         """
-        if task.head.definition.tied:
-            raise UndefinedError(f"{task.identity}: a head tied to the embedding has no probe")
+        if task.head.definition.no_probe:
+            raise UndefinedError(f"{task.identity}: {task.head.definition.no_probe}")
         new = add_heads(self.corpus, self.encoder, [task], seed).tasks[task.identity]
         new.head.module.to(self.lab.device)
         probe = self._heads.fit([new], seed)

@@ -57,7 +57,7 @@ def calibrate(lab: Lab, units: Iterable[Unit]) -> Rates:
     trainings = {kind_of(u.training.source.stages[-1]): u.training for u in units if u.training is not None}
     train = {kind: _train_rate(lab, training) for kind, training in trainings.items()}
     task = next(
-        (task for task in lab.corpus.run.tasks.values() if not task.head.definition.tied),
+        (task for task in lab.corpus.run.tasks.values() if not task.head.definition.no_probe),
         next(iter(lab.corpus.run.tasks.values())),
     )
     began = time.perf_counter()
@@ -154,7 +154,7 @@ def _encode_rate(lab: Lab, model: Model, task: Task) -> tuple[float, float, floa
     features = store.read_rows(part, train.take(np.sort(few)), "train")
     encoded = time.perf_counter()
     rate = (store.num_tokens - before) / (encoded - began)
-    if part.head.tied:  # it has no probe
+    if part.task.head.definition.no_probe:
         return rate, 0.0, 0.0
     probe = fit_probe([part], [features], [features], (0.1, 1.0, 10.0))
     fitted = time.perf_counter()

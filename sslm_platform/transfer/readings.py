@@ -80,13 +80,13 @@ def num_fits(corpus: Corpus, cells: Iterable[CellPlan], fitted: Fitted) -> int:
 def tokens_to_encode(corpus: Corpus, cells: Iterable[CellPlan], fitted: Fitted) -> int:
     """Return the tokens of all examples that some cells of one encoder read, each example once.
 
-    A head that is tied to the embedding, and the end of a fine-tuning, encode for themselves.
+    A head without a probe, and the end of a fine-tuning, encode for themselves.
     """
     rows: dict[tuple[Any, ...], dict[int, int]] = {}
     apart = 0
     for cell in cells:
         for reading in readings_of(corpus, cell, fitted):
-            if is_finetuned(cell) or reading.task.head.definition.tied:
+            if is_finetuned(cell) or reading.task.head.definition.no_probe:
                 apart += int(reading.part.lengths_N.sum())
                 continue
             found = rows.setdefault(reading.input, {})

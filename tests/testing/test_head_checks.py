@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from sslm_generation.decoder import Decoder
+from sslm_generation.options import DecoderOptions
 from sslm_heads.lm import LanguageModelHead
 from sslm_heads.options import MultilabelOptions, SequenceOptions, TokenOptions
 from sslm_heads.sequence import MultilabelClassifier, SequenceClassifier
@@ -81,6 +83,39 @@ class NeedsRows(LanguageModelHead):
         return super().predict(outputs, targets, num_examples) if len(outputs) else []
 
 
+class OneText(Decoder):
+    def generate(self, *args):
+        return super().generate(*args)[:1]
+
+
+class GlobalChance(Decoder):
+    def generate(self, *args):
+        torch.rand(())
+        return super().generate(*args)
+
+
+class MixesExamples(Decoder):
+    def generate(self, hidden_BLD, *args):
+        return super().generate(hidden_BLD * (len(hidden_BLD) - 2), *args)
+
+
+class AttendsToPadding(Decoder):
+    def generate(self, hidden_BLD, mask_BL, *args):
+        return super().generate(hidden_BLD, torch.ones_like(mask_BL), *args)
+
+
+class StopsAlone(Decoder):
+    def generate(self, hidden_BLD, mask_BL, generators, goes_on):
+        return super().generate(hidden_BLD, mask_BL, generators, lambda unfinished: unfinished)
+
+
+class NeverStops(Decoder):
+    def generate(self, hidden_BLD, mask_BL, generators, goes_on):
+        return super().generate(
+            hidden_BLD, mask_BL, generators, lambda unfinished: goes_on(unfinished) or True
+        )
+
+
 class DecidesOtherwise(MultilabelClassifier):
     def predict(self, outputs, targets, num_examples):
         return [ids[:0] for ids in super().predict(outputs, targets, num_examples)]
@@ -103,6 +138,7 @@ OPTIONS = {
     "multilabel_classifier": MultilabelOptions(),
     "sequence_classifier": SequenceOptions(dropout=0),
     "token_classifier": TokenOptions(),
+    "decoder": DecoderOptions(width=16),
 }
 
 
@@ -130,6 +166,12 @@ TWINS = [
     (checks.check_state_dict_round_trip, "sequence_classifier", HiddenState, "restored head"),
     (checks.check_predictions, "sequence_classifier", TensorPredictions, "is an int; got Tensor"),
     (checks.check_predictions, "token_classifier", ForgetsCutOffWords, "words cut off included"),
+    (checks.check_generates_texts, "decoder", OneText, "1 texts of 5 examples"),
+    (checks.check_generates_texts, "decoder", GlobalChance, "torch's generator"),
+    (checks.check_texts_depend_on_their_example_alone, "decoder", MixesExamples, "rest of the batch"),
+    (checks.check_texts_depend_on_their_example_alone, "decoder", AttendsToPadding, "use mask_BL"),
+    (checks.check_steps_are_agreed_on, "decoder", StopsAlone, "allowed 1"),
+    (checks.check_steps_are_agreed_on, "decoder", NeverStops, "allowed 1"),
     (checks.check_decisions_are_predictions, "multilabel_classifier", DecidesOtherwise, "decide says"),
     (checks.check_threshold_is_saved, "multilabel_classifier", ForgetsItsThreshold, "in a buffer"),
     (
@@ -153,6 +195,8 @@ def test_check_fails_on_a_broken_head(check, name, broken, message):
 def test_every_check_has_a_twin():
     assert {check for check, *_ in TWINS} == {
         *checks.ANY_HEAD,
+        *checks.PREDICTING_HEAD,
+        *checks.GENERATING_HEAD,
         *checks.DECIDING_HEAD,
         checks.check_no_targets,
     }

@@ -144,8 +144,14 @@ def case_of(name, broken=None, kind=None, **changes):
     """Return a case of a built-in objective, built by a broken class instead."""
     definition = host().registry.objectives.get(name).definition
     if broken is not None:
-        wanted = {"mlm": slice(2), "clm": slice(1, 2), "prefix_lm": slice(1, 2)}.get(name, slice(1))
-        changes["build"] = lambda o, context: broken(*(o, context.vocabulary)[wanted])
+        reads = {
+            "mlm": slice(2),
+            "clm": slice(1, 2),
+            "prefix_lm": slice(1, 2),
+            "cross_entropy": slice(0, 3, 2),
+        }
+        wanted = reads.get(name, slice(1))
+        changes["build"] = lambda o, context: broken(*(o, context.vocabulary, context)[wanted])
     return Case(dataclasses.replace(definition, **changes), {}, kind or next(iter(definition.needs)))
 
 

@@ -1,0 +1,49 @@
+"""Maximum likelihood of target texts, token by token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from sslm_generation.options import TeacherForcingOptions
+from sslm_platform.api import Encoded, ObjectiveContext, Targets, TaskBatch
+
+
+class TeacherForcing:
+    """-log p(token | input, tokens before it), summed over a target and its end.
+
+    With smoothing s each target is (1 - s) · its token + s · uniform (Vaswani et al. 2017, 5.4). What is cut
+    has no end, so that nothing learns to stop there.
+    """
+
+    def __init__(self, options: TeacherForcingOptions, context: ObjectiveContext) -> None:
+        assert context.tokenizer is not None
+        self.tokenizer = context.tokenizer
+        self.options = options
+
+    def collate(self, examples: Sequence[Encoded], generators: Sequence[np.random.Generator]) -> TaskBatch:
+        """Return one row for each token of the targets, in order; nothing is random."""
+        most = self.options.max_target_length
+        texts = self.tokenizer.encode([example.values["target"] for example in examples])
+        labels = [[*ids, self.tokenizer.end_id][:most] for ids in texts]
+        sizes = torch.tensor([len(ids) for ids in labels])
+        targets = {
+            "labels": torch.tensor([token for ids in labels for token in ids], dtype=torch.int64),
+            "example": torch.repeat_interleave(torch.arange(len(labels)), sizes),
+            "position": torch.cat([torch.arange(size) for size in sizes.tolist()]),
+        }
+        return TaskBatch(targets, weight_B=sizes.float())
+
+    def losses(self, outputs: Tensor, targets: Targets, num_examples: int) -> Tensor:
+        """Return the summed cross-entropy of each example's tokens, (B,), in nats."""
+        loss_N = cross_entropy(
+            outputs.float(),
+            targets["labels"],
+            reduction="none",
+            label_smoothing=self.options.label_smoothing,
+        )
+        return loss_N.new_zeros(num_examples).index_add(0, targets["example"], loss_N)

@@ -1,0 +1,63 @@
+"""Tokenizers of target texts: a head's own, trained on its tasks' targets, or the encoder's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from sslm_platform.errors import Problem, SpecError
+from sslm_platform.model.tokenizer import restored_tokenizer, trained_tokenizer
+from sslm_platform.spec.schema import TargetTokenizer
+
+LONGEST = 1 << 20  # objectives cut targets; a tokenizer's own limit only warns
+
+
+class TargetCodec:
+    """A fast ``transformers`` tokenizer as a :class:`~sslm_platform.interfaces.TextTokenizer`.
+
+    Raises:
+        SpecError: on construction, if nothing marks the start or the end of a text.
+    """
+
+    def __init__(self, tokenizer: Any, *, is_own: bool) -> None:
+        start = _first(tokenizer.bos_token_id, tokenizer.cls_token_id)
+        end = _first(tokenizer.eos_token_id, tokenizer.sep_token_id)
+        if start is None or end is None:
+            what = (
+                "the tokenizer marks no start or end of a text, which generation needs: give head.tokenizer"
+            )
+            raise SpecError(Problem("encoder", what))
+        self._tokenizer = tokenizer
+        self.is_own = is_own
+        self.size = len(tokenizer)
+        self.pad_id = int(tokenizer.pad_token_id)
+        self.start_id, self.end_id = int(start), int(end)
+
+    @property
+    def content(self) -> str:
+        """The tokenizer as JSON text."""
+        return str(self._tokenizer.backend_tokenizer.to_str())
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return each text's ids, without start and end."""
+        found = self._tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)
+        return [list(ids) for ids in found["input_ids"]]
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Return the texts of ids; special tokens are left out."""
+        return [text.strip() for text in self._tokenizer.batch_decode(ids, skip_special_tokens=True)]
+
+
+def trained_codec(spec: TargetTokenizer, texts: Iterable[str], cache: Path | None = None) -> TargetCodec:
+    """Return a tokenizer trained on these texts, in more than one pass."""
+    return TargetCodec(trained_tokenizer(spec, texts, LONGEST, cache), is_own=True)
+
+
+def saved_codec(content: str) -> TargetCodec:
+    """Return the tokenizer of :attr:`TargetCodec.content`, one that :func:`trained_codec` has made."""
+    return TargetCodec(restored_tokenizer(content, LONGEST), is_own=True)
+
+
+def _first(*ids: int | None) -> int | None:
+    return next((token for token in ids if token is not None), None)

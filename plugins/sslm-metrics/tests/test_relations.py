@@ -50,7 +50,7 @@ def test_official_score():
 
 
 def test_official_rules_by_hand():
-    """Gold: A forward twice, B forward; Other. Of A one is backward: P 1/3 with the Other taken for A, R 1/2."""
+    """Gold: A twice, B, Other. One A is backward, and Other is taken for A: its P is 1/3, its R 1/2."""
     labels = ["A(e1,e2)", "A(e2,e1)", "B(e1,e2)", "C(e1,e2)", "Other"]
     whole = scored([0, 1, 2, 0], [0, 0, 2, 4])
     expected = (2 * (1 / 3) * (1 / 2) / (1 / 3 + 1 / 2) + 1.0) / 2  # C is not in the key

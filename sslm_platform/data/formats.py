@@ -116,12 +116,12 @@ def read_parallel(
             for column, (where, content) in contents.items()
         }
         for batch in _batched(_aligned(texts, {c: where for c, (where, _) in contents.items()})):
-            yield {
-                column: [
-                    _BLANKS.split(row[i]) if column in words and row[i] else row[i] or None for row in batch
-                ]
-                for i, column in enumerate(texts)
-            }
+            columns = {column: [row[i] for row in batch] for i, column in enumerate(texts)}
+            yield {c: list(map(_split, v)) if c in words else v for c, v in columns.items()}
+
+
+def _split(line: str) -> list[str] | None:
+    return _BLANKS.split(line) if line else None
 
 
 def _aligned(texts: Mapping[str, TextIO], names: Mapping[str, str]) -> Iterator[tuple[str, ...]]:

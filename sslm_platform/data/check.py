@@ -33,8 +33,8 @@ def check_stream(rows: StreamRows, tasks: Mapping[str, TaskToCheck]) -> Findings
     """Check the values that :func:`~sslm_platform.data.fields.read_task` has read.
 
     Problems: a split without examples, a text column of numbers, one label only, labels in dev or test that
-    train lacks. Warnings: tags, and labels of sets, that train lacks (a model is wrong on them, which is for the score to say),
-    duplicates across train and test, empty texts.
+    train lacks. Warnings: tags, and labels of sets, that train lacks (a model is wrong on them, which is for
+    the score to say), duplicates across train and test, empty texts.
 
     Args:
         rows: the stream.

@@ -69,9 +69,8 @@ def relation_rows(row: Mapping[str, Any], form: RelationsFormat, where: str) -> 
         pairs += [pair for pair in permutations(types, 2) if pair not in relations]
     for pair in pairs:
         labels = sorted(set(relations.get(pair, ())))
-        single = labels or [form.no_relation]
         spans: dict[str, Any] = {"start": [s for s, _ in pair], "end": [e for _, e in pair]}
         if form.types:
             spans["type"] = [types.get(span, "") for span in pair]
-        label = single[0] if len(single) == 1 else None
+        label = form.no_relation if not labels else labels[0] if len(labels) == 1 else None
         yield {"id": identity, "tokens": tokens, "spans": spans, "labels": labels, "label": label}

@@ -57,7 +57,7 @@ T = "streams[0].tasks[0]"
         (
             "head",
             {"name": "sequence_classifier", "options": {"pooling": "man"}},
-            f"{T}.head.options.pooling: 'man' is not one of 'mean', 'cls', 'max' or 'markers'; did you mean mean?",
+            f"{T}.head.options.pooling: 'man' is not one of 'mean', 'cls', 'max' or 'markers'; did you",
         ),
         ("objective", {"name": "mse"}, f"{T}.head.name: sequence_classifier emits sequence_logits, but"),
         ("fields", {"text": "text"}, f"{T}.fields: objective cross_entropy needs the field label (label)"),

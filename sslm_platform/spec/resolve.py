@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import TypeVar
@@ -78,6 +79,10 @@ class _Resolver:
         executor = self.bind(registry.executors, spec.executor, where("executor"))
         estimators = self._estimators()
         self._selection(by_identity)
+        if spec.encoder.adapter is not None and importlib.util.find_spec("peft") is None:
+            self.problem(
+                where("encoder", "adapter"), "peft is not installed: pip install sslm-platform[peft]"
+            )
         feeds = tuple(feeds_of(tasks))
         if self.num_failed == 0 and by_identity:
             self._selectors(by_identity)

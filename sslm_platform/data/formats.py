@@ -167,9 +167,23 @@ def _checked(row: list[str], names: list[str], where: str) -> list[str]:
 def _json_lines(content: Opener, form: JsonLinesFormat, where: str) -> Iterator[Columns]:
     with _text_of(content, form.encoding, where) as text:
         numbered = ((number, line) for number, line in enumerate(text, 1) if line.strip())
-        for batch in _batched(_json_object(line, f"{where}:{number}") for number, line in numbered):
+        rows = (_of_lists(_json_object(line, w := f"{where}:{n}"), form, w) for n, line in numbered)
+        for batch in _batched(rows):
             names = dict.fromkeys(name for row in batch for name in row)
             yield {name: [row.get(name) for row in batch] for name in names}
+
+
+def _of_lists(row: dict[str, Any], form: JsonLinesFormat, where: str) -> dict[str, Any]:
+    """Make texts of the lists that the format names; an empty list has no value."""
+    for name in (*form.join, *form.first):
+        values = row.get(name)
+        if values is None:
+            continue
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise DataError(Problem(where, f"{name} is no list of texts, which join and first are for"))
+        joined = form.join[name].join(values) if name in form.join else next(iter(values), None)
+        row[name] = joined or None
+    return row
 
 
 def _json_object(line: str, where: str) -> dict[str, Any]:

@@ -23,6 +23,12 @@ class JsonLinesFormat(Section):
 
     name: Literal["jsonl"]
     encoding: str = "utf-8"
+    join: dict[str, str] = Field(
+        default_factory=dict, description="Columns of lists of texts, and what to put between the texts."
+    )
+    first: list[str] = Field(
+        default_factory=list, description="Columns of lists of which the first entry is the value."
+    )
 
 
 class ParquetFormat(Section):
@@ -174,7 +180,7 @@ class DatasetsData(Section):
 class DocstringData(Section):
     """Docstrings of installed packages, read without importing them.
 
-    Columns: `text` (prose paragraphs), `summary` (the first line), `module`, `name`.
+    Columns: `text` (prose paragraphs), `summary` (the first of them), `body` (the others), `module`, `name`.
     """
 
     source: Literal["docstrings"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +46,16 @@ def measure_majority(corpus: Corpus, cell: CellPlan, model: TaskModel) -> Measur
     splits = corpus.task_feed(cell.target, cell.key.seed).splits
     scored = majority(model, splits["train"], splits["test"], corpus.vocabulary.pad_id)
     return Measured(scored, model.labels, len(splits["train"]), 0, {})
+
+
+def measure_text(corpus: Corpus, cell: CellPlan, answer: Callable[[str], str]) -> Measured:
+    """Score texts that are made of the input's first field alone, without any training."""
+    target, name = cell.target, cell.target.identity
+    test = corpus.task_feed(target, cell.key.seed).splits["test"]
+    predictions = [answer(text) for text in test.values(name, "text")]
+    zeros_N = np.zeros(len(test))
+    scored = Scored(predictions, test.values(name, target_field(target) or ""), zeros_N, zeros_N)
+    return Measured(scored, (), 0, 0, {})
 
 
 def measure_tfidf(corpus: Corpus, cell: CellPlan) -> Measured:

@@ -69,6 +69,14 @@ def test_json_lines_fill_missing_keys_with_null():
     assert read('{"a": 1}\n\n{"a": 2, "b": ["x"]}\n', name="jsonl") == {"a": [1, 2], "b": [None, ["x"]]}
 
 
+def test_json_lines_of_lists_become_texts():
+    content = b'{"s": ["One.", "Two."], "t": ["a", "b"]}\n{"s": [], "t": []}\n{"t": null}\n'
+    columns = read(content, name="jsonl", join={"s": " "}, first=["t"])
+    assert columns == {"s": ["One. Two.", None, None], "t": ["a", None, None]}
+    with pytest.raises(DataError, match=r":1: s is no list of texts, which join and first are for"):
+        read(b'{"s": "One."}', name="jsonl", first=["s"])
+
+
 def test_parquet():
     columns = {"text": ["a", "b"], "tags": [["O"], []]}
     sink = pa.BufferOutputStream()

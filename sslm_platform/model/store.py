@@ -1,4 +1,7 @@
-"""The model folder: ``encoder/`` that ``transformers`` loads, ``heads/<name>/`` as safetensors and JSON."""
+"""The model folder: ``encoder/`` that ``transformers`` loads, ``heads/<name>/`` as safetensors and JSON.
+
+An adapter is merged into ``encoder/``; for itself it is in ``adapter/``, which ``peft`` loads.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,10 @@ from torch import Tensor
 
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.files import atomic_folder, check_space, write_json, write_text
+from sslm_platform.model.adapter import is_adapted, save_adapter
 
 PREFIX = "backbone."
+ADAPTER = "adapter"  # folder beside the encoder's
 TOKENIZER = "tokenizer.json"
 
 
@@ -62,6 +67,8 @@ def save_model(
     check_space(folder, sum(tensor.nbytes for state in states for tensor in state.values()))
     weights = {name.removeprefix(PREFIX): value for name, value in encoder_state.items()}
     with atomic_folder(folder) as aside:
+        if is_adapted(backbone):
+            backbone, weights = save_adapter(aside / ADAPTER, backbone, weights)
         backbone.save_pretrained(aside / "encoder", state_dict=weights, max_shard_size=max_shard_size)
         tokenizer.save_pretrained(aside / "encoder")
         for name, (info, state) in heads.items():

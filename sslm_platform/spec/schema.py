@@ -144,6 +144,20 @@ class TokenizerSpec(Section):
         return self
 
 
+class AdapterSpec(Section):
+    """A small part that is trained inside the frozen encoder, by `peft` (extra `sslm-platform[peft]`).
+
+    LoRA (Hu et al. 2022), IA³ (Liu et al. 2022), LoHa (Hyeon-Woo et al. 2022), LoKr (Edalati et al. 2022): of
+    the methods of `peft`, those that add nothing to the loss and merge into the encoder's weights.
+    """
+
+    name: Literal["lora", "ia3", "loha", "lokr"]
+    options: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Of `peft`'s config, say `{r: 8, lora_alpha: 16, target_modules: [query, value]}`.",
+    )
+
+
 class EncoderSpec(Section):
     """The shared encoder: pretrained (`path`) or from scratch (`config` and `tokenizer`)."""
 
@@ -165,6 +179,7 @@ class EncoderSpec(Section):
         description="What is not trained: names of the backbone's modules and parameters, `*` and `[0-5]` as"
         ' in a shell, say `[embeddings, "encoder.layer.[0-3]"]`.',
     )
+    adapter: AdapterSpec | None = None
     max_unknown: Fraction = Field(
         default=0.2, description="Largest share of unknown tokens that a stream may have."
     )
@@ -175,6 +190,10 @@ class EncoderSpec(Section):
             raise ValueError("give exactly one of path, config")
         if (self.config is None) != (self.tokenizer is None):
             raise ValueError("config and tokenizer go together; with path the tokenizer is the path's")
+        if self.adapter is not None and self.path is None:
+            raise ValueError("adapter: random weights that stay as they are teach nothing; give a path")
+        if self.adapter is not None and self.freeze:
+            raise ValueError("give adapter or freeze: with an adapter all of the encoder is frozen")
         return self
 
 

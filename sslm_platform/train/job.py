@@ -83,6 +83,7 @@ def training_content(
         "precision": spec.engine.precision,
         "seed": seed,
         **({"freeze": spec.encoder.freeze} if spec.encoder.freeze else {}),
+        **({"adapter": spec.encoder.adapter.model_dump()} if spec.encoder.adapter else {}),
     }
 
 

@@ -9,14 +9,17 @@ from contextlib import ExitStack, closing
 from typing import Any
 
 from rich.console import Console
+from torch import Tensor
 
 from sslm_platform.corpus import Corpus
 from sslm_platform.engine.base import Engine
 from sslm_platform.engine.factory import make_engine
+from sslm_platform.engine.rank import rank
 from sslm_platform.errors import Interrupted, Problem, RunError
 from sslm_platform.evaluate import score_intervals
 from sslm_platform.files import write_json
 from sslm_platform.interfaces import Observation
+from sslm_platform.model.backbone import encoder_fingerprint
 from sslm_platform.model.store import read_heads
 from sslm_platform.plugins import host
 from sslm_platform.report.records import TaskScore
@@ -29,7 +32,7 @@ from sslm_platform.train.folder import RunFolder
 from sslm_platform.train.job import digest, joint_content
 from sslm_platform.train.kept import KeptModels
 from sslm_platform.train.loop import Training, plan_training, train_steps
-from sslm_platform.train.model import Model, build_model, encoder_weights, load_trained
+from sslm_platform.train.model import Model, build_model, load_trained, trained_weights
 from sslm_platform.train.observers import MetricsFile, Notifier, TerminalProgress, observing
 from sslm_platform.train.requests import Requests
 from sslm_platform.train.resume import VERSION, check_same
@@ -85,6 +88,9 @@ def train_joint(
         return False
     spec = corpus.run.spec
     model = build_model(corpus, list(corpus.run.tasks.values()), seed)
+    said = model.said_of_parameters()
+    if rank() == 0 and said:
+        console.print(f"joint training: {said}", highlight=False, soft_wrap=True)
     engine = make_engine(
         engine_spec,
         spec.optimizer,
@@ -208,7 +214,9 @@ class _Joint:
     def _save_model(self, step: int, value: float) -> None:
         encoder, heads = self.engine.encoder_state(), self.engine.head_states()
         if self._first:
-            facts = {"step": step, self.selection.spec.select_by: value}
+            facts: dict[str, Any] = {"step": step, self.selection.spec.select_by: value}
+            if self.spec.encoder.adapter is not None:
+                facts["base"] = encoder_fingerprint(self.spec.encoder)
             tokenizer = self.training.corpus.tokenizer
             self.training.model.save(self.models.path(step), tokenizer, encoder, heads, facts)
             self.models.choose(self.selection.best_step)
@@ -226,7 +234,7 @@ class _Joint:
         """Score the kept model on the test splits, once, and mark the training as done."""
         seconds = time.monotonic() - self.began
         heads = {name: state for name, (_, state) in read_heads(self.folder.model).items()}
-        self.engine.load_weights(encoder_weights(self.folder.model), heads)
+        self.engine.load_weights(self._trained(), heads)
         scores = joint_scores(self.training.model, self.evaluator, "test")
         shares = self._shares(self.progress)
         if self.progress.skipped:
@@ -242,6 +250,9 @@ class _Joint:
             write_json(self.folder.train / "done.json", done)
             remove_checkpoint(self.folder.checkpoint)
         self.engine.barrier()
+
+    def _trained(self) -> dict[str, Tensor]:
+        return trained_weights(self.training.corpus, self.folder.model, self.training.seed)
 
     def _shares(self, progress: Progress) -> dict[str, dict[str, float]]:
         """Return, and say, how much of each feed the sampler meant to draw, and has drawn."""

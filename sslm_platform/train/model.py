@@ -13,11 +13,12 @@ from sslm_platform.corpus import Corpus, group_by_head
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.evaluate import TaskModel
 from sslm_platform.interfaces import TextTokenizer
+from sslm_platform.model.adapter import is_adapted, load_adapter
 from sslm_platform.model.attention import check_attention
 from sslm_platform.model.backbone import load_backbone
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead, build_head
-from sslm_platform.model.store import HeadInfo, read_heads, save_model
+from sslm_platform.model.store import ADAPTER, HeadInfo, read_heads, save_model
 from sslm_platform.spec.resolved import Task
 from sslm_platform.types import HeadContext, ObjectiveContext, WrapperContext
 
@@ -51,6 +52,15 @@ class Model:
         saved = {name: (self.infos[name], state) for name, state in heads.items()}
         save_model(folder, self.encoder.backbone, tokenizer, encoder, saved, facts)
 
+    def said_of_parameters(self) -> str:
+        """Return how much of the encoder is trained; empty where all is that a head reads."""
+        pooler = getattr(self.encoder.backbone, "pooler", None)
+        unread = {id(p) for p in pooler.parameters()} if pooler is not None else set()
+        read = [p for p in self.encoder.parameters() if id(p) not in unread]
+        trained, total = sum(p.numel() for p in read if p.requires_grad), sum(p.numel() for p in read)
+        share = f"{trained:,} of {total:,} parameters of the encoder are trained ({trained / total:.2%})"
+        return share if trained < total else ""
+
     def only(self, tasks: Sequence[Task]) -> Model:
         """Return the same encoder with the heads of some of the tasks."""
         names = {task.identity for task in tasks}
@@ -75,7 +85,7 @@ class Model:
         Raises:
             RunError: the folder lacks a head, or its weights are of another model.
         """
-        self.encoder.load_state_dict(encoder_weights(folder))
+        load_encoder(self.encoder, folder)
         saved = read_heads(folder)
         for name, head in self.heads.items():
             if name not in saved or saved[name][0].labels != self.infos[name].labels:
@@ -144,6 +154,28 @@ def load_trained(corpus: Corpus, tasks: Sequence[Task], folder: Path, seed: int 
     model = build_model(corpus, tasks, seed)
     model.load(folder)
     return model
+
+
+def load_encoder(encoder: SharedEncoder, folder: Path) -> None:
+    """Load the encoder's weights of a model folder, or its adapter's where it has one.
+
+    Raises:
+        RunError: they are of another model.
+    """
+    if is_adapted(encoder.backbone):
+        load_adapter(folder / ADAPTER, encoder.backbone)
+    else:
+        encoder.load_state_dict(encoder_weights(folder))
+
+
+def trained_weights(corpus: Corpus, folder: Path, seed: int) -> dict[str, Tensor]:
+    """Read a model folder's encoder as an engine of this run takes it."""
+    spec = corpus.run.spec.encoder
+    if spec.adapter is None:
+        return encoder_weights(folder)
+    encoder = SharedEncoder(load_backbone(spec, corpus.tokenizer, seed))
+    load_encoder(encoder, folder)
+    return encoder.state_dict()
 
 
 def encoder_weights(folder: Path) -> dict[str, Tensor]:

@@ -1,0 +1,54 @@
+"""A training of an adapter: what moves, what is saved, and that it goes on with the same bits."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModel
+
+pytest.importorskip("peft")
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # PeftModel's
+
+
+@pytest.fixture
+def content(specs, trainings, encoder_folder):
+    adapter = {"name": "lora", "options": {"r": 4, "lora_alpha": 8}}
+    encoder = {**encoder_folder, "adapter": adapter, "max_unknown": 1.0}
+    return specs.content("films", "names", **trainings.sections, encoder=encoder)
+
+
+def test_an_adapter_is_trained_killed_resumed_saved_and_answers(
+    specs, content, encoder_folder, tmp_path, trainings, cli
+):
+    from peft import PeftModel
+
+    from sslm_platform.train.model import load_trained
+
+    corpus = specs.corpus(content)
+    corpus.check_backbone()
+    said = trainings.train(corpus, tmp_path / "whole")
+    assert "parameters of the encoder are trained (" in said
+    trainings.kill(corpus, tmp_path / "killed", 5)
+    trainings.train(corpus, tmp_path / "killed")
+    trainings.assert_same(tmp_path / "killed", tmp_path / "whole")
+
+    folder = tmp_path / "whole" / "train" / "model"
+    assert json.loads((folder / "model.json").read_text())["base"]["files"]
+    ids_BL = torch.tensor([[2, 5, 7, 3]])
+    base = AutoModel.from_pretrained(encoder_folder["path"]).eval()
+    before = base(ids_BL).last_hidden_state
+    loaded = load_trained(corpus, list(corpus.run.tasks.values()), folder).encoder.backbone.eval()
+    expected = loaded(ids_BL).last_hidden_state
+    assert not torch.allclose(expected, before, atol=1e-4)
+    for other in (
+        AutoModel.from_pretrained(folder / "encoder").eval(),
+        PeftModel.from_pretrained(base, folder / "adapter").eval(),
+    ):
+        torch.testing.assert_close(other(ids_BL).last_hidden_state, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_options_are_checked_before_training(specs, content, cli):
+    content["encoder"]["adapter"]["options"] = {"rr": 4}
+    status, _, err = cli("check", specs.write(content), "--data", "--cache", specs.texts / "cache")
+    assert status == 2
+    assert "encoder.adapter.options.rr: unknown option of lora; did you mean r?" in err

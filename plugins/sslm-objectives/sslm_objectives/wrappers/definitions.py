@@ -16,7 +16,15 @@ from sslm_objectives.wrappers.options import (
 from sslm_platform.api import OutputKind, WrapperContext, WrapperDef
 
 ANY = frozenset(OutputKind)
-COMPARABLE = ANY - {OutputKind.LABEL_SET_LOGITS}  # whose labels are not one distribution
+COMPARABLE = frozenset(  # one distribution, or one value, for each row
+    {
+        OutputKind.SEQUENCE_LOGITS,
+        OutputKind.SEQUENCE_VALUES,
+        OutputKind.TOKEN_LOGITS,
+        OutputKind.VOCABULARY_LOGITS,
+        OutputKind.GENERATED_TEXT,
+    }
+)
 
 
 def _built(module: str, name: str) -> Callable[[Any, WrapperContext], Any]:

@@ -86,10 +86,10 @@ def make_batch(
 ) -> Batch:
     """Collate rows of a split for tasks that share their input; noise is keyed by (seed, epoch, example)."""
     generators = [example_generator(seed, epoch, int(split.keys_N[row])) for row in rows]
-    examples = {t: split.encoded(t, rows.tolist(), m.labels) for t, m in models.items()}
+    examples = {t: examples_of(m, split, rows.tolist(), seed, epoch) for t, m in models.items()}
     batches = {t: m.objective.collate(examples[t], generators) for t, m in models.items()}
-    changed = next((b.input_ids for b in batches.values() if b.input_ids is not None), None)
-    inputs = collate_inputs(next(iter(examples.values())), changed, pad_id)
+    given = next(iter(batches.values()))  # one that changes the input is alone
+    inputs = collate_inputs(next(iter(examples.values())), given.input_ids, pad_id, given.segments)
     first = next(iter(models))  # what it says of attention holds for all: they share an encoding
     attention = models[first].task.objective.definition.attention
     tensors = {
@@ -102,6 +102,19 @@ def make_batch(
         tensors = {k: None if v is None else _sent(v, device) for k, v in tensors.items()}
         batches = {t: to_device(batch, device) for t, batch in batches.items()}
     return Batch(rows, tensors, batches, examples, (seed, epoch), split.keys_N[rows])
+
+
+def examples_of(
+    model: TaskModel, split: FeedSplit, rows: Sequence[int], seed: int, epoch: int
+) -> list[Encoded]:
+    """Return examples of a split as the task's objective gets them, with partners if it asks for them."""
+    task = model.task.identity
+    examples = split.encoded(task, rows, model.labels)
+    if not model.task.objective.definition.partners:
+        return examples
+    generators = [example_generator(seed, epoch, int(split.keys_N[row]), stream=2) for row in rows]
+    partners = [split.partner(task, row, rng) for row, rng in zip(rows, generators, strict=True)]
+    return [replace(e, partner=partner) for e, partner in zip(examples, partners, strict=True)]
 
 
 def to_device(batch: TaskBatch, device: torch.device) -> TaskBatch:
@@ -240,6 +253,8 @@ def _references(task: Task, batch: TaskBatch, examples: Sequence[Encoded]) -> li
     if task.head.definition.emits is OutputKind.VOCABULARY_LOGITS:
         labels_N, example_N = (batch.targets[name].cpu().numpy() for name in ("labels", "example"))
         return rows_by_example(labels_N, example_N, len(examples))
+    if task.objective.definition.labels:
+        return batch.targets["labels"].cpu().tolist()
     field = target_field(task)
     return [example.values[field] if field else None for example in examples]
 

@@ -15,10 +15,12 @@ from typing import IO, Any, TextIO, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sslm_platform.data.catalogues import read_catalogue
 from sslm_platform.data.markup import read_tagged_xml
 from sslm_platform.data.tables import ROWS_AT_ONCE, Columns
 from sslm_platform.errors import DataError, Problem
 from sslm_platform.spec.data import (
+    CatalogueFormat,
     ConllFormat,
     ConlluFormat,
     DelimitedFormat,
@@ -263,7 +265,13 @@ def _tagged_xml(content: Opener, form: TaggedXmlFormat, where: str) -> Iterator[
     yield {"tokens": tokens, "tags": tags}
 
 
+def _catalogue(content: Opener, form: CatalogueFormat, where: str) -> Iterator[Columns]:
+    with content() as stream:
+        yield read_catalogue(stream.read(), where)
+
+
 _READERS: dict[type, Callable[[Opener, Any, str], Iterator[Columns]]] = {
+    CatalogueFormat: _catalogue,
     DelimitedFormat: _delimited,
     JsonLinesFormat: _json_lines,
     ParquetFormat: _parquet,

@@ -72,8 +72,15 @@ class TaggedXmlFormat(Section):
     encoding: str = "utf-8"
 
 
+class CatalogueFormat(Section):
+    """A compiled catalogue of GNU gettext (`.mo`): columns `source`, `target` and `context`."""
+
+    name: Literal["mo"]
+
+
 Format = Annotated[
-    DelimitedFormat
+    CatalogueFormat
+    | DelimitedFormat
     | JsonLinesFormat
     | ParquetFormat
     | ConllFormat

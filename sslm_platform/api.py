@@ -27,11 +27,9 @@ from sslm_platform.interfaces import (
     DecomposableMetric,
     DevScore,
     Encoded,
-    Executor,
     GeneratingHead,
     GradientBalancer,
     Head,
-    Job,
     LearningBalancer,
     LearningSampler,
     Memory,
@@ -45,9 +43,10 @@ from sslm_platform.interfaces import (
     TaskBatch,
     TextTokenizer,
     TiedHead,
-    WorkerCommand,
     rows_by_example,
 )
+from sslm_platform.jobs import Executor, Job, WorkerCommand
+from sslm_platform.passes import Pass, Passes, Wrapper
 from sslm_platform.types import (
     AttentionPattern,
     BalancerDef,
@@ -67,6 +66,8 @@ from sslm_platform.types import (
     SamplerDef,
     StepRecord,
     Vocabulary,
+    WrapperContext,
+    WrapperDef,
 )
 
 __all__ = [
@@ -107,6 +108,8 @@ __all__ = [
     "Options",
     "OutputKind",
     "Pair",
+    "Pass",
+    "Passes",
     "PluginError",
     "Problem",
     "Sampler",
@@ -127,6 +130,9 @@ __all__ = [
     "UndefinedError",
     "Vocabulary",
     "WorkerCommand",
+    "Wrapper",
+    "WrapperContext",
+    "WrapperDef",
     "hookimpl",
     "rows_by_example",
     "suggest",

@@ -26,8 +26,10 @@ class Encoded:
 
     ``special_L`` marks tokens that are not text. ``segment_L`` numbers the texts of a pair.
     ``word_start_W`` gives the position of each word's first token, -1 where truncation cut the
-    word off (only when the input is ``tokens``). ``values`` holds the task's target fields: a label or
-    tags as ids into the head's labels, values as floats.
+    word off, and ``word_end_W`` the position after its last one, 0 there (only when the input is ``tokens``).
+    ``marker_S`` gives the positions of the markers before the two ``spans``, -1 where cut off.
+    ``values`` holds the task's target fields: labels and tags as ids into the head's labels, values as
+    floats.
     """
 
     input_ids_L: np.ndarray
@@ -35,6 +37,8 @@ class Encoded:
     values: Mapping[str, Any]
     segment_L: np.ndarray | None = None
     word_start_W: np.ndarray | None = None
+    word_end_W: np.ndarray | None = None
+    marker_S: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -371,52 +375,4 @@ class LearningBalancer(Balancer, Protocol):
 
     def observe(self, state: BalancingState) -> Memory:
         """Return the memory that the next step sees."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerCommand:
-    """How to start one worker: ``python ARGV``, with these variables on top of the environment.
-
-    The paths in it are absolute; on another machine they must name the same folders.
-    """
-
-    argv: tuple[str, ...]
-    environment: Mapping[str, str]
-
-
-class Job(Protocol):
-    """The work of a transfer run, as an executor sees it.
-
-    Workers share it through claims in the run's folder: however many there are, and whichever of them die,
-    each unit (a source training with its cells) is done once.
-    """
-
-    num_units: int
-
-    def work(self) -> None:
-        """Do in this process what no other worker does; return when all units are done."""
-        ...
-
-    def worker(self, index: int, count: int) -> WorkerCommand:
-        """Return how to start one of ``count`` workers, ``index`` from 0."""
-        ...
-
-    def threads(self, num_workers: int) -> int:
-        """Return how many CPU threads each of ``num_workers`` on this machine should use."""
-        ...
-
-    def say(self, text: str) -> None:
-        """Print a line of progress."""
-        ...
-
-
-class Executor(Protocol):
-    """Made by an :class:`~sslm_platform.types.ExecutorDef`."""
-
-    def run(self, job: Job) -> None:
-        """Get all units done.
-
-        A worker may have died: end with ``job.work()``, which does what is left, or nothing.
-        """
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from sslm_platform.evidence import Estimator
     from sslm_platform.interfaces import (
         Balancer,
-        Executor,
         GeneratingHead,
         GradientBalancer,
         Head,
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
         Sampler,
         TextTokenizer,
     )
+    from sslm_platform.jobs import Executor
+    from sslm_platform.passes import Wrapper
 
 
 class OutputKind(StrEnum):
@@ -94,6 +95,7 @@ class FieldKind(StrEnum):
 
     TEXT = "text"  # str
     TOKENS = "tokens"  # list[str]: words, split by the data
+    SPANS = "spans"  # two spans of the tokens: {"start": [i, j], "end": [k, l]}, perhaps "type": [a, b]
     LABEL = "label"  # one of a closed set of names
     LABELS = "labels"  # any number of them, none included
     VALUE = "value"  # float
@@ -103,16 +105,20 @@ class FieldKind(StrEnum):
     @property
     def is_input(self) -> bool:
         """Whether the field is what the encoder reads (as against a target)."""
-        return self in (FieldKind.TEXT, FieldKind.TOKENS)
+        return self in (FieldKind.TEXT, FieldKind.TOKENS, FieldKind.SPANS)
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field that an objective reads."""
+    """A field that an objective reads.
+
+    ``instead_of`` names the field that it can stand for: a task has one of the two, text or words.
+    """
 
     kind: FieldKind
     required: bool = True
     summary: str = ""
+    instead_of: str = ""
 
 
 class Options(BaseModel):
@@ -192,12 +198,41 @@ class ObjectiveDef:
     summary: str = ""
 
 
+def _no_field_problems(options: Any, fields: Collection[str]) -> Iterable[Problem]:
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class WrapperContext:
+    """What a wrapper is built with."""
+
+    emits: OutputKind
+
+
+@dataclass(frozen=True, slots=True)
+class WrapperDef:
+    """What is made of an objective in training: several passes over a batch in place of one.
+
+    ``kinds`` are those of the outputs that it works with. ``shifts`` says that it moves the embeddings'
+    outputs, along gradients; ``probes`` that it asks for gradients by which nothing is trained.
+    """
+
+    name: str
+    build: Callable[[Any, WrapperContext], Wrapper]
+    kinds: frozenset[OutputKind]
+    options: type[Options] = Options
+    shifts: bool = False
+    probes: bool = False
+    summary: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class HeadDef:
     """A head: encoder states to outputs, outputs to predictions.
 
     ``tied`` says that the head's ``forward`` reads vocabulary logits that the encoder's module has
-    made with its own embedding matrix from the head's ``transform``.
+    made with its own embedding matrix from the head's ``transform``. ``check(options, fields)`` yields what
+    is wrong with the options for a task that has these fields; ``where`` is the option.
     """
 
     name: str
@@ -206,6 +241,7 @@ class HeadDef:
     options: type[Options] = Options
     tied: bool = False
     summary: str = ""
+    check: Callable[[Any, Collection[str]], Iterable[Problem]] = _no_field_problems
 
     @property
     def no_probe(self) -> str:
@@ -305,7 +341,9 @@ class ExecutorDef:
     summary: str = ""
 
 
-Definition = ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef | EstimatorDef | ExecutorDef
+Definition = (
+    ObjectiveDef | WrapperDef | HeadDef | MetricDef | SamplerDef | BalancerDef | EstimatorDef | ExecutorDef
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,7 +238,16 @@ def test_every_hook_is_documented_with_its_exact_signature(name):
     assert signature in docs.read_text(encoding="utf-8")
 
 
-REGISTRATION = ("objectives", "heads", "metrics", "samplers", "balancers", "estimators", "executors")
+REGISTRATION = (
+    "objectives",
+    "wrappers",
+    "heads",
+    "metrics",
+    "samplers",
+    "balancers",
+    "estimators",
+    "executors",
+)
 
 
 @pytest.mark.parametrize("table", REGISTRATION)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from sslm_platform.data.catalogues import read_catalogue
 from sslm_platform.data.markup import read_tagged_xml
+from sslm_platform.data.relations import relation_rows, semeval_rows
 from sslm_platform.data.tables import ROWS_AT_ONCE, Columns
 from sslm_platform.errors import DataError, Problem
 from sslm_platform.spec.data import (
@@ -27,6 +28,8 @@ from sslm_platform.spec.data import (
     Format,
     JsonLinesFormat,
     ParquetFormat,
+    RelationsFormat,
+    SemevalRelationsFormat,
     TaggedXmlFormat,
     TextFormat,
 )
@@ -37,6 +40,7 @@ Opener = Callable[[], IO[bytes]]
 _Row = TypeVar("_Row")
 
 _CONLLU = ("tokens", "lemmas", "upos", "xpos")
+_BLANKS = re.compile(r"[ \t]+")
 _NO_WORD = re.compile(r"\d+[-.]\d+\t")
 _LONGEST_VALUE = (1 << 31) - 1
 
@@ -98,8 +102,12 @@ def _batched(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
         yield batch
 
 
-def read_parallel(contents: Mapping[str, tuple[str, Opener]], encoding: str) -> Iterator[Columns]:
+def read_parallel(
+    contents: Mapping[str, tuple[str, Opener]], encoding: str, words: Iterable[str] = ()
+) -> Iterator[Columns]:
     """Parse files that go line by line together; column name to the file's name and content.
+
+    The lines of the columns ``words`` are split at ASCII blanks.
 
     Raises:
         DataError: the files differ in their numbers of lines.
@@ -110,7 +118,12 @@ def read_parallel(contents: Mapping[str, tuple[str, Opener]], encoding: str) -> 
             for column, (where, content) in contents.items()
         }
         for batch in _batched(_aligned(texts, {c: where for c, (where, _) in contents.items()})):
-            yield {column: [row[i] for row in batch] for i, column in enumerate(texts)}
+            columns = {column: [row[i] for row in batch] for i, column in enumerate(texts)}
+            yield {c: list(map(_split, v)) if c in words else v for c, v in columns.items()}
+
+
+def _split(line: str) -> list[str] | None:
+    return _BLANKS.split(line) if line else None
 
 
 def _aligned(texts: Mapping[str, TextIO], names: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
@@ -270,6 +283,26 @@ def _catalogue(content: Opener, form: CatalogueFormat, where: str) -> Iterator[C
         yield read_catalogue(stream.read(), where)
 
 
+def _semeval(content: Opener, form: SemevalRelationsFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where) as text:
+        for batch in _batched(semeval_rows(text, where)):
+            yield _transposed(batch, ("id", "tokens", "spans", "label"))
+
+
+def _relations(content: Opener, form: RelationsFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where) as text:
+        numbered = ((f"{where}:{number}", line) for number, line in enumerate(text, 1) if line.strip())
+        rows = (
+            row for place, line in numbered for row in relation_rows(_json_object(line, place), form, place)
+        )
+        for batch in _batched(rows):
+            yield _transposed(batch, ("id", "tokens", "spans", "labels", "label"))
+
+
+def _transposed(rows: list[dict[str, Any]], names: Iterable[str]) -> Columns:
+    return {name: [row[name] for row in rows] for name in names}
+
+
 _READERS: dict[type, Callable[[Opener, Any, str], Iterator[Columns]]] = {
     CatalogueFormat: _catalogue,
     DelimitedFormat: _delimited,
@@ -279,4 +312,6 @@ _READERS: dict[type, Callable[[Opener, Any, str], Iterator[Columns]]] = {
     ConlluFormat: _conllu,
     TextFormat: _text,
     TaggedXmlFormat: _tagged_xml,
+    SemevalRelationsFormat: _semeval,
+    RelationsFormat: _relations,
 }

@@ -10,6 +10,7 @@ from typing import TypeVar
 from sslm_platform.errors import PluginError, Problem, SpecError, raise_all, suggest
 from sslm_platform.plugins import Host, host
 from sslm_platform.registry import Table
+from sslm_platform.spec.combining import sharding_problems, wrapper_problems
 from sslm_platform.spec.load import LoadedSpec, validated_options
 from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
 from sslm_platform.spec.schema import FieldSpec, StreamSpec, TaskSpec
@@ -87,7 +88,9 @@ class _Resolver:
         if self.num_failed == 0 and by_identity:
             self._selectors(by_identity)
             self._schedule(sampler, balancer, feeds)
-            self._sharded(feeds)
+            self.problems.extend(sharding_problems(feeds))
+            if balancer is not None:
+                self.problems.extend(wrapper_problems(by_identity.values(), spec, balancer.definition))
         if self.problems or sampler is None or balancer is None or executor is None:
             return None
         return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer, executor, estimators)
@@ -126,8 +129,12 @@ class _Resolver:
         registry = self.plugins.registry
         objective = self.bind(registry.objectives, spec.objective, f"{where}.objective")
         head = self.bind(registry.heads, spec.head, f"{where}.head")
+        wrapper = None
+        if spec.objective.wrapper is not None:
+            wrapper = self.bind(registry.wrappers, spec.objective.wrapper, f"{where}.objective.wrapper")
         metrics = self._metrics(spec, head, where)
-        if objective is None or head is None or metrics is None:
+        is_complete = spec.objective.wrapper is None or wrapper is not None
+        if objective is None or head is None or metrics is None or not is_complete:
             return None
         emits, needs = head.definition.emits, objective.definition.needs
         if emits not in needs:
@@ -149,8 +156,13 @@ class _Resolver:
             )  # fmt: skip
         if not self._fields(spec, needs[emits], where):
             return None
+        problems = list(head.definition.check(head.options, spec.fields))
+        for problem in problems:
+            self.problem(f"{where}.head.options.{problem.where}", problem.what)
+        if problems:
+            return None
         identity = f"{spec.name}@{stream.domain}"
-        return Task(identity, spec, stream, objective, head, metrics, where)
+        return Task(identity, spec, stream, objective, head, metrics, where, wrapper)
 
     def _metrics(
         self, spec: TaskSpec, head: Bound[HeadDef] | None, where: str
@@ -200,14 +212,23 @@ class _Resolver:
 
     def _fields(self, spec: TaskSpec, needs: Mapping[str, Field], where: str) -> bool:
         before = len(self.problems)
+        inputs = [name for name in spec.fields if name in needs and needs[name].kind.is_input]
+        for name, other in (("spans", "tokens"), ("text_pair", "text")):
+            if name in inputs and other not in inputs:
+                self.problem(f"{where}.fields.{name}", f"goes with {other}")
         for name in spec.fields:
             if name not in needs:
                 self.problem(f"{where}.fields.{name}", f"unknown field{suggest(name, needs)}")
+        others = {field.instead_of: name for name, field in needs.items() if field.instead_of}
         for name, field in needs.items():
-            if field.required and name not in spec.fields:
+            if field.instead_of and field.instead_of in spec.fields and name in spec.fields:
+                self.problem(f"{where}.fields", f"give {field.instead_of} or {name}, not both")
+            required = field.required and not field.instead_of and others.get(name) not in spec.fields
+            if required and name not in spec.fields:
+                other = f" or {others[name]} ({needs[others[name]].kind})" if name in others else ""
                 self.problem(
                     f"{where}.fields",
-                    f"objective {spec.objective.name} needs the field {name} ({field.kind})",
+                    f"objective {spec.objective.name} needs the field {name} ({field.kind}){other}",
                 )
             given = spec.fields.get(name)
             if isinstance(given, FieldSpec):
@@ -261,19 +282,6 @@ class _Resolver:
                 if getattr(task.spec.head, option) != getattr(other.spec.head, option):
                     what = f"differs from that of {other.where}, with which it shares the head"
                     self.problem(f"{task.where}.head.{option}", f"{what} {task.head_key!r}")
-
-    def _sharded(self, feeds: Sequence[FeedPlan]) -> None:
-        """Of two calls of a sharded module before one backward, DeepSpeed may lose a gradient."""
-        for feed in feeds:
-            first: dict[str, Task] = {}
-            for task in feed.tasks:
-                other = first.setdefault(task.head_key, task)
-                if task.spec.head.sharded and other is not task:
-                    self.problem(
-                        f"{task.where}.head.sharded",
-                        f"{other.where} reads the same input with this head, and a sharded head can be"
-                        " called once for each encoding: set it to false",
-                    )
 
     def _schedule(
         self,

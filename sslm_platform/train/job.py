@@ -47,6 +47,7 @@ def task_content(corpus: Corpus, task: Task) -> dict[str, Any]:
         "identity": task.identity,
         "data": corpus.fingerprint(task),
         "objective": task.objective.fingerprint(),
+        **({"wrapper": task.wrapper.fingerprint()} if task.wrapper else {}),
         "head": head,
     }
 

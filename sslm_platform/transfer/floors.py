@@ -19,6 +19,7 @@ from sslm_platform.transfer.few_shot import few_shot_feed
 from sslm_platform.transfer.labels import match_labels
 from sslm_platform.transfer.plan import CellPlan
 from sslm_platform.transfer.sources import head_for
+from sslm_platform.types import FieldKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,5 +103,10 @@ def _answered(probability_NK: np.ndarray, references: Sequence[int]) -> Scored:
 
 
 def _texts(task: Task, split: FeedSplit) -> list[str]:
-    columns = [split.values(task.identity, name) for name, _ in task.input_columns]
-    return ["\n".join(values) for values in zip(*columns, strict=True)]
+    kinds = {name: task.needs[name].kind for name, _ in task.input_columns}
+    columns = [split.values(task.identity, n) for n, kind in kinds.items() if kind is not FieldKind.SPANS]
+    return ["\n".join(map(_joined, values)) for values in zip(*columns, strict=True)]
+
+
+def _joined(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else " ".join(value)

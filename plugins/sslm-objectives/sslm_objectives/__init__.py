@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sslm_objectives.options import BinaryCrossEntropyOptions, CrossEntropyOptions, MlmOptions
+from sslm_objectives.wrappers.definitions import DEFINITIONS
 from sslm_platform.api import (
     AttentionPattern,
     Field,
@@ -14,12 +15,20 @@ from sslm_platform.api import (
     ObjectiveDef,
     Options,
     OutputKind,
+    WrapperDef,
     hookimpl,
 )
 
 TEXT = Field(FieldKind.TEXT)
 TEXT_PAIR = Field(FieldKind.TEXT, required=False, summary="a second text, encoded with the first")
 TARGET_TEXT = Field(FieldKind.TEXT, summary="the text to generate, encoded after the first")
+
+INPUTS = {
+    "text": TEXT,
+    "text_pair": TEXT_PAIR,
+    "tokens": Field(FieldKind.TOKENS, instead_of="text"),
+    "spans": Field(FieldKind.SPANS, required=False, summary="two of its spans, which get markers"),
+}
 
 
 @hookimpl
@@ -31,8 +40,7 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             build=_build_cross_entropy,
             needs={
                 OutputKind.SEQUENCE_LOGITS: {
-                    "text": TEXT,
-                    "text_pair": TEXT_PAIR,
+                    **INPUTS,
                     "label": Field(FieldKind.LABEL),
                 },
                 OutputKind.TOKEN_LOGITS: {
@@ -48,8 +56,7 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             build=_build_binary_cross_entropy,
             needs={
                 OutputKind.LABEL_SET_LOGITS: {
-                    "text": TEXT,
-                    "text_pair": TEXT_PAIR,
+                    **INPUTS,
                     "labels": Field(FieldKind.LABELS),
                 },
             },
@@ -61,8 +68,7 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             build=_build_mse,
             needs={
                 OutputKind.SEQUENCE_VALUES: {
-                    "text": TEXT,
-                    "text_pair": TEXT_PAIR,
+                    **INPUTS,
                     "value": Field(FieldKind.VALUE),
                 },
             },
@@ -91,6 +97,12 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             summary="Prefix language modelling: a second text, token by token, after a first one read whole.",
         ),
     )
+
+
+@hookimpl
+def sslm_wrappers() -> Iterable[WrapperDef]:
+    """Register the built-in wrappers."""
+    return DEFINITIONS
 
 
 def _build_cross_entropy(options: CrossEntropyOptions, context: ObjectiveContext) -> Objective:

@@ -25,7 +25,7 @@ from sslm_platform.interfaces import (
     rows_by_example,
 )
 from sslm_platform.model.attention import visible_tokens
-from sslm_platform.model.multitask import Encode, TaskHead, task_outputs
+from sslm_platform.model.multitask import Encode, TaskHead, encode_inputs, task_outputs
 from sslm_platform.passes import Wrapper
 from sslm_platform.report.records import MetricValue
 from sslm_platform.spec.resolved import Task
@@ -149,7 +149,7 @@ def texts_of(encode: Encode, models: Mapping[str, TaskModel]) -> Texts:
         if not heads:
             return {}
         mask_BL = batch.inputs["mask_BL"]
-        hidden_BLD, _ = encode(batch.inputs["input_ids_BL"], mask_BL, batch.inputs["segment_BL"])
+        hidden_BLD, _ = encode_inputs(encode, batch.inputs)
         return {
             t: head.generate(hidden_BLD, mask_BL, batch.generators(), goes_on) for t, head in heads.items()
         }

@@ -21,6 +21,7 @@ from sslm_platform.evidence import (
 )
 from sslm_platform.hookspecs import hookimpl
 from sslm_platform.interfaces import (
+    Augmenter,
     Balancer,
     BalancingState,
     DecidingHead,
@@ -45,11 +46,13 @@ from sslm_platform.interfaces import (
     TaskBatch,
     TextTokenizer,
     TiedHead,
+    Word,
     WorkerCommand,
     rows_by_example,
 )
 from sslm_platform.types import (
     AttentionPattern,
+    AugmenterDef,
     BalancerDef,
     EstimatorDef,
     EvidenceKind,
@@ -71,6 +74,8 @@ from sslm_platform.types import (
 
 __all__ = [
     "AttentionPattern",
+    "Augmenter",
+    "AugmenterDef",
     "Balancer",
     "BalancerDef",
     "BalancingState",
@@ -126,6 +131,7 @@ __all__ = [
     "TiedHead",
     "UndefinedError",
     "Vocabulary",
+    "Word",
     "WorkerCommand",
     "hookimpl",
     "rows_by_example",

@@ -16,6 +16,7 @@ from sslm_platform.spec.schema import FieldSpec, StreamSpec, TaskSpec
 from sslm_platform.spec.section import Component
 from sslm_platform.spec.transfer import Selector
 from sslm_platform.types import (
+    AugmenterDef,
     BalancerDef,
     Definition,
     EstimatorDef,
@@ -78,6 +79,7 @@ class _Resolver:
         balancer = self.bind(registry.balancers, spec.balancer, where("balancer"))
         executor = self.bind(registry.executors, spec.executor, where("executor"))
         estimators = self._estimators()
+        augmenters = self._augmenters(by_identity)
         self._selection(by_identity)
         if spec.encoder.adapter is not None and importlib.util.find_spec("peft") is None:
             self.problem(
@@ -90,7 +92,9 @@ class _Resolver:
             self._sharded(feeds)
         if self.problems or sampler is None or balancer is None or executor is None:
             return None
-        return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer, executor, estimators)
+        return ResolvedRun(
+            self.loaded, by_identity, feeds, sampler, balancer, executor, estimators, augmenters
+        )
 
     def bind(self, table: Table[D], component: Component, where: str) -> Bound[D] | None:
         """Return the named definition with its options, or record what is wrong."""
@@ -330,6 +334,29 @@ class _Resolver:
         slices = definition.gradients or spec.balancer.log_gradients_every
         if slices and spec.balancer.scope != "all":
             self.problem(where, "needs each task's gradient of the whole encoder: set balancer.scope: all")
+
+    def _augmenters(self, tasks: Mapping[str, Task]) -> dict[str, tuple[Bound[AugmenterDef], ...]]:
+        found = {}
+        for index, stream in enumerate(self.loaded.spec.streams):
+            where = self.loaded.where("streams", index)
+            bound = [
+                self.bind(self.plugins.registry.augmenters, item, f"{where}.augment[{position}]")
+                for position, item in enumerate(stream.augment)
+            ]
+            if bound:
+                found[stream.name] = tuple(item for item in bound if item is not None)
+                self._follows(stream, tasks, f"{where}.augment")
+        return found
+
+    def _follows(self, stream: StreamSpec, tasks: Mapping[str, Task], where: str) -> None:
+        """Refuse targets that name places of the text: nobody moves them when its words move."""
+        for task in tasks.values():
+            for name in task.spec.fields if task.stream is stream else ():
+                if not task.needs[name].kind.survives_augmentation:
+                    kind = task.needs[name].kind
+                    self.problem(
+                        where, f"{task.identity} has {name}, a field of kind {kind}: it names places"
+                    )
 
     def _estimators(self) -> tuple[Bound[EstimatorDef], ...]:
         table, named = self.plugins.registry.estimators, self.loaded.spec.prediction.estimators

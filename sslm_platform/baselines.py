@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -27,6 +27,7 @@ from sslm_platform.types import OutputKind
 
 TFIDF_C = (1.0, 10.0, 100.0)  # inverse L2 strengths to choose from
 
+SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=[\u3002\uff01\uff1f])|\n+")
 WORD = re.compile(r"\w+")
 # Thai, Lao, Burmese, Khmer; kana and Chinese characters
 UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
@@ -73,6 +74,20 @@ def _constant(model: TaskModel, labels: Iterable[Tensor]) -> Tensor:
     for ids in labels:
         counts += torch.bincount(ids, minlength=model.width)
     return torch.log((counts + 1) / (counts.sum() + model.width))
+
+
+def copied(text: str) -> str:
+    """Return the text: what a translation must differ from, and what a summary must be shorter than."""
+    return text
+
+
+def lead(text: str) -> str:
+    """Return the first sentence, which of news and reports is a hard summary to beat (lead-1)."""
+    return SENTENCE_END.split(text.strip(), maxsplit=1)[0]
+
+
+TEXT_FLOORS: Mapping[Literal["copy", "lead"], Callable[[str], str]] = {"copy": copied, "lead": lead}
+"""Answers for tasks that generate, by the name of their baseline."""
 
 
 def tfidf(

@@ -211,13 +211,14 @@ class _TrainingTexts:
     def __iter__(self) -> Iterator[str]:
         seen: set[tuple[str, ...]] = set()
         for task in self._corpus.run.tasks.values():
-            names = [name for name, _ in task.input_columns]
+            kinds = {name: task.needs[name].kind for name, _ in task.input_columns}
+            names = [name for name, kind in kinds.items() if kind is not FieldKind.SPANS]
             if (task.stream.name, *names) in seen:
                 continue
             seen.add((task.stream.name, *names))
             split = self._corpus.task_rows[task.identity].splits["train"]
             for name in names:
-                joined = task.needs[name].kind is FieldKind.TOKENS
+                joined = kinds[name] is FieldKind.TOKENS
                 for value in split.all_values(name):
                     yield " ".join(value) if joined else value
 

@@ -26,8 +26,10 @@ class Encoded:
 
     ``special_L`` marks tokens that are not text. ``segment_L`` numbers the texts of a pair.
     ``word_start_W`` gives the position of each word's first token, -1 where truncation cut the
-    word off (only when the input is ``tokens``). ``values`` holds the task's target fields: a label or
-    tags as ids into the head's labels, values as floats.
+    word off, and ``word_end_W`` the position after its last one, 0 there (only when the input is ``tokens``).
+    ``marker_S`` gives the positions of the markers before the two ``spans``, -1 where cut off.
+    ``values`` holds the task's target fields: labels and tags as ids into the head's labels, values as
+    floats.
     """
 
     input_ids_L: np.ndarray
@@ -35,6 +37,8 @@ class Encoded:
     values: Mapping[str, Any]
     segment_L: np.ndarray | None = None
     word_start_W: np.ndarray | None = None
+    word_end_W: np.ndarray | None = None
+    marker_S: np.ndarray | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ class Predictor:
             if not given.get(name):
                 raise SslmError(f"input {index + 1}: {name} is missing or empty")
             if not _is_of(needs[name].kind, given[name]):
-                what = "a list of words" if needs[name].kind is FieldKind.TOKENS else "text"
+                what = _NAMES[needs[name].kind]
                 raise SslmError(f"input {index + 1}: {name} should be {what}; got {given[name]!r}")
         return {name: given[name] for name in wanted}
 
@@ -135,9 +136,7 @@ class Predictor:
         if "tokens" in row:
             blank[FieldKind.TAGS] = np.zeros(len(row["tokens"]), dtype=np.int64)
         values = {n: blank[f.kind] for n, f in self.task.needs.items() if not f.kind.is_input}
-        return Encoded(
-            example.input_ids_L, example.special_L, values, example.segment_L, example.word_start_W
-        )
+        return replace(example, values=values)
 
     def _answer(self, examples: Sequence[Encoded]) -> Iterable[dict[str, Any]]:
         generators = [np.random.default_rng(0) for _ in examples]
@@ -202,7 +201,18 @@ class Predictor:
         return answers
 
 
+_NAMES = {
+    FieldKind.TEXT: "text",
+    FieldKind.TOKENS: "a list of words",
+    FieldKind.SPANS: "two spans of words, start: [i, j] and end: [k, l]",
+}
+
+
 def _is_of(kind: FieldKind, value: Any) -> bool:
+    if kind is FieldKind.SPANS:
+        return isinstance(value, dict) and all(
+            isinstance(value.get(name), list) and len(value[name]) == 2 for name in ("start", "end")
+        )
     if kind is FieldKind.TOKENS:
         return isinstance(value, list) and all(isinstance(word, str) for word in value)
     return isinstance(value, str)

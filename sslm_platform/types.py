@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -95,6 +95,7 @@ class FieldKind(StrEnum):
 
     TEXT = "text"  # str
     TOKENS = "tokens"  # list[str]: words, split by the data
+    SPANS = "spans"  # two spans of the tokens: {"start": [i, j], "end": [k, l]}, perhaps "type": [a, b]
     LABEL = "label"  # one of a closed set of names
     LABELS = "labels"  # any number of them, none included
     VALUE = "value"  # float
@@ -104,7 +105,7 @@ class FieldKind(StrEnum):
     @property
     def is_input(self) -> bool:
         """Whether the field is what the encoder reads (as against a target)."""
-        return self in (FieldKind.TEXT, FieldKind.TOKENS)
+        return self in (FieldKind.TEXT, FieldKind.TOKENS, FieldKind.SPANS)
 
     @property
     def survives_augmentation(self) -> bool:
@@ -115,11 +116,15 @@ class FieldKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field that an objective reads."""
+    """A field that an objective reads.
+
+    ``instead_of`` names the field that it can stand for: a task has one of the two, text or words.
+    """
 
     kind: FieldKind
     required: bool = True
     summary: str = ""
+    instead_of: str = ""
 
 
 class Options(BaseModel):
@@ -199,12 +204,17 @@ class ObjectiveDef:
     summary: str = ""
 
 
+def _no_field_problems(options: Any, fields: Collection[str]) -> Iterable[Problem]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class HeadDef:
     """A head: encoder states to outputs, outputs to predictions.
 
     ``tied`` says that the head's ``forward`` reads vocabulary logits that the encoder's module has
-    made with its own embedding matrix from the head's ``transform``.
+    made with its own embedding matrix from the head's ``transform``. ``check(options, fields)`` yields what
+    is wrong with the options for a task that has these fields; ``where`` is the option.
     """
 
     name: str
@@ -213,6 +223,7 @@ class HeadDef:
     options: type[Options] = Options
     tied: bool = False
     summary: str = ""
+    check: Callable[[Any, Collection[str]], Iterable[Problem]] = _no_field_problems
 
     @property
     def no_probe(self) -> str:

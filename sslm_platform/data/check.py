@@ -33,8 +33,8 @@ def check_stream(rows: StreamRows, tasks: Mapping[str, TaskToCheck]) -> Findings
     """Check the values that :func:`~sslm_platform.data.fields.read_task` has read.
 
     Problems: a split without examples, a text column of numbers, one label only, labels in dev or test that
-    train lacks. Warnings: tags that train lacks (a model is wrong on them, which is for the score to say),
-    duplicates across train and test, empty texts.
+    train lacks. Warnings: tags, and labels of sets, that train lacks (a model is wrong on them, which is for
+    the score to say), duplicates across train and test, empty texts.
 
     Args:
         rows: the stream.
@@ -47,9 +47,9 @@ def check_stream(rows: StreamRows, tasks: Mapping[str, TaskToCheck]) -> Findings
         for name, field in needs.items():
             if name not in task.kinds or not task.splits["train"]:
                 continue
-            if field.kind in (FieldKind.LABEL, FieldKind.LABELS):
+            if field.kind is FieldKind.LABEL:
                 problems += _labels(task, name, f"{where}.fields.{name}")
-            elif field.kind is FieldKind.TAGS:
+            elif field.kind in (FieldKind.LABELS, FieldKind.TAGS):
                 warnings += _unseen(task, name, f"{where}.fields.{name}")
         warnings += [*_empty_texts(task, where), *_duplicates(task, where)]
     return Findings(tuple(problems), tuple(warnings))
@@ -95,7 +95,7 @@ def _numeric_texts(task: TaskRows, needs: Mapping[str, Field], where: str) -> li
 def _labels(task: TaskRows, name: str, where: str) -> list[Problem]:
     train = task.splits["train"].facts.counts[name]
     problems = _unseen(task, name, where)
-    if len(train) == 1 and task.kinds[name] is FieldKind.LABEL:
+    if len(train) == 1:
         problems.append(Problem(where, f"train has one label only: {next(iter(train))!r}; nothing to learn"))
     return problems
 

@@ -14,8 +14,8 @@ from typing import Any
 from sslm_platform.data.prose import prose
 from sslm_platform.errors import DataError, Problem
 
-COLUMNS = ("text", "summary", "module", "name")
-_VERSION = 1  # of the extraction; part of the cache's key
+COLUMNS = ("text", "summary", "body", "module", "name")
+_VERSION = 2  # of the extraction; part of the cache's key
 _LEFT_OUT = frozenset({"test", "tests", "testing", "_vendor", "vendor", "third_party", "externals"})
 _Documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
@@ -28,8 +28,8 @@ def find_docstrings(
     """Return a digest of the files that hold the docstrings, and what reads them.
 
     The digest is of the files' names, sizes and times of change. What is read are columns ``text`` (prose),
-    ``summary`` (its first paragraph), ``module`` and ``name``, in order of package, file and line; a text
-    that occurs twice is kept once. Tests and vendored code are left out.
+    ``summary`` (its first paragraph), ``body`` (the others), ``module`` and ``name``, in order of package,
+    file and line; a text that occurs twice is kept once. Tests and vendored code are left out.
 
     Raises:
         DataError: a package is not installed, or has no source.
@@ -78,7 +78,8 @@ def _extract(files: list[tuple[str, Path]], min_words: int) -> dict[str, list[An
             if len(text.split()) < min_words or text in seen:
                 continue
             seen.add(text)
-            for column, value in zip(COLUMNS, (text, paragraphs[0], module, name), strict=True):
+            row = (text, paragraphs[0], " ".join(paragraphs[1:]), module, name)
+            for column, value in zip(COLUMNS, row, strict=True):
                 columns[column].append(value)
     return columns
 

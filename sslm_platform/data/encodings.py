@@ -9,7 +9,17 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sslm_platform.data.words import mark_spans, word_bounds
 from sslm_platform.interfaces import Encoded
+
+_TYPES = {  # of what a row is encoded to, in the order of Encodings
+    "input_ids": pa.int32(),
+    "special": pa.uint8(),
+    "segment": pa.uint8(),
+    "word_start": pa.int32(),
+    "word_end": pa.int32(),
+    "marker": pa.int32(),
+}
 
 
 class Ragged:
@@ -39,12 +49,14 @@ class Ragged:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Encodings:
-    """Rows as tokens: ids, special (0 or 1), segments of a pair, first tokens of words."""
+    """Rows as tokens: ids, special (0 or 1), segments of a pair, bounds of words, markers of spans."""
 
     input_ids: Ragged
     special: Ragged
     segment: Ragged | None
     word_start: Ragged | None
+    word_end: Ragged | None
+    marker: Ragged | None
 
     def count(self, token_id: int) -> tuple[int, int]:
         """Return how many tokens have this id, and how many there are; special tokens apart."""
@@ -63,6 +75,8 @@ class Encodings:
             values=values,
             segment_L=_copy(self.segment, row),
             word_start_W=_copy(self.word_start, row),
+            word_end_W=_copy(self.word_end, row),
+            marker_S=_copy(self.marker, row),
         )
 
 
@@ -82,57 +96,67 @@ def encode_inputs(columns: Mapping[str, Sequence[Any]], tokenizer: Any, max_leng
 
 def encodings_of(table: pa.Table) -> Encodings:
     """Return the arrays of a table of :func:`encode_batch`'s columns; nothing is copied."""
-    names = ("input_ids", "special", "segment", "word_start")
-    present = {name: Ragged(table.column(name)) for name in names if name in table.column_names}
-    return Encodings(*(present.get(name) for name in names))  # type: ignore[arg-type]
+    present = {name: Ragged(table.column(name)) for name in _TYPES if name in table.column_names}
+    return Encodings(*(present.get(name) for name in _TYPES))  # type: ignore[arg-type]
 
 
 def encode_batch(raw: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int) -> dict[str, pa.Array]:
     """Tokenize rows at once, to list columns; a row without its inputs is encoded as empty."""
-    words = raw.get("tokens")
-    first = words if words is not None else raw["text"]
-    pair = raw.get("text_pair", raw.get("target_text"))
     usable = [i for i, values in enumerate(zip(*raw.values(), strict=True)) if all(map(_is_input, values))]
-    encoded: dict[str, list[Any]] = {"input_ids": [], "special_tokens_mask": [], "token_type_ids": []}
-    word_starts: list[list[int]] = []
-    if usable:
-        result = tokenizer(
-            [first[i] for i in usable],
-            None if pair is None else [pair[i] for i in usable],
-            is_split_into_words=words is not None,
-            truncation=True,
-            max_length=max_length,
-            return_special_tokens_mask=True,
-            return_token_type_ids=True,
-        )
-        encoded = {name: result[name] for name in encoded}
-        if words is not None:
-            word_starts = [_word_starts(result.word_ids(n), len(words[i])) for n, i in enumerate(usable)]
-    arrays = {
-        "input_ids": _scatter(encoded["input_ids"], usable, len(first), pa.int32()),
-        "special": _scatter(encoded["special_tokens_mask"], usable, len(first), pa.uint8()),
-    }
-    if pair is not None:
-        arrays["segment"] = _scatter(encoded["token_type_ids"], usable, len(first), pa.uint8())
-    if words is not None:
-        arrays["word_start"] = _scatter(word_starts, usable, len(first), pa.int32())
-    return arrays
+    rows = {name: [values[i] for i in usable] for name, values in raw.items()}
+    encode = _encode_words if "tokens" in raw else _encode_texts
+    columns = encode(rows, tokenizer, max_length) if usable else {name: [] for name in _columns(raw)}
+    num_rows = len(next(iter(raw.values())))
+    return {name: _scatter(values, usable, num_rows, _TYPES[name]) for name, values in columns.items()}
+
+
+def _columns(raw: Mapping[str, Sequence[Any]]) -> list[str]:
+    """Return the columns that these inputs are encoded to."""
+    names = ["input_ids", "special"]
+    if "tokens" in raw:
+        names += ["word_start", "word_end"]
+    is_pair = "text_pair" in raw or "target_text" in raw
+    return names + ["marker"] * ("spans" in raw) + ["segment"] * is_pair
+
+
+def _encode_texts(rows: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int) -> dict[str, list[Any]]:
+    pair = rows.get("text_pair", rows.get("target_text"))
+    result = _tokenized(tokenizer, rows["text"], pair, max_length)
+    columns = {"input_ids": result["input_ids"], "special": result["special_tokens_mask"]}
+    return columns if pair is None else {**columns, "segment": result["token_type_ids"]}
+
+
+def _encode_words(rows: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int) -> dict[str, list[Any]]:
+    words = rows["tokens"]
+    marked = [mark_spans(*row) for row in zip(words, rows["spans"], strict=True)] if "spans" in rows else None
+    shown = words if marked is None else [one.words for one in marked]
+    result = _tokenized(tokenizer, shown, None, max_length, is_split_into_words=True)
+    bounds = [word_bounds(result.word_ids(n), len(row)) for n, row in enumerate(shown)]
+    columns = {"input_ids": result["input_ids"], "special": result["special_tokens_mask"]}
+    if marked is not None:
+        columns["marker"] = [b.start[one.markers] for b, one in zip(bounds, marked, strict=True)]
+        bounds = [b.of(one.places) for b, one in zip(bounds, marked, strict=True)]
+    return {**columns, "word_start": [b.start for b in bounds], "word_end": [b.end for b in bounds]}
+
+
+def _tokenized(tokenizer: Any, first: Sequence[Any], pair: Any, max_length: int, **more: Any) -> Any:
+    return tokenizer(
+        first,
+        pair,
+        truncation=True,
+        max_length=max_length,
+        return_special_tokens_mask=True,
+        return_token_type_ids=True,
+        **more,
+    )
 
 
 def _is_input(value: Any) -> bool:
+    if isinstance(value, dict):
+        return "start" in value
     if isinstance(value, list):
         return bool(value) and all(isinstance(word, str) for word in value)
     return isinstance(value, str) and bool(value.strip())
-
-
-def _word_starts(word_ids: Sequence[int | None], num_words: int) -> list[int]:
-    """Return the position of each word's first token; -1 where it is cut off or has no token at all."""
-    starts = [-1] * num_words
-    for position in range(len(word_ids) - 1, -1, -1):
-        word = word_ids[position]
-        if word is not None:
-            starts[word] = position
-    return starts
 
 
 def _scatter(values: Sequence[Any], places: Sequence[int], num_rows: int, kind: pa.DataType) -> pa.Array:

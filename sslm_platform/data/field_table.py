@@ -143,6 +143,11 @@ class _Pass:
             for row, (words, tags) in enumerate(zip(tokens, values[name], strict=False), start):
                 if words and tags and len(words) != len(tags):
                     found.append(f"row {row}: {len(tags)} tags, {len(words)} tokens")
+        spans = next(((n, values[n]) for n, kind in self._kinds.items() if kind is FieldKind.SPANS), None)
+        if spans is not None:
+            for row, (words, pair) in enumerate(zip(tokens, spans[1], strict=True), start):
+                if words and pair and max(pair["end"]) > len(words):
+                    self._unusable[spans[0]].append(f"row {row}: {pair['end']} of {len(words)} tokens")
 
     def _count(self, values: Mapping[str, Sequence[Any]], complete: Sequence[bool]) -> None:
         facts = self.facts

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sslm_platform.data.markup import read_tagged_xml
+from sslm_platform.data.relations import relation_rows, semeval_rows
 from sslm_platform.data.tables import ROWS_AT_ONCE, Columns
 from sslm_platform.errors import DataError, Problem
 from sslm_platform.spec.data import (
@@ -25,6 +26,8 @@ from sslm_platform.spec.data import (
     Format,
     JsonLinesFormat,
     ParquetFormat,
+    RelationsFormat,
+    SemevalRelationsFormat,
     TaggedXmlFormat,
     TextFormat,
 )
@@ -35,6 +38,7 @@ Opener = Callable[[], IO[bytes]]
 _Row = TypeVar("_Row")
 
 _CONLLU = ("tokens", "lemmas", "upos", "xpos")
+_BLANKS = re.compile(r"[ \t]+")
 _NO_WORD = re.compile(r"\d+[-.]\d+\t")
 _LONGEST_VALUE = (1 << 31) - 1
 
@@ -96,8 +100,12 @@ def _batched(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
         yield batch
 
 
-def read_parallel(contents: Mapping[str, tuple[str, Opener]], encoding: str) -> Iterator[Columns]:
+def read_parallel(
+    contents: Mapping[str, tuple[str, Opener]], encoding: str, words: Iterable[str] = ()
+) -> Iterator[Columns]:
     """Parse files that go line by line together; column name to the file's name and content.
+
+    The lines of the columns ``words`` are split at ASCII blanks.
 
     Raises:
         DataError: the files differ in their numbers of lines.
@@ -108,7 +116,12 @@ def read_parallel(contents: Mapping[str, tuple[str, Opener]], encoding: str) -> 
             for column, (where, content) in contents.items()
         }
         for batch in _batched(_aligned(texts, {c: where for c, (where, _) in contents.items()})):
-            yield {column: [row[i] for row in batch] for i, column in enumerate(texts)}
+            columns = {column: [row[i] for row in batch] for i, column in enumerate(texts)}
+            yield {c: list(map(_split, v)) if c in words else v for c, v in columns.items()}
+
+
+def _split(line: str) -> list[str] | None:
+    return _BLANKS.split(line) if line else None
 
 
 def _aligned(texts: Mapping[str, TextIO], names: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
@@ -154,9 +167,23 @@ def _checked(row: list[str], names: list[str], where: str) -> list[str]:
 def _json_lines(content: Opener, form: JsonLinesFormat, where: str) -> Iterator[Columns]:
     with _text_of(content, form.encoding, where) as text:
         numbered = ((number, line) for number, line in enumerate(text, 1) if line.strip())
-        for batch in _batched(_json_object(line, f"{where}:{number}") for number, line in numbered):
+        rows = (_of_lists(_json_object(line, w := f"{where}:{n}"), form, w) for n, line in numbered)
+        for batch in _batched(rows):
             names = dict.fromkeys(name for row in batch for name in row)
             yield {name: [row.get(name) for row in batch] for name in names}
+
+
+def _of_lists(row: dict[str, Any], form: JsonLinesFormat, where: str) -> dict[str, Any]:
+    """Make texts of the lists that the format names; an empty list has no value."""
+    for name in (*form.join, *form.first):
+        values = row.get(name)
+        if values is None:
+            continue
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            raise DataError(Problem(where, f"{name} is no list of texts, which join and first are for"))
+        joined = form.join[name].join(values) if name in form.join else next(iter(values), None)
+        row[name] = joined or None
+    return row
 
 
 def _json_object(line: str, where: str) -> dict[str, Any]:
@@ -249,6 +276,26 @@ def _tagged_xml(content: Opener, form: TaggedXmlFormat, where: str) -> Iterator[
     yield {"tokens": tokens, "tags": tags}
 
 
+def _semeval(content: Opener, form: SemevalRelationsFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where) as text:
+        for batch in _batched(semeval_rows(text, where)):
+            yield _transposed(batch, ("id", "tokens", "spans", "label"))
+
+
+def _relations(content: Opener, form: RelationsFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where) as text:
+        numbered = ((f"{where}:{number}", line) for number, line in enumerate(text, 1) if line.strip())
+        rows = (
+            row for place, line in numbered for row in relation_rows(_json_object(line, place), form, place)
+        )
+        for batch in _batched(rows):
+            yield _transposed(batch, ("id", "tokens", "spans", "labels", "label"))
+
+
+def _transposed(rows: list[dict[str, Any]], names: Iterable[str]) -> Columns:
+    return {name: [row[name] for row in rows] for name in names}
+
+
 _READERS: dict[type, Callable[[Opener, Any, str], Iterator[Columns]]] = {
     DelimitedFormat: _delimited,
     JsonLinesFormat: _json_lines,
@@ -257,4 +304,6 @@ _READERS: dict[type, Callable[[Opener, Any, str], Iterator[Columns]]] = {
     ConlluFormat: _conllu,
     TextFormat: _text,
     TaggedXmlFormat: _tagged_xml,
+    SemevalRelationsFormat: _semeval,
+    RelationsFormat: _relations,
 }

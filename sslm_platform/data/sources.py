@@ -78,7 +78,7 @@ def read_source(data: DataSpec, *, base: Path, cache: Path, where: str) -> Sourc
             tables = {ALL: _files(path, data.format, base, cache, f"{where}.path")}
         case ParallelData():
             tables = {
-                split: _parallel(files, data.encoding, base, cache, where)
+                split: _parallel(files, data, base, cache, where)
                 for split, files in _files_by_split(data).items()
             }
         case DocstringData():
@@ -127,12 +127,17 @@ def _files_by_split(data: ParallelData) -> dict[str, dict[str, str]]:
 
 
 def _parallel(
-    files: Mapping[str, str], encoding: str, base: Path, cache: Path, where: str
+    files: Mapping[str, str], data: ParallelData, base: Path, cache: Path, where: str
 ) -> datasets.Dataset:
     found = {c: _one_file(path, base, f"{where}.columns.{c}") for c, path in files.items()}
-    facts = ["parallel", encoding, [(column, _stat(file)) for column, file in found.items()]]
+    facts = [
+        "parallel",
+        data.encoding,
+        sorted(data.words),
+        [(column, _stat(file)) for column, file in found.items()],
+    ]
     contents = {c: (str(file), lambda file=file: _opened(file)) for c, file in found.items()}
-    return _table(cache, facts, where, lambda: read_parallel(contents, encoding))
+    return _table(cache, facts, where, lambda: read_parallel(contents, data.encoding, data.words))
 
 
 def _one_file(path: str, base: Path, where: str) -> Path:

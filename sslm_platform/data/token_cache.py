@@ -17,7 +17,7 @@ from sslm_platform.data.encodings import Encodings, encode_batch, encodings_of
 from sslm_platform.data.tables import row_batches, stored_table, table_path
 from sslm_platform.errors import Problem, SpecError
 
-_VERSION = 2  # of the table's content; part of its key
+_VERSION = 3  # of the table's content; part of its key
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ def encode_rows(
 
     Args:
         rows: the split.
-        inputs: (field, column) pairs: ``text`` and perhaps ``text_pair``, or ``tokens``. A row without
+        inputs: (field, column) pairs: ``text`` and perhaps ``text_pair``, or ``tokens``
+            and perhaps ``spans``. A row without
             them is encoded as empty.
         tokenizer: a fast ``transformers`` tokenizer.
         max_length: in tokens, special ones included; longer rows are truncated.

@@ -32,6 +32,8 @@ def value_parser(kind: FieldKind, spec: FieldSpec, feature: Any) -> Parser:
             return _text
         case FieldKind.TOKENS:
             return _tokens
+        case FieldKind.SPANS:
+            return spans_of
         case FieldKind.VALUE:
             return _value
         case FieldKind.TAGS:
@@ -61,6 +63,20 @@ def _tokens(raw: Any) -> list[str] | None:
     if not isinstance(raw, list) or not all(isinstance(token, str) for token in raw):
         raise UnusableError(f"{_short(raw)} is {_kind(raw)}; expected a list of words")
     return raw or None
+
+
+def spans_of(raw: Any) -> dict[str, list[Any]] | None:
+    """Return two spans, ``start`` and ``end`` (exclusive) in words, and their types where there are any."""
+    if raw is None:
+        return None
+    if not isinstance(raw, dict) or not {"start", "end"} <= raw.keys():
+        raise UnusableError(f"{_short(raw)} is no pair of spans; expected start: [i, j], end: [k, l]")
+    starts, ends, types = raw["start"], raw["end"], raw.get("type")
+    if any(not isinstance(part, list) or len(part) != 2 for part in (starts, ends, types or [0, 0])):
+        raise UnusableError(f"{_short(raw)} has not two spans; start, end and type are lists of two")
+    if not all(0 <= start < end for start, end in zip(starts, ends, strict=True)):
+        raise UnusableError(f"{_short(raw)} has an empty span; a span is [start, end) in words")
+    return raw
 
 
 def _value(raw: Any) -> float | None:

@@ -10,6 +10,8 @@ SOURCE_MEANING = {
     "leave_one_out": "encoder and heads are trained on all sources but one",
     "sequential": "encoder and heads are trained on one source after the other",
     "tfidf": "TF-IDF and logistic regression, trained on the source",
+    "copy": "the input as it is",
+    "lead": "the input's first sentence",
     "majority": "a constant predictor",
 }
 TARGET_MEANING = {
@@ -17,7 +19,7 @@ TARGET_MEANING = {
     "probe": "a new head is trained on the target over the frozen encoder",
     "finetune": "encoder and a new head are trained further on the target",
 }
-PREFERENCE = ("before", "alone", "full_set", "pretrained", "head", "tfidf", "majority")
+PREFERENCE = ("before", "alone", "full_set", "pretrained", "head", "tfidf", "lead", "copy", "majority")
 """Baselines by how much they say of the protocol that has them; the first one is in the findings."""
 
 BASELINE_MEANING = {
@@ -27,6 +29,8 @@ BASELINE_MEANING = {
     "pretrained": "the pretrained encoder, not trained on the source",
     "head": "a head trained on the source over the frozen pretrained encoder",
     "tfidf": "TF-IDF and logistic regression, no encoder",
+    "lead": "the input's first sentence",
+    "copy": "the input as it is",
     "majority": "the constant predictor",
 }
 

@@ -16,7 +16,9 @@ R = TypeVar("R", bound=BaseModel)
 
 SCHEMA_VERSION = 1
 
-SourceStage = Literal["none", "head", "full", "pairwise", "leave_one_out", "sequential", "majority", "tfidf"]
+SourceStage = Literal[
+    "none", "head", "full", "pairwise", "leave_one_out", "sequential", "majority", "tfidf", "copy", "lead"
+]
 TargetStage = Literal["zero_shot", "probe", "finetune", "few_shot"]
 
 
@@ -41,7 +43,7 @@ class TaskInfo(_Record):
 class CellKey(_Record):
     """One (protocol, source, target, seed). ``baseline`` cells use the same key with their own stage.
 
-    ``source_stage`` is ``majority`` or ``tfidf`` for the baselines that have no encoder.
+    ``source_stage`` is ``majority``, ``tfidf``, ``copy`` or ``lead`` for the baselines that have no encoder.
     """
 
     source_stage: SourceStage
@@ -107,7 +109,7 @@ class CellRecord(_Record):
 class PlannedCell(_Record):
     """A cell that the spec asks for and, in order of preference, the cells that it is compared with.
 
-    ``baselines`` maps a baseline's name (``pretrained``, ``majority``, ``tfidf``, ``head``) to the baseline
+    ``baselines`` maps a baseline's name (``pretrained``, ``majority``, ``copy``, …) to the baseline
     cell's id. ``pretrained`` is the gain's baseline where it exists (probe and finetune). A cell with
     ``undefined`` has no value by its nature, and is not measured.
     """

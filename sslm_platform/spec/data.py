@@ -23,6 +23,12 @@ class JsonLinesFormat(Section):
 
     name: Literal["jsonl"]
     encoding: str = "utf-8"
+    join: dict[str, str] = Field(
+        default_factory=dict, description="Columns of lists of texts, and what to put between the texts."
+    )
+    first: list[str] = Field(
+        default_factory=list, description="Columns of lists of which the first entry is the value."
+    )
 
 
 class ParquetFormat(Section):
@@ -66,6 +72,33 @@ class TaggedXmlFormat(Section):
     encoding: str = "utf-8"
 
 
+class SemevalRelationsFormat(Section):
+    """SemEval-2010 Task 8: `"... <e1>x</e1> ... <e2>y</e2> ..."`, then the relation.
+
+    Columns: `id`, `tokens`, `spans` (two) and `label`.
+    """
+
+    name: Literal["semeval_relations"]
+    encoding: str = "utf-8"
+
+
+class RelationsFormat(Section):
+    """Sentences with entities and relations, one JSON object a line (CrossRE, SciERC's spans).
+
+    `sentence` holds the words, `ner` entities [first, last, type], `relations` [first, last, first, last,
+    name], last words included. Each pair of entities with a relation is a row; columns: `id`, `tokens`,
+    `spans`, `labels` (all relations of the pair) and `label` (where there is one).
+    """
+
+    name: Literal["relations"]
+    types: bool = Field(default=False, description="Give each span the type of its entity: typed markers.")
+    no_relation: str | None = Field(
+        default=None,
+        description="Make rows of all other ordered pairs of a sentence's entities too, with this label.",
+    )
+    encoding: str = "utf-8"
+
+
 Format = Annotated[
     DelimitedFormat
     | JsonLinesFormat
@@ -73,7 +106,9 @@ Format = Annotated[
     | ConllFormat
     | ConlluFormat
     | TextFormat
-    | TaggedXmlFormat,
+    | TaggedXmlFormat
+    | SemevalRelationsFormat
+    | RelationsFormat,
     Field(discriminator="name"),
 ]
 
@@ -115,10 +150,14 @@ class ParallelData(Section):
         description="File of each column (`.gz` is opened); or one for each split, the same splits in every"
         " column (then `split: {by: given}`).",
     )
+    words: list[str] = Field(default=[], description="Columns whose lines are words between spaces.")
     encoding: str = "utf-8"
 
     @model_validator(mode="after")
     def _alike(self) -> ParallelData:
+        unknown = sorted(set(self.words) - set(self.columns))
+        if unknown:
+            raise ValueError(f"words names {unknown[0]!r}, which is none of the columns")
         splits = {tuple(sorted(p)) if isinstance(p, dict) else None for p in self.columns.values()}
         if len(splits) > 1:
             raise ValueError("all columns must have files for the same splits")
@@ -141,7 +180,7 @@ class DatasetsData(Section):
 class DocstringData(Section):
     """Docstrings of installed packages, read without importing them.
 
-    Columns: `text` (prose paragraphs), `summary` (the first line), `module`, `name`.
+    Columns: `text` (prose paragraphs), `summary` (the first of them), `body` (the others), `module`, `name`.
     """
 
     source: Literal["docstrings"]

@@ -153,6 +153,11 @@ class _Resolver:
             )  # fmt: skip
         if not self._fields(spec, needs[emits], where):
             return None
+        problems = list(head.definition.check(head.options, spec.fields))
+        for problem in problems:
+            self.problem(f"{where}.head.options.{problem.where}", problem.what)
+        if problems:
+            return None
         identity = f"{spec.name}@{stream.domain}"
         return Task(identity, spec, stream, objective, head, metrics, where)
 
@@ -204,14 +209,23 @@ class _Resolver:
 
     def _fields(self, spec: TaskSpec, needs: Mapping[str, Field], where: str) -> bool:
         before = len(self.problems)
+        inputs = [name for name in spec.fields if name in needs and needs[name].kind.is_input]
+        for name, other in (("spans", "tokens"), ("text_pair", "text")):
+            if name in inputs and other not in inputs:
+                self.problem(f"{where}.fields.{name}", f"goes with {other}")
         for name in spec.fields:
             if name not in needs:
                 self.problem(f"{where}.fields.{name}", f"unknown field{suggest(name, needs)}")
+        others = {field.instead_of: name for name, field in needs.items() if field.instead_of}
         for name, field in needs.items():
-            if field.required and name not in spec.fields:
+            if field.instead_of and field.instead_of in spec.fields and name in spec.fields:
+                self.problem(f"{where}.fields", f"give {field.instead_of} or {name}, not both")
+            required = field.required and not field.instead_of and others.get(name) not in spec.fields
+            if required and name not in spec.fields:
+                other = f" or {others[name]} ({needs[others[name]].kind})" if name in others else ""
                 self.problem(
                     f"{where}.fields",
-                    f"objective {spec.objective.name} needs the field {name} ({field.kind})",
+                    f"objective {spec.objective.name} needs the field {name} ({field.kind}){other}",
                 )
             given = spec.fields.get(name)
             if isinstance(given, FieldSpec):

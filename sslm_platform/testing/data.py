@@ -98,7 +98,9 @@ def make_targets(kind: OutputKind, examples: Sequence[Encoded]) -> TaskBatch:
         dtype = torch.int64 if kind is OutputKind.SEQUENCE_LOGITS else torch.float32
         shape = (len(LABELS),) if kind is OutputKind.LABEL_SET_LOGITS else ()
         labels = torch.zeros((len(examples), *shape), dtype=dtype)
-        return TaskBatch({"labels": labels}, torch.ones(len(examples)))
+        lengths = torch.tensor([len(e.input_ids_L) for e in examples])
+        targets = {"labels": labels, "markers": torch.stack([lengths - 1, lengths // 2], dim=1)}
+        return TaskBatch(targets, torch.ones(len(examples)))
     rows = [(i, *row) for i, e in enumerate(examples) for row in _target_rows(kind, e)]
     table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 4)
     targets = dict(zip(("example", "position", "word", "labels"), table.unbind(dim=1), strict=True))
@@ -144,12 +146,15 @@ def _example(needs: Mapping[str, Field], rng: np.random.Generator, num_words: in
         ids += [*rng.integers(len(VOCABULARY.special_ids), VOCABULARY.size, size).tolist(), SEP_ID]
         special += [*[False] * size, True]
         segment += [number] * (size + 1)
+    is_split = FieldKind.TOKENS in kinds
     return Encoded(
         np.array(ids),
         np.array(special),
         {name: _value(f.kind, rng, num_words) for name, f in needs.items() if not f.kind.is_input},
         np.array(segment),
-        starts_W if FieldKind.TOKENS in kinds else None,
+        starts_W if is_split else None,
+        np.where(starts_W < 0, 0, starts_W + pieces) if is_split else None,
+        rng.integers(1, length + 1, size=2) if FieldKind.SPANS in kinds else None,
     )
 
 

@@ -45,10 +45,14 @@ def losses(case: ObjectiveCase, objective: Objective, batch: TaskBatch, keys: Se
 
 
 def check_needs_name_one_input(case: ObjectiveCase) -> None:
-    """Either texts or words are read, and tags of words only with words."""
-    kinds = [field.kind for field in case.definition.needs[case.kind].values()]
-    inputs = {kind for kind in kinds if kind.is_input}
-    assert len(inputs) == 1, f"needs exactly one kind of input, text or tokens; got {sorted(inputs)}"
+    """Either texts or words are read, or one instead of the other, and tags of words only with words."""
+    fields = case.definition.needs[case.kind]
+    kinds = [field.kind for field in fields.values()]
+    inputs = {kind for kind in kinds if kind.is_input} - {FieldKind.SPANS}
+    either = any(field.instead_of in fields for field in fields.values())
+    assert len(inputs) == 1 + either, (
+        f"needs exactly one kind of input, text or tokens (or one instead_of the other); got {sorted(inputs)}"
+    )
     if FieldKind.TAGS in kinds or case.kind is OutputKind.TOKEN_LOGITS:
         assert inputs == {FieldKind.TOKENS}, "tags and token_logits need a field of kind tokens"
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sslm_platform.baselines import TFIDF_C
+from sslm_platform.baselines import TEXT_FLOORS, TFIDF_C
 from sslm_platform.corpus import Corpus
 from sslm_platform.errors import Problem, SpecError, raise_all, suggest
 from sslm_platform.report.records import CellKey, TargetStage
@@ -26,6 +26,7 @@ from sslm_platform.transfer.designs import Arm, Design
 from sslm_platform.transfer.labels import label_kinds
 from sslm_platform.transfer.plan import Budget, CellPlan, Plan, TrainingPlan
 from sslm_platform.transfer.sources import Source, alone, expand_targets
+from sslm_platform.transfer.units import WITHOUT_ENCODER
 from sslm_platform.types import OutputKind
 
 PROBE = {"solver": "lbfgs", "inverse_l2": [0.1, 1.0, 10.0]}
@@ -217,6 +218,9 @@ class _BlockPlanner:
         if target.head.definition.emits is OutputKind.SEQUENCE_LOGITS:
             teacher = Arm("tfidf", arm.source if zero_shot else alone(target))
             found["tfidf"] = self._cell(teacher, target, learning, answer=answer).id
+        if target.head.definition.emits.is_generated:
+            for name in TEXT_FLOORS:
+                found[name] = self._cell(Arm(name, None), target, Learning(learning.stage)).id
         found["majority"] = self._cell(Arm("majority", None), target, Learning(learning.stage)).id
         return found
 
@@ -290,7 +294,7 @@ class _BlockPlanner:
             content["labels"] = answer.mapping
         if arm.stage == "tfidf":
             return content | {"inverse_l2": TFIDF_C}
-        if arm.stage == "majority":
+        if arm.stage in WITHOUT_ENCODER:
             return content
         content["encoder"] = self.planner.encoder
         if self._initial_seed:

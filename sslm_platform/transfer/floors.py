@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ from sslm_platform.transfer.few_shot import few_shot_feed
 from sslm_platform.transfer.labels import match_labels
 from sslm_platform.transfer.plan import CellPlan
 from sslm_platform.transfer.sources import head_for
+from sslm_platform.types import FieldKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +46,16 @@ def measure_majority(corpus: Corpus, cell: CellPlan, model: TaskModel) -> Measur
     splits = corpus.task_feed(cell.target, cell.key.seed).splits
     scored = majority(model, splits["train"], splits["test"], corpus.vocabulary.pad_id)
     return Measured(scored, model.labels, len(splits["train"]), 0, {})
+
+
+def measure_text(corpus: Corpus, cell: CellPlan, answer: Callable[[str], str]) -> Measured:
+    """Score texts that are made of the input's first field alone, without any training."""
+    target, name = cell.target, cell.target.identity
+    test = corpus.task_feed(target, cell.key.seed).splits["test"]
+    predictions = [answer(text) for text in test.values(name, "text")]
+    zeros_N = np.zeros(len(test))
+    scored = Scored(predictions, test.values(name, target_field(target) or ""), zeros_N, zeros_N)
+    return Measured(scored, (), 0, 0, {})
 
 
 def measure_tfidf(corpus: Corpus, cell: CellPlan) -> Measured:
@@ -92,5 +103,10 @@ def _answered(probability_NK: np.ndarray, references: Sequence[int]) -> Scored:
 
 
 def _texts(task: Task, split: FeedSplit) -> list[str]:
-    columns = [split.values(task.identity, name) for name, _ in task.input_columns]
-    return ["\n".join(values) for values in zip(*columns, strict=True)]
+    kinds = {name: task.needs[name].kind for name, _ in task.input_columns}
+    columns = [split.values(task.identity, n) for n, kind in kinds.items() if kind is not FieldKind.SPANS]
+    return ["\n".join(map(_joined, values)) for values in zip(*columns, strict=True)]
+
+
+def _joined(value: str | list[str]) -> str:
+    return value if isinstance(value, str) else " ".join(value)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from sslm_platform.baselines import TEXT_FLOORS
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.decisions import tune_head
 from sslm_platform.evaluate import TaskModel, outputs_of, score_feed, texts_of
@@ -17,7 +18,7 @@ from sslm_platform.train.model import Model, add_heads, build_model, task_model
 from sslm_platform.transfer.answers import Answer, answer_for
 from sslm_platform.transfer.cells import FEW_SHOT_PROBE
 from sslm_platform.transfer.features import FeatureStore
-from sslm_platform.transfer.floors import Measured, cell_feed, measure_majority, measure_tfidf
+from sslm_platform.transfer.floors import Measured, cell_feed, measure_majority, measure_text, measure_tfidf
 from sslm_platform.transfer.heads import FittedHeads
 from sslm_platform.transfer.mapped_head import MappedHead
 from sslm_platform.transfer.plan import CellPlan, TrainingPlan
@@ -57,6 +58,8 @@ class EncoderCells:
                 return measure_majority(self.corpus, cell, self._new_head(cell.target, cell.key.seed))
             case "tfidf", _:
                 return measure_tfidf(self.corpus, cell)
+            case ("copy" | "lead") as floor, _:
+                return measure_text(self.corpus, cell, TEXT_FLOORS[floor])
             case "head", _:
                 return self._head(cell)
             case _, "zero_shot":

@@ -13,12 +13,10 @@ from sslm_platform.spec.resolved import Task
 from sslm_platform.transfer.answers import answer_for
 from sslm_platform.transfer.floors import cell_feed
 from sslm_platform.transfer.plan import CellPlan
-from sslm_platform.transfer.units import is_finetuned
+from sslm_platform.transfer.units import WITHOUT_ENCODER, is_finetuned
 
 Fitted = Callable[[Sequence[Task], int], bool]
 """Whether the head that some tasks share is fitted already, to the training examples of a seed."""
-
-WITHOUT_ENCODER = ("majority", "tfidf")
 
 
 @dataclass(frozen=True, slots=True)

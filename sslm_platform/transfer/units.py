@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from sslm_platform.errors import SslmError
 from sslm_platform.transfer.plan import CellPlan, Plan, TrainingPlan
 
+WITHOUT_ENCODER = ("majority", "tfidf", "copy", "lead")  # stages of the baselines that have none
 PRETRAINED = "pretrained"  # begins the ids of units whose cells only read the spec's encoder
 
 
@@ -68,7 +69,7 @@ def _pretrained(cell: CellPlan) -> str:
 
 def is_finetuned(cell: CellPlan) -> bool:
     """Whether measuring a cell trains an encoder further; a baseline without one has the budget, no more."""
-    return cell.finetune is not None and cell.key.source_stage not in ("majority", "tfidf")
+    return cell.finetune is not None and cell.key.source_stage not in WITHOUT_ENCODER
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,8 @@ def test_a_package_is_read_without_importing_it(package):
         ("sslm_toy_package.b", "Thing"),
         ("sslm_toy_package.b", "Thing.method"),
     ]
+    both = zip(columns["summary"], columns["body"], strict=True)
+    assert [f"{first} {rest}".strip() for first, rest in both] == columns["text"]
     assert columns["text"][1] == columns["summary"][1] == "A thing that has a docstring of its own here."
     assert package not in sys.modules
 

@@ -158,3 +158,30 @@ def test_a_split_that_lacks_a_column_is_named(given_rows, task_spec, tmp_path):
     spec, rows = given_rows(train=rated("a"), dev=rated("a"), test=[{"text": "unlabelled"}], tasks=[task])
     with pytest.raises(DataError, match=r"fields\.label: no column 'label' in test; known: text"):
         read_task(rows, spec.tasks[0], SEQUENCE, "", cache=tmp_path)
+
+
+PAIR = {"tokens": Field(FieldKind.TOKENS), "spans": Field(FieldKind.SPANS), "label": Field(FieldKind.LABEL)}
+SPANS = {"tokens": "tokens", "spans": "spans", "label": "label"}
+
+
+def related(start, end):
+    return [{"tokens": ["a", "b", "c"], "spans": {"start": start, "end": end}, "label": "x"}]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "message"),
+    [
+        ([0, 1], [1, 4], r"\[1, 4\] of 3 tokens"),
+        ([0, 2], [1, 2], "has an empty span"),
+        ([0], [1], "has not two spans"),
+    ],
+)
+def test_spans_that_are_none(read, start, end, message):
+    with pytest.raises(DataError, match=message):
+        read(related(start, end), SPANS, PAIR)
+
+
+def test_spans_are_inputs(read):
+    task = read(related([0, 1], [1, 3]), SPANS, PAIR)
+    assert task.inputs == (("spans", "spans"), ("tokens", "tokens"))
+    assert list(task.splits["train"].all_values("spans")) == [{"start": [0, 1], "end": [1, 3]}]

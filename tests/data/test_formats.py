@@ -69,6 +69,14 @@ def test_json_lines_fill_missing_keys_with_null():
     assert read('{"a": 1}\n\n{"a": 2, "b": ["x"]}\n', name="jsonl") == {"a": [1, 2], "b": [None, ["x"]]}
 
 
+def test_json_lines_of_lists_become_texts():
+    content = b'{"s": ["One.", "Two."], "t": ["a", "b"]}\n{"s": [], "t": []}\n{"t": null}\n'
+    columns = read(content, name="jsonl", join={"s": " "}, first=["t"])
+    assert columns == {"s": ["One. Two.", None, None], "t": ["a", None, None]}
+    with pytest.raises(DataError, match=r":1: s is no list of texts, which join and first are for"):
+        read(b'{"s": "One."}', name="jsonl", first=["s"])
+
+
 def test_parquet():
     columns = {"text": ["a", "b"], "tags": [["O"], []]}
     sink = pa.BufferOutputStream()
@@ -179,3 +187,68 @@ def test_utf_16_lines_end_where_its_line_feeds_are():
     assert read(text.encode("utf-16"), name="text", encoding="utf-16") == {
         "text": ["\u0a0a one", "\u0d0a two"]
     }
+
+
+SEMEVAL = """1\t"The <e1>system</e1> has an arrayed configuration-of <e2>antenna elements</e2>."
+Component-Whole(e2,e1)
+Comment: none
+
+2\t"<e2>Elements</e2>, the <e1>child</e1>."
+Other
+Comment:
+"""
+
+
+def test_semeval_relations():
+    assert read(SEMEVAL, name="semeval_relations") == {
+        "id": ["1", "2"],
+        "tokens": [
+            ["The", "system", "has", "an", "arrayed", "configuration", "-", "of", "antenna", "elements", "."],
+            ["Elements", ",", "the", "child", "."],
+        ],
+        "spans": [{"start": [1, 8], "end": [2, 10]}, {"start": [3, 0], "end": [4, 1]}],
+        "label": ["Component-Whole(e2,e1)", "Other"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('1\t"No <e1>span</e1>."\nOther\n', "file:1: the sentence has no <e2>"),
+        ('1\t"A <e1>b</e1> <e2>c</e2>."\n', "file:1: no relation follows the sentence"),
+    ],
+)
+def test_broken_semeval_relations(content, message):
+    with pytest.raises(DataError, match=message):
+        read(content, name="semeval_relations")
+
+
+CROSSRE = {
+    "doc_key": "d1",
+    "sentence": ["Ada", "Lovelace", "left", "Rome", "for", "Bath"],
+    "ner": [[0, 1, "person"], [3, 3, "city"], [5, 5, "city"]],
+    "relations": [[0, 1, 3, 3, "origin", "", False, False], [0, 1, 3, 3, "physical", "", True, False]],
+}
+
+
+def test_relations_are_rows_of_pairs():
+    """Last words are included there, and excluded here."""
+    assert read(json.dumps(CROSSRE), name="relations", types=True) == {
+        "id": ["d1"],
+        "tokens": [CROSSRE["sentence"]],
+        "spans": [{"start": [0, 3], "end": [2, 4], "type": ["person", "city"]}],
+        "labels": [["origin", "physical"]],
+        "label": [None],
+    }
+
+
+def test_pairs_without_a_relation_are_all_the_others():
+    rows = read(json.dumps(CROSSRE), name="relations", no_relation="none")
+    assert len(rows["label"]) == 3 * 2
+    assert rows["label"].count("none") == 5
+    assert rows["labels"][1:] == [[]] * 5
+
+
+def test_sentences_without_relations_are_named():
+    with pytest.raises(DataError, match=r"file:2: expected sentence, ner .*KeyError"):
+        read(json.dumps(CROSSRE) + '\n{"sentence": ["a"]}\n', name="relations")

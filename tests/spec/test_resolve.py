@@ -57,7 +57,7 @@ T = "streams[0].tasks[0]"
         (
             "head",
             {"name": "sequence_classifier", "options": {"pooling": "man"}},
-            f"{T}.head.options.pooling: 'man' is not one of 'mean', 'cls' or 'max'; did you mean mean?",
+            f"{T}.head.options.pooling: 'man' is not one of 'mean', 'cls', 'max' or 'markers'; did you",
         ),
         ("objective", {"name": "mse"}, f"{T}.head.name: sequence_classifier emits sequence_logits, but"),
         ("fields", {"text": "text"}, f"{T}.fields: objective cross_entropy needs the field label (label)"),
@@ -415,3 +415,40 @@ def test_sources_are_grouped_one_way(specs):
     block = {"source_stage": "full", "target_stage": "probe", "sources": {"by": "task", "together": True}}
     with pytest.raises(SpecError, match="give by or together, not both"):
         specs.resolve(specs.content("films", transfer=[block]))
+
+
+def in_words(fields, **options):
+    """A stream of words with a task that has these fields."""
+    return {
+        "name": "mood",
+        "fields": fields,
+        "objective": {"name": "cross_entropy"},
+        "head": {"name": "sequence_classifier", "options": options},
+        "metrics": ["accuracy"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("fields", "options", "message"),
+    [
+        ({"label": "l"}, {}, "needs the field text (text) or tokens (tokens)"),
+        ({"label": "l", "text": "t", "tokens": "w"}, {}, "give text or tokens, not both"),
+        ({"label": "l", "text": "t", "spans": "s"}, {}, "fields.spans: goes with tokens"),
+        (
+            {"label": "l", "tokens": "w"},
+            {"pooling": "markers"},
+            "head.options.pooling: markers are around spans, and the task has no field spans",
+        ),
+    ],
+)
+def test_inputs_that_do_not_go_together(problems, specs, fields, options, message):
+    content = specs.content("names")
+    content["streams"][0]["tasks"].append(in_words(fields, **options))
+    assert message in "\n".join(problems(content))
+
+
+def test_tasks_on_the_same_words_are_encoded_once(specs):
+    content = specs.content("names")
+    content["streams"][0]["tasks"].append(in_words({"tokens": "tokens", "label": "tokens"}))
+    assert [feed.tasks[0].spec.name for feed in specs.resolve(content).feeds] == ["names"]
+    assert [task.spec.name for task in specs.resolve(content).feeds[0].tasks] == ["names", "mood"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from sslm_heads.options import MultilabelOptions, OrdinalOptions, SequenceOptions, TokenOptions
-from sslm_platform.api import Head, HeadContext, HeadDef, Options, OutputKind, hookimpl
+from sslm_platform.api import Head, HeadContext, HeadDef, Options, OutputKind, Problem, hookimpl
 
 
 @hookimpl
@@ -15,6 +15,7 @@ def sslm_heads() -> Iterable[HeadDef]:
         HeadDef(
             name="sequence_classifier",
             build=_build_sequence_classifier,
+            check=_check_pooling,
             emits=OutputKind.SEQUENCE_LOGITS,
             options=SequenceOptions,
             summary="One label for a text: pooled states, then a linear layer.",
@@ -22,6 +23,7 @@ def sslm_heads() -> Iterable[HeadDef]:
         HeadDef(
             name="multilabel_classifier",
             build=_build_multilabel_classifier,
+            check=_check_pooling,
             emits=OutputKind.LABEL_SET_LOGITS,
             options=MultilabelOptions,
             summary="Any number of labels for a text, by a threshold that dev sets.",
@@ -29,6 +31,7 @@ def sslm_heads() -> Iterable[HeadDef]:
         HeadDef(
             name="ordinal_classifier",
             build=_build_ordinal_classifier,
+            check=_check_pooling,
             emits=OutputKind.SEQUENCE_LOGITS,
             options=OrdinalOptions,
             summary="One of several ordered labels: proportional odds of one number.",
@@ -36,6 +39,7 @@ def sslm_heads() -> Iterable[HeadDef]:
         HeadDef(
             name="sequence_regressor",
             build=_build_sequence_regressor,
+            check=_check_pooling,
             emits=OutputKind.SEQUENCE_VALUES,
             options=SequenceOptions,
             summary="One number for a text: pooled states, then a linear layer.",
@@ -55,6 +59,11 @@ def sslm_heads() -> Iterable[HeadDef]:
             summary="BERT's language-model head on the encoder's own embedding matrix.",
         ),
     )
+
+
+def _check_pooling(options: SequenceOptions, fields: Collection[str]) -> Iterable[Problem]:
+    if options.pooling == "markers" and "spans" not in fields:
+        yield Problem("pooling", "markers are around spans, and the task has no field spans")
 
 
 def _build_sequence_classifier(options: SequenceOptions, context: HeadContext) -> Head:

@@ -12,8 +12,10 @@ from sslm_platform.api import Options
 class SequenceOptions(Options):
     """Options of ``sequence_classifier`` and ``sequence_regressor``."""
 
-    pooling: Literal["mean", "cls", "max"] = Field(
-        default="mean", description="How a text's states become one: mean or max of all, or the first."
+    pooling: Literal["mean", "cls", "max", "markers"] = Field(
+        default="mean",
+        description="How a text's states become one: mean or max of all, or the first; `markers` puts those"
+        " of the markers before the two spans side by side (Baldini Soares et al. 2019, entity start).",
     )
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Dropout before each linear layer.")
     hidden_layer: bool = Field(default=False, description="Put a dense layer with tanh before the last one.")

@@ -23,13 +23,18 @@ class _SequenceHead(nn.Module):
     def __init__(self, options: SequenceOptions, hidden_size: int, width: int) -> None:
         super().__init__()
         self.pooling = options.pooling
+        if options.pooling == "markers":
+            hidden_size *= 2
         layers: list[nn.Module] = [nn.Dropout(options.dropout)]
         if options.hidden_layer:
             layers += [linear(hidden_size, hidden_size), nn.Tanh(), nn.Dropout(options.dropout)]
         self.layers = nn.Sequential(*layers, linear(hidden_size, width))
 
     def features(self, hidden_BLD: Tensor, mask_BL: Tensor, targets: Targets) -> Tensor:
-        """Pool the states of each example's tokens, special ones included, (B, D)."""
+        """Pool the states of each example's tokens, special ones included, (B, D); of markers (B, 2 D)."""
+        if self.pooling == "markers":
+            rows_B1 = torch.arange(len(hidden_BLD), device=hidden_BLD.device).unsqueeze(1)
+            return hidden_BLD[rows_B1, targets["markers"]].flatten(1)
         return pool(hidden_BLD, mask_BL, self.pooling)
 
 

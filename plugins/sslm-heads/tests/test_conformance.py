@@ -5,7 +5,7 @@ from sslm_platform.testing import checks_of, parametrize_with_checks
 
 VARIANTS = [
     {"pooling": pooling, "hidden_layer": hidden}
-    for pooling in ("mean", "cls", "max")
+    for pooling in ("mean", "cls", "max", "markers")
     for hidden in (False, True)
 ]
 

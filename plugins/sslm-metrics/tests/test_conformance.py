@@ -6,7 +6,11 @@ from sslm_platform.testing import checks_of
 ENTRIES = {n: host().registry.metrics.get(n) for n in host().registry.metrics}
 DEFINITIONS = [e.definition for e in ENTRIES.values() if e.provenance.plugin == "sslm-metrics"]
 
-OPTIONS = {"quadratic_kappa": {"order": ["negative", "neutral", "positive"]}}
+OPTIONS = {
+    "quadratic_kappa": {"order": ["negative", "neutral", "positive"]},
+    "relation_f1": {"negative": "neutral"},
+    "semeval_relation_f1": {"negative": "neutral"},
+}
 
 
 @pytest.mark.parametrize(

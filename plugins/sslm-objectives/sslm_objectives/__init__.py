@@ -21,6 +21,13 @@ TEXT = Field(FieldKind.TEXT)
 TEXT_PAIR = Field(FieldKind.TEXT, required=False, summary="a second text, encoded with the first")
 TARGET_TEXT = Field(FieldKind.TEXT, summary="the text to generate, encoded after the first")
 
+INPUTS = {
+    "text": TEXT,
+    "text_pair": TEXT_PAIR,
+    "tokens": Field(FieldKind.TOKENS, instead_of="text"),
+    "spans": Field(FieldKind.SPANS, required=False, summary="two of its spans, which get markers"),
+}
+
 
 @hookimpl
 def sslm_objectives() -> Iterable[ObjectiveDef]:
@@ -31,8 +38,7 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             build=_build_cross_entropy,
             needs={
                 OutputKind.SEQUENCE_LOGITS: {
-                    "text": TEXT,
-                    "text_pair": TEXT_PAIR,
+                    **INPUTS,
                     "label": Field(FieldKind.LABEL),
                 },
                 OutputKind.TOKEN_LOGITS: {
@@ -48,8 +54,7 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             build=_build_binary_cross_entropy,
             needs={
                 OutputKind.LABEL_SET_LOGITS: {
-                    "text": TEXT,
-                    "text_pair": TEXT_PAIR,
+                    **INPUTS,
                     "labels": Field(FieldKind.LABELS),
                 },
             },
@@ -61,8 +66,7 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             build=_build_mse,
             needs={
                 OutputKind.SEQUENCE_VALUES: {
-                    "text": TEXT,
-                    "text_pair": TEXT_PAIR,
+                    **INPUTS,
                     "value": Field(FieldKind.VALUE),
                 },
             },

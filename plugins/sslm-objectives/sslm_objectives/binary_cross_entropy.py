@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from sslm_objectives.options import BinaryCrossEntropyOptions
+from sslm_objectives.rows import marker_targets
 from sslm_objectives.weights import positive_weights
 from sslm_platform.api import Encoded, ObjectiveContext, Targets, TaskBatch
 
@@ -32,7 +33,8 @@ class BinaryCrossEntropy:
         for row_K, example in zip(labels_BK, examples, strict=True):
             ids = np.asarray(example.values["labels"], dtype=np.int64)
             row_K[torch.from_numpy(ids[ids >= 0])] = 1.0
-        return TaskBatch({"labels": labels_BK}, torch.full((len(examples),), float(self.num_labels)))
+        targets = {"labels": labels_BK, **marker_targets(examples)}
+        return TaskBatch(targets, torch.full((len(examples),), float(self.num_labels)))
 
     def losses(self, outputs: Tensor, targets: Targets, num_examples: int) -> Tensor:
         """Return (B,) nats from logits (B, K)."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from sslm_objectives.options import CrossEntropyOptions
-from sslm_objectives.rows import UNKNOWN, sum_by_example, word_targets
+from sslm_objectives.rows import UNKNOWN, marker_targets, sum_by_example, word_targets
 from sslm_objectives.weights import class_weights
 from sslm_platform.api import Encoded, ObjectiveContext, Targets, TaskBatch
 
@@ -55,7 +55,8 @@ class SequenceCrossEntropy(_WeightedCrossEntropy):
         """Read each example's ``label``."""
         labels_B = torch.tensor([int(example.values["label"]) for example in examples], dtype=torch.int64)
         weight_B = self._weights(labels_B)
-        return TaskBatch({"labels": labels_B, "weight": weight_B}, weight_B)
+        targets = {"labels": labels_B, "weight": weight_B, **marker_targets(examples)}
+        return TaskBatch(targets, weight_B)
 
     def losses(self, outputs: Tensor, targets: Targets, num_examples: int) -> Tensor:
         """Return (B,) nats from logits (B, num_labels)."""

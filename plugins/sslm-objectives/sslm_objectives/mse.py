@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sslm_objectives.rows import marker_targets
 from sslm_platform.api import Encoded, Targets, TaskBatch
 
 
@@ -17,7 +18,7 @@ class MeanSquaredError:
     def collate(self, examples: Sequence[Encoded], generators: Sequence[np.random.Generator]) -> TaskBatch:
         """Read each example's ``value``."""
         values_B = torch.tensor([float(example.values["value"]) for example in examples])
-        return TaskBatch({"labels": values_B}, torch.ones(len(examples)))
+        return TaskBatch({"labels": values_B, **marker_targets(examples)}, torch.ones(len(examples)))
 
     def losses(self, outputs: Tensor, targets: Targets, num_examples: int) -> Tensor:
         """Return (B,) squared errors of outputs (B,)."""

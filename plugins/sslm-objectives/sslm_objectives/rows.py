@@ -35,6 +35,15 @@ def row_cross_entropy(logits_NC: Tensor, targets: Targets, num_examples: int) ->
     return sum_by_example(loss_N, targets, num_examples)
 
 
+def marker_targets(examples: Sequence[Encoded]) -> dict[str, Tensor]:
+    """Return ``markers``, (B, 2): positions of the markers before two spans, where the examples have them.
+
+    A marker that truncation cut off is read at the first token, which stands for the whole.
+    """
+    rows = [example.marker_S for example in examples if example.marker_S is not None]
+    return {"markers": torch.from_numpy(np.stack(rows)).clamp(min=0)} if rows else {}
+
+
 def word_targets(examples: Sequence[Encoded]) -> dict[str, Tensor]:
     """Make a row of each word that truncation left, at its first token, with its tag."""
     starts = [_word_starts(example) for example in examples]

@@ -1,5 +1,6 @@
 """Everything a plugin may import from the platform, in one place."""
 
+from sslm_platform.augmenting import Augmenter, Word
 from sslm_platform.errors import (
     DataError,
     PluginError,
@@ -21,18 +22,15 @@ from sslm_platform.evidence import (
 )
 from sslm_platform.hookspecs import hookimpl
 from sslm_platform.interfaces import (
-    Augmenter,
     Balancer,
     BalancingState,
     DecidingHead,
     DecomposableMetric,
     DevScore,
     Encoded,
-    Executor,
     GeneratingHead,
     GradientBalancer,
     Head,
-    Job,
     LearningBalancer,
     LearningSampler,
     Memory,
@@ -46,10 +44,10 @@ from sslm_platform.interfaces import (
     TaskBatch,
     TextTokenizer,
     TiedHead,
-    Word,
-    WorkerCommand,
     rows_by_example,
 )
+from sslm_platform.jobs import Executor, Job, WorkerCommand
+from sslm_platform.passes import Pass, Passes, Wrapper
 from sslm_platform.types import (
     AttentionPattern,
     AugmenterDef,
@@ -70,6 +68,8 @@ from sslm_platform.types import (
     SamplerDef,
     StepRecord,
     Vocabulary,
+    WrapperContext,
+    WrapperDef,
 )
 
 __all__ = [
@@ -112,6 +112,8 @@ __all__ = [
     "Options",
     "OutputKind",
     "Pair",
+    "Pass",
+    "Passes",
     "PluginError",
     "Problem",
     "Sampler",
@@ -133,6 +135,9 @@ __all__ = [
     "Vocabulary",
     "Word",
     "WorkerCommand",
+    "Wrapper",
+    "WrapperContext",
+    "WrapperDef",
     "hookimpl",
     "rows_by_example",
     "suggest",

@@ -27,6 +27,7 @@ from sslm_platform.interfaces import (
 )
 from sslm_platform.model.attention import visible_tokens
 from sslm_platform.model.multitask import Encode, TaskHead, task_outputs
+from sslm_platform.passes import Wrapper
 from sslm_platform.report.records import MetricValue
 from sslm_platform.spec.resolved import Task
 from sslm_platform.statistics import NUM_RESAMPLES, percentile_interval, resample_counts
@@ -51,6 +52,7 @@ class TaskModel:
     labels: tuple[str, ...]
     width: int  # of the head's outputs: labels, or the vocabulary
     tokenizer: TextTokenizer | None = None  # of heads that generate
+    wrapper: Wrapper | None = None
 
     @property
     def is_generated(self) -> bool:
@@ -69,9 +71,9 @@ class Batch:
     key: tuple[int, int]  # seed and epoch of the generators
     keys_B: np.ndarray  # the examples' own part of it
 
-    def generators(self) -> list[np.random.Generator]:
+    def generators(self, stream: int = 0) -> list[np.random.Generator]:
         """Return each example's random numbers from their beginning."""
-        return [example_generator(*self.key, int(key)) for key in self.keys_B]
+        return [example_generator(*self.key, int(key), stream) for key in self.keys_B]
 
 
 def make_batch(

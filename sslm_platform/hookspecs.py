@@ -20,6 +20,7 @@ from sslm_platform.types import (
     ObjectiveDef,
     SamplerDef,
     StepRecord,
+    WrapperDef,
 )
 
 if TYPE_CHECKING:
@@ -34,6 +35,11 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 @hookspec
 def sslm_objectives() -> Iterable[ObjectiveDef]:  # type: ignore[empty-body]
     """Return the plugin's objectives."""
+
+
+@hookspec
+def sslm_wrappers() -> Iterable[WrapperDef]:  # type: ignore[empty-body]
+    """Return the plugin's wrappers of objectives."""
 
 
 @hookspec

@@ -271,32 +271,6 @@ def rows_by_example(rows_N: np.ndarray, example_N: np.ndarray, num_examples: int
     return np.split(rows_N[order], np.cumsum(sizes)[:-1])
 
 
-@dataclass(frozen=True, slots=True)
-class Word:
-    """A word of a changed text, and the number of the word that it stands for, whose tags it gets."""
-
-    text: str
-    origin: int
-
-
-class Augmenter(Protocol):
-    """Made by an :class:`~sslm_platform.types.AugmenterDef`."""
-
-    def augment(
-        self, words: Sequence[str], groups: Sequence[range], generator: np.random.Generator
-    ) -> Sequence[Word]:
-        """Return the changed text, one word at least.
-
-        Args:
-            words: W words, W >= 1: a text cut at white space, or a row's tokens.
-            groups: all places from 0 to W - 1 in order, cut where cutting is safe. A longer group is a tagged
-                chunk: it stays whole, in order and in one piece, or goes as a whole; each of its words may be
-                replaced by one. A group of one may also occur several times.
-            generator: keyed by (seed, epoch, example): use no other randomness.
-        """
-        ...
-
-
 Memory = Mapping[str, Any]
 """What a sampler or balancer has learned: JSON content, kept in checkpoints; empty at the start."""
 
@@ -401,52 +375,4 @@ class LearningBalancer(Balancer, Protocol):
 
     def observe(self, state: BalancingState) -> Memory:
         """Return the memory that the next step sees."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerCommand:
-    """How to start one worker: ``python ARGV``, with these variables on top of the environment.
-
-    The paths in it are absolute; on another machine they must name the same folders.
-    """
-
-    argv: tuple[str, ...]
-    environment: Mapping[str, str]
-
-
-class Job(Protocol):
-    """The work of a transfer run, as an executor sees it.
-
-    Workers share it through claims in the run's folder: however many there are, and whichever of them die,
-    each unit (a source training with its cells) is done once.
-    """
-
-    num_units: int
-
-    def work(self) -> None:
-        """Do in this process what no other worker does; return when all units are done."""
-        ...
-
-    def worker(self, index: int, count: int) -> WorkerCommand:
-        """Return how to start one of ``count`` workers, ``index`` from 0."""
-        ...
-
-    def threads(self, num_workers: int) -> int:
-        """Return how many CPU threads each of ``num_workers`` on this machine should use."""
-        ...
-
-    def say(self, text: str) -> None:
-        """Print a line of progress."""
-        ...
-
-
-class Executor(Protocol):
-    """Made by an :class:`~sslm_platform.types.ExecutorDef`."""
-
-    def run(self, job: Job) -> None:
-        """Get all units done.
-
-        A worker may have died: end with ``job.work()``, which does what is left, or nothing.
-        """
         ...

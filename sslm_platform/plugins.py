@@ -30,12 +30,14 @@ from sslm_platform.types import (
     OutputKind,
     Provenance,
     SamplerDef,
+    WrapperDef,
 )
 
 GROUP = "sslm_platform"
 
 _REGISTRATION: dict[str, tuple[str, type[Any]]] = {
     "sslm_objectives": ("objectives", ObjectiveDef),
+    "sslm_wrappers": ("wrappers", WrapperDef),
     "sslm_heads": ("heads", HeadDef),
     "sslm_metrics": ("metrics", MetricDef),
     "sslm_samplers": ("samplers", SamplerDef),
@@ -238,6 +240,8 @@ def _wrong_kinds(definition: object) -> str:
     match definition:
         case ObjectiveDef(needs=needs) if not _are_kinds(needs):
             return "needs must map OutputKind to fields"
+        case WrapperDef(kinds=emitted) if not _are_kinds(emitted):
+            return "kinds must be a set of OutputKind"
         case HeadDef(emits=emits) if not isinstance(emits, OutputKind):
             return f"emits must be an OutputKind; got {emits!r}"
         case HeadDef(emits=emits, tied=True) if emits is not OutputKind.VOCABULARY_LOGITS:

@@ -18,6 +18,7 @@ from sslm_platform.types import (
     ObjectiveDef,
     Provenance,
     SamplerDef,
+    WrapperDef,
 )
 
 D = TypeVar("D", bound=Definition)
@@ -84,6 +85,7 @@ class Registry:
 
     def __init__(self) -> None:
         self.objectives: Table[ObjectiveDef] = Table("objective")
+        self.wrappers: Table[WrapperDef] = Table("wrapper")
         self.heads: Table[HeadDef] = Table("head")
         self.metrics: Table[MetricDef] = Table("metric")
         self.samplers: Table[SamplerDef] = Table("sampler")
@@ -97,6 +99,7 @@ class Registry:
         """All tables, in the order in which people think of them."""
         return (
             self.objectives,
+            self.wrappers,
             self.heads,
             self.metrics,
             self.samplers,

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
+    from sslm_platform.augmenting import Augmenter
     from sslm_platform.errors import Problem
     from sslm_platform.evidence import Estimator
     from sslm_platform.interfaces import (
-        Augmenter,
         Balancer,
-        Executor,
         GeneratingHead,
         GradientBalancer,
         Head,
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
         Sampler,
         TextTokenizer,
     )
+    from sslm_platform.jobs import Executor
+    from sslm_platform.passes import Wrapper
 
 
 class OutputKind(StrEnum):
@@ -209,6 +210,30 @@ def _no_field_problems(options: Any, fields: Collection[str]) -> Iterable[Proble
 
 
 @dataclass(frozen=True, slots=True)
+class WrapperContext:
+    """What a wrapper is built with."""
+
+    emits: OutputKind
+
+
+@dataclass(frozen=True, slots=True)
+class WrapperDef:
+    """What is made of an objective in training: several passes over a batch in place of one.
+
+    ``kinds`` are those of the outputs that it works with. ``shifts`` says that it moves the embeddings'
+    outputs, along gradients; ``probes`` that it asks for gradients by which nothing is trained.
+    """
+
+    name: str
+    build: Callable[[Any, WrapperContext], Wrapper]
+    kinds: frozenset[OutputKind]
+    options: type[Options] = Options
+    shifts: bool = False
+    probes: bool = False
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class HeadDef:
     """A head: encoder states to outputs, outputs to predictions.
 
@@ -334,7 +359,15 @@ class AugmenterDef:
 
 
 Definition = (
-    AugmenterDef | ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef | EstimatorDef | ExecutorDef
+    ObjectiveDef
+    | WrapperDef
+    | HeadDef
+    | MetricDef
+    | SamplerDef
+    | BalancerDef
+    | AugmenterDef
+    | EstimatorDef
+    | ExecutorDef
 )
 
 

@@ -240,6 +240,7 @@ def test_every_hook_is_documented_with_its_exact_signature(name):
 
 REGISTRATION = (
     "objectives",
+    "wrappers",
     "heads",
     "metrics",
     "samplers",

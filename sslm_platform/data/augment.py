@@ -9,11 +9,14 @@ from typing import Any
 import datasets
 import numpy as np
 
-from sslm_platform.data.batching import AUGMENTATION, example_generator
+from sslm_platform.augmenting import Augmenter, Word
+from sslm_platform.data.batching import example_generator
 from sslm_platform.data.encodings import encode_inputs
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.errors import PluginError
-from sslm_platform.interfaces import Augmenter, Encoded, Word
+from sslm_platform.interfaces import Encoded
+
+STREAM = 2  # of an example's random numbers
 
 Examples = dict[str, list[Encoded]]
 """Task to its view of the batch's examples."""
@@ -60,7 +63,7 @@ class Augmentation:
         changed: dict[int, tuple[dict[str, Any], dict[str, np.ndarray]]] = {}
         tagged = {task: split.tag_fields(task) for task in examples}
         for index, row in enumerate(rows.tolist()):
-            generator = example_generator(*key, int(split.keys_N[row]), AUGMENTATION)
+            generator = example_generator(*key, int(split.keys_N[row]), STREAM)
             due = [augmenter for augmenter, share in self.steps if generator.random() < share]
             if due:
                 tags = [
@@ -134,7 +137,7 @@ def _step(
 
 
 def complaint_about(changed: Sequence[Word], groups: Sequence[range]) -> str:
-    """Return what breaks the rules of :class:`~sslm_platform.interfaces.Augmenter`, or nothing."""
+    """Return what breaks the rules of :class:`~sslm_platform.augmenting.Augmenter`, or nothing."""
     if not changed:
         return "no word is left"
     if blank := [word for word in changed if len(word.text.split()) != 1]:

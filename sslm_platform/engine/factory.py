@@ -34,8 +34,8 @@ def make_engine(
     Args:
         spec: The section ``engine``.
         optimizer: The section ``optimizer``.
-        encoder: Called as ``encoder(input_ids_BL, mask_BL, segment_BL, transform)``; returns hidden_BLD
-            and, with ``transform``, logits_NV, else None. Rank 0's weights count.
+        encoder: Called as ``encoder(input_ids_BL, mask_BL, segment_BL, transform, shift_BLE)``; returns
+            hidden_BLD and, with ``transform``, logits_NV, else None. Rank 0's weights count.
         heads: Name to module. Rank 0's weights count.
         gradients_of: What ``task_gradients`` of the engine are of; with ``last_layer`` the encoder is a
             :class:`~sslm_platform.engine.sliced.Splittable`.

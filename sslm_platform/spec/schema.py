@@ -45,6 +45,15 @@ class BalancerSpec(Component):
     )
 
 
+class ObjectiveSpec(Component):
+    """A task's objective."""
+
+    wrapper: Component | None = Field(
+        default=None,
+        description="What training makes of the objective: adversarial passes, agreement of two passes, …",
+    )
+
+
 class TokenizerTraining(Section):
     """A tokenizer trained on the training splits."""
 
@@ -102,7 +111,7 @@ class TaskSpec(Section):
 
     name: Name
     fields: dict[str, str | FieldSpec] = Field(description="Field of the objective to column.")
-    objective: Component
+    objective: ObjectiveSpec
     head: HeadSpec
     metrics: list[str | Component] = Field(min_length=1, description="Metrics to report.")
     primary_metric: str | None = Field(

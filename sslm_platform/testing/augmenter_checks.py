@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from sslm_platform.augmenting import Augmenter, Word
 from sslm_platform.data.augment import complaint_about, groups_of
-from sslm_platform.interfaces import Augmenter, Word
 from sslm_platform.testing.cases import Case
 from sslm_platform.types import AugmenterDef
 

@@ -20,6 +20,7 @@ from sslm_platform.types import (
     MetricDef,
     ObjectiveDef,
     SamplerDef,
+    WrapperDef,
 )
 
 
@@ -43,8 +44,8 @@ def parametrize_with_checks(
 
     Args:
         name: Name of a definition of an installed plugin.
-        kind: ``objective``, ``head``, ``metric``, ``sampler``, ``balancer``, ``augmenter``, ``estimator`` or
-            ``executor``; needed where several share the name.
+        kind: ``objective``, ``wrapper``, ``head``, ``metric``, ``sampler``, ``balancer``, ``augmenter``,
+            ``estimator`` or ``executor``; needed where several share the name.
         options: Options to test with, as a spec would give them.
 
     Raises:
@@ -82,10 +83,13 @@ def _checks_of_kind(case: Any) -> tuple[Callable[[Any], None], ...]:
         metric_checks,
         objective_checks,
         sampler_checks,
+        wrapper_checks,
     )
 
     if isinstance(case.definition, ObjectiveDef):
         return objective_checks.objective_checks(case)
+    if isinstance(case.definition, WrapperDef):
+        return wrapper_checks.WRAPPER_CHECKS
     if isinstance(case.definition, HeadDef):
         return head_checks.head_checks(case)
     if isinstance(case.definition, MetricDef):

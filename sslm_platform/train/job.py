@@ -50,6 +50,7 @@ def task_content(corpus: Corpus, task: Task) -> dict[str, Any]:
         "data": corpus.fingerprint(task),
         **({"augment": augment} if augment else {}),
         "objective": task.objective.fingerprint(),
+        **({"wrapper": task.wrapper.fingerprint()} if task.wrapper else {}),
         "head": head,
     }
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from sslm_platform.augmenting import Word
 from sslm_platform.data.augment import complaint_about, groups_of
 from sslm_platform.errors import PluginError, SpecError
 from sslm_platform.evaluate import make_batch
-from sslm_platform.interfaces import Word
 
 SWAP = [{"name": "random_swap", "probability": 0.7}, {"name": "random_deletion", "probability": 0.5}]
 

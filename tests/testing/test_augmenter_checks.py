@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sslm_platform.interfaces import Word
+from sslm_platform.augmenting import Word
 from sslm_platform.testing import augmenter_checks as checks
 from sslm_platform.testing.cases import Case
 from sslm_platform.types import AugmenterDef

@@ -72,6 +72,12 @@ class TaggedXmlFormat(Section):
     encoding: str = "utf-8"
 
 
+class CatalogueFormat(Section):
+    """A compiled catalogue of GNU gettext (`.mo`): columns `source`, `target` and `context`."""
+
+    name: Literal["mo"]
+
+
 class SemevalRelationsFormat(Section):
     """SemEval-2010 Task 8: `"... <e1>x</e1> ... <e2>y</e2> ..."`, then the relation.
 
@@ -100,7 +106,8 @@ class RelationsFormat(Section):
 
 
 Format = Annotated[
-    DelimitedFormat
+    CatalogueFormat
+    | DelimitedFormat
     | JsonLinesFormat
     | ParquetFormat
     | ConllFormat

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sslm_platform.corpus import target_field
+from sslm_platform.data.augment import Augmentation
 from sslm_platform.data.batching import collate_inputs, example_generator
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.decisions import scores_of
@@ -83,10 +84,14 @@ def make_batch(
     seed: int,
     epoch: int,
     device: torch.device | None = None,
+    augmentation: Augmentation | None = None,
 ) -> Batch:
     """Collate rows of a split for tasks that share their input; noise is keyed by (seed, epoch, example)."""
     generators = [example_generator(seed, epoch, int(split.keys_N[row])) for row in rows]
     examples = {t: split.encoded(t, rows.tolist(), m.labels) for t, m in models.items()}
+    if augmentation is not None:
+        labels = {task: model.labels for task, model in models.items()}
+        examples = augmentation.apply(split, rows, examples, labels, (seed, epoch))
     batches = {t: m.objective.collate(examples[t], generators) for t, m in models.items()}
     changed = next((b.input_ids for b in batches.values() if b.input_ids is not None), None)
     inputs = collate_inputs(next(iter(examples.values())), changed, pad_id)

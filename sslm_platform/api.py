@@ -1,5 +1,6 @@
 """Everything a plugin may import from the platform, in one place."""
 
+from sslm_platform.augmenting import Augmenter, Word
 from sslm_platform.errors import (
     DataError,
     PluginError,
@@ -49,6 +50,7 @@ from sslm_platform.jobs import Executor, Job, WorkerCommand
 from sslm_platform.passes import Pass, Passes, Wrapper
 from sslm_platform.types import (
     AttentionPattern,
+    AugmenterDef,
     BalancerDef,
     EstimatorDef,
     EvidenceKind,
@@ -72,6 +74,8 @@ from sslm_platform.types import (
 
 __all__ = [
     "AttentionPattern",
+    "Augmenter",
+    "AugmenterDef",
     "Balancer",
     "BalancerDef",
     "BalancingState",
@@ -129,6 +133,7 @@ __all__ = [
     "TiedHead",
     "UndefinedError",
     "Vocabulary",
+    "Word",
     "WorkerCommand",
     "Wrapper",
     "WrapperContext",

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sslm_platform.corpus import target_field
+from sslm_platform.data.augment import Augmentation
 from sslm_platform.data.batching import collate_inputs, example_generator
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.decisions import scores_of
@@ -25,7 +26,7 @@ from sslm_platform.interfaces import (
     rows_by_example,
 )
 from sslm_platform.model.attention import visible_tokens
-from sslm_platform.model.multitask import Encode, TaskHead, task_outputs
+from sslm_platform.model.multitask import Encode, TaskHead, encode_inputs, task_outputs
 from sslm_platform.passes import Wrapper
 from sslm_platform.report.records import MetricValue
 from sslm_platform.spec.resolved import Task
@@ -83,10 +84,16 @@ def make_batch(
     seed: int,
     epoch: int,
     device: torch.device | None = None,
+    augmentation: Augmentation | None = None,
 ) -> Batch:
     """Collate rows of a split for tasks that share their input; noise is keyed by (seed, epoch, example)."""
     generators = [example_generator(seed, epoch, int(split.keys_N[row])) for row in rows]
-    examples = {t: examples_of(m, split, rows.tolist(), seed, epoch) for t, m in models.items()}
+    examples = {t: split.encoded(t, rows.tolist(), m.labels) for t, m in models.items()}
+    if augmentation is not None:
+        labels = {task: model.labels for task, model in models.items()}
+        examples = augmentation.apply(split, rows, examples, labels, (seed, epoch))
+    key = (seed, epoch)
+    examples = {t: with_partners(m, split, rows.tolist(), examples[t], key) for t, m in models.items()}
     batches = {t: m.objective.collate(examples[t], generators) for t, m in models.items()}
     given = next(iter(batches.values()))  # one that changes the input is alone
     inputs = collate_inputs(next(iter(examples.values())), given.input_ids, pad_id, given.segments)
@@ -104,16 +111,18 @@ def make_batch(
     return Batch(rows, tensors, batches, examples, (seed, epoch), split.keys_N[rows])
 
 
-def examples_of(
-    model: TaskModel, split: FeedSplit, rows: Sequence[int], seed: int, epoch: int
+def with_partners(
+    model: TaskModel, split: FeedSplit, rows: Sequence[int], examples: list[Encoded], key: tuple[int, int]
 ) -> list[Encoded]:
-    """Return examples of a split as the task's objective gets them, with partners if it asks for them."""
-    task = model.task.identity
-    examples = split.encoded(task, rows, model.labels)
+    """Return a task's examples of a split, each with another one if the objective asks for it.
+
+    ``key`` is seed and epoch.
+    """
     if not model.task.objective.definition.partners:
         return examples
-    generators = [example_generator(seed, epoch, int(split.keys_N[row]), stream=2) for row in rows]
-    partners = [split.partner(task, row, rng) for row, rng in zip(rows, generators, strict=True)]
+    generators = [example_generator(*key, int(split.keys_N[row]), stream=3) for row in rows]
+    name = model.task.identity
+    partners = [split.partner(name, row, rng) for row, rng in zip(rows, generators, strict=True)]
     return [replace(e, partner=partner) for e, partner in zip(examples, partners, strict=True)]
 
 
@@ -162,7 +171,7 @@ def texts_of(encode: Encode, models: Mapping[str, TaskModel]) -> Texts:
         if not heads:
             return {}
         mask_BL = batch.inputs["mask_BL"]
-        hidden_BLD, _ = encode(batch.inputs["input_ids_BL"], mask_BL, batch.inputs["segment_BL"])
+        hidden_BLD, _ = encode_inputs(encode, batch.inputs)
         return {
             t: head.generate(hidden_BLD, mask_BL, batch.generators(), goes_on) for t, head in heads.items()
         }

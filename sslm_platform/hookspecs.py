@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from sslm_platform.types import (
+    AugmenterDef,
     BalancerDef,
     EstimatorDef,
     ExecutorDef,
@@ -59,6 +60,11 @@ def sslm_samplers() -> Iterable[SamplerDef]:  # type: ignore[empty-body]
 @hookspec
 def sslm_balancers() -> Iterable[BalancerDef]:  # type: ignore[empty-body]
     """Return the plugin's balancers."""
+
+
+@hookspec
+def sslm_augmenters() -> Iterable[AugmenterDef]:  # type: ignore[empty-body]
+    """Return the plugin's augmenters of training texts."""
 
 
 @hookspec

@@ -17,6 +17,7 @@ from sslm_platform import hookspecs
 from sslm_platform.errors import PluginError, Problem, suggest
 from sslm_platform.registry import NameCollisionError, Registry, Table
 from sslm_platform.types import (
+    AugmenterDef,
     BalancerDef,
     Definition,
     EstimatorDef,
@@ -40,6 +41,7 @@ _REGISTRATION: dict[str, tuple[str, type[Any]]] = {
     "sslm_heads": ("heads", HeadDef),
     "sslm_metrics": ("metrics", MetricDef),
     "sslm_samplers": ("samplers", SamplerDef),
+    "sslm_augmenters": ("augmenters", AugmenterDef),
     "sslm_balancers": ("balancers", BalancerDef),
     "sslm_estimators": ("estimators", EstimatorDef),
     "sslm_executors": ("executors", ExecutorDef),

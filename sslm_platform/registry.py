@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from sslm_platform.errors import PluginError, Problem, suggest
 from sslm_platform.types import (
+    AugmenterDef,
     BalancerDef,
     Definition,
     EstimatorDef,
@@ -89,6 +90,7 @@ class Registry:
         self.metrics: Table[MetricDef] = Table("metric")
         self.samplers: Table[SamplerDef] = Table("sampler")
         self.balancers: Table[BalancerDef] = Table("balancer")
+        self.augmenters: Table[AugmenterDef] = Table("augmenter")
         self.estimators: Table[EstimatorDef] = Table("estimator")
         self.executors: Table[ExecutorDef] = Table("executor")
 
@@ -102,6 +104,7 @@ class Registry:
             self.metrics,
             self.samplers,
             self.balancers,
+            self.augmenters,
             self.estimators,
             self.executors,
         )

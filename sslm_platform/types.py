@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
+    from sslm_platform.augmenting import Augmenter
     from sslm_platform.errors import Problem
     from sslm_platform.evidence import Estimator
     from sslm_platform.interfaces import (
@@ -106,6 +107,12 @@ class FieldKind(StrEnum):
     def is_input(self) -> bool:
         """Whether the field is what the encoder reads (as against a target)."""
         return self in (FieldKind.TEXT, FieldKind.TOKENS, FieldKind.SPANS)
+
+    @property
+    def survives_augmentation(self) -> bool:
+        """Whether it holds, or can follow, when an input's words are moved, replaced, dropped or repeated."""
+        of_the_whole = (FieldKind.LABEL, FieldKind.LABELS, FieldKind.VALUE, FieldKind.TARGET_TEXT)
+        return self.is_input or self in (*of_the_whole, FieldKind.TAGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,8 +351,26 @@ class ExecutorDef:
     summary: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class AugmenterDef:
+    """An augmenter: training texts changed a little, and in each pass differently."""
+
+    name: str
+    build: Callable[[Any], Augmenter]
+    options: type[Options] = Options
+    summary: str = ""
+
+
 Definition = (
-    ObjectiveDef | WrapperDef | HeadDef | MetricDef | SamplerDef | BalancerDef | EstimatorDef | ExecutorDef
+    ObjectiveDef
+    | WrapperDef
+    | HeadDef
+    | MetricDef
+    | SamplerDef
+    | BalancerDef
+    | AugmenterDef
+    | EstimatorDef
+    | ExecutorDef
 )
 
 

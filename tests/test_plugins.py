@@ -116,7 +116,7 @@ def test_hook_with_an_argument_it_does_not_get(install):
 
 
 def test_no_hook_at_all(install):
-    assert "implements no hook; expected one of sslm_balancers" in reason(install("x = 1"))
+    assert "implements no hook; expected one of sslm_augmenters" in reason(install("x = 1"))
 
 
 @pytest.mark.parametrize(
@@ -245,6 +245,7 @@ REGISTRATION = (
     "metrics",
     "samplers",
     "balancers",
+    "augmenters",
     "estimators",
     "executors",
 )

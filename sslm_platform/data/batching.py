@@ -125,7 +125,7 @@ def example_generator(seed: int, epoch: int, key: int, stream: int = 0) -> np.ra
         seed: 0 to 2^64 - 1.
         epoch: 0 to 2^64 - 1.
         key: the example's, 0 to 2^64 - 1.
-        stream: 0 for what objectives draw, 1 for what wrappers do, 2 for partners.
+        stream: 0 for what objectives draw, 1 for what wrappers do, 2 for augmenters, 3 for partners.
     """
     cipher_key = np.array([seed, key], dtype=np.uint64)
     counter = np.array([0, 0, stream, epoch], dtype=np.uint64)

@@ -15,13 +15,17 @@ from typing import IO, Any, TextIO, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sslm_platform.data.catalogues import read_catalogue
+from sslm_platform.data.conversations import read_conversations
 from sslm_platform.data.markup import read_tagged_xml
 from sslm_platform.data.relations import relation_rows, semeval_rows
 from sslm_platform.data.tables import ROWS_AT_ONCE, Columns
 from sslm_platform.errors import DataError, Problem
 from sslm_platform.spec.data import (
+    CatalogueFormat,
     ConllFormat,
     ConlluFormat,
+    ConversationsFormat,
     DelimitedFormat,
     Format,
     JsonLinesFormat,
@@ -276,6 +280,11 @@ def _tagged_xml(content: Opener, form: TaggedXmlFormat, where: str) -> Iterator[
     yield {"tokens": tokens, "tags": tags}
 
 
+def _catalogue(content: Opener, form: CatalogueFormat, where: str) -> Iterator[Columns]:
+    with content() as stream:
+        yield read_catalogue(stream.read(), where)
+
+
 def _semeval(content: Opener, form: SemevalRelationsFormat, where: str) -> Iterator[Columns]:
     with _text_of(content, form.encoding, where) as text:
         for batch in _batched(semeval_rows(text, where)):
@@ -296,7 +305,14 @@ def _transposed(rows: list[dict[str, Any]], names: Iterable[str]) -> Columns:
     return {name: [row[name] for row in rows] for name in names}
 
 
+def _conversations(content: Opener, form: ConversationsFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where) as text:
+        yield read_conversations(text.read(), where)
+
+
 _READERS: dict[type, Callable[[Opener, Any, str], Iterator[Columns]]] = {
+    CatalogueFormat: _catalogue,
+    ConversationsFormat: _conversations,
     DelimitedFormat: _delimited,
     JsonLinesFormat: _json_lines,
     ParquetFormat: _parquet,

@@ -50,10 +50,11 @@ def make_engine(
     keep_freed_memory()
     if spec.precision == "bf16" and not torch.cuda.is_available():
         logger.warning("engine.precision: bf16 is far slower than fp32 on most CPUs")
+    if not torch.cuda.is_available():
+        # else DeepSpeed, which accelerate imports when transformers saves, warns of what it did not find
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if spec.name == "local":
         return _local(spec, optimizer, encoder, heads, gradients_of)
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else it warns of what it did not find
     from sslm_platform.engine.deepspeed import DeepSpeedEngine
 
     assert gradients_of != "all"

@@ -72,6 +72,12 @@ class TaggedXmlFormat(Section):
     encoding: str = "utf-8"
 
 
+class CatalogueFormat(Section):
+    """A compiled catalogue of GNU gettext (`.mo`): columns `source`, `target` and `context`."""
+
+    name: Literal["mo"]
+
+
 class SemevalRelationsFormat(Section):
     """SemEval-2010 Task 8: `"... <e1>x</e1> ... <e2>y</e2> ..."`, then the relation.
 
@@ -99,8 +105,20 @@ class RelationsFormat(Section):
     encoding: str = "utf-8"
 
 
+class ConversationsFormat(Section):
+    """YAML with `conversations`, lists of turns: a row for each reply.
+
+    Columns: `text` (the turn before), `history` (all turns before, a line each) and `reply`.
+    """
+
+    name: Literal["conversations"]
+    encoding: str = "utf-8"
+
+
 Format = Annotated[
-    DelimitedFormat
+    CatalogueFormat
+    | ConversationsFormat
+    | DelimitedFormat
     | JsonLinesFormat
     | ParquetFormat
     | ConllFormat

@@ -10,6 +10,7 @@ from typing import TypeVar
 from sslm_platform.errors import PluginError, Problem, SpecError, raise_all, suggest
 from sslm_platform.plugins import Host, host
 from sslm_platform.registry import Table
+from sslm_platform.spec.augmenting import check_targets
 from sslm_platform.spec.combining import sharding_problems, wrapper_problems
 from sslm_platform.spec.load import LoadedSpec, validated_options
 from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
@@ -17,6 +18,7 @@ from sslm_platform.spec.schema import FieldSpec, StreamSpec, TaskSpec
 from sslm_platform.spec.section import Component
 from sslm_platform.spec.transfer import Selector
 from sslm_platform.types import (
+    AugmenterDef,
     BalancerDef,
     Definition,
     EstimatorDef,
@@ -79,6 +81,7 @@ class _Resolver:
         balancer = self.bind(registry.balancers, spec.balancer, where("balancer"))
         executor = self.bind(registry.executors, spec.executor, where("executor"))
         estimators = self._estimators()
+        augmenters = self._augmenters(by_identity)
         self._selection(by_identity)
         if spec.encoder.adapter is not None and importlib.util.find_spec("peft") is None:
             self.problem(
@@ -93,7 +96,9 @@ class _Resolver:
                 self.problems.extend(wrapper_problems(by_identity.values(), spec, balancer.definition))
         if self.problems or sampler is None or balancer is None or executor is None:
             return None
-        return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer, executor, estimators)
+        return ResolvedRun(
+            self.loaded, by_identity, feeds, sampler, balancer, executor, estimators, augmenters
+        )
 
     def bind(self, table: Table[D], component: Component, where: str) -> Bound[D] | None:
         """Return the named definition with its options, or record what is wrong."""
@@ -338,6 +343,19 @@ class _Resolver:
         slices = definition.gradients or spec.balancer.log_gradients_every
         if slices and spec.balancer.scope != "all":
             self.problem(where, "needs each task's gradient of the whole encoder: set balancer.scope: all")
+
+    def _augmenters(self, tasks: Mapping[str, Task]) -> dict[str, tuple[Bound[AugmenterDef], ...]]:
+        found = {}
+        for index, stream in enumerate(self.loaded.spec.streams):
+            where = self.loaded.where("streams", index)
+            bound = [
+                self.bind(self.plugins.registry.augmenters, item, f"{where}.augment[{position}]")
+                for position, item in enumerate(stream.augment)
+            ]
+            if bound:
+                found[stream.name] = tuple(item for item in bound if item is not None)
+                self.problems += check_targets(stream, tasks, f"{where}.augment")
+        return found
 
     def _estimators(self) -> tuple[Bound[EstimatorDef], ...]:
         table, named = self.plugins.registry.estimators, self.loaded.spec.prediction.estimators

@@ -11,6 +11,7 @@ from sslm_platform.spec.schema import BalancerSpec, FieldSpec, GradientScope, Ru
 from sslm_platform.spec.transfer import Selector
 from sslm_platform.types import (
     AttentionPattern,
+    AugmenterDef,
     BalancerDef,
     Definition,
     EstimatorDef,
@@ -133,6 +134,7 @@ class ResolvedRun:
     balancer: Bound[BalancerDef]
     executor: Bound[ExecutorDef]
     estimators: tuple[Bound[EstimatorDef], ...]
+    augmenters: Mapping[str, tuple[Bound[AugmenterDef], ...]]  # of each stream that has some
 
     @property
     def spec(self) -> RunSpec:

@@ -119,6 +119,12 @@ class TaskSpec(Section):
     )
 
 
+class AugmentSpec(Component):
+    """What changes a stream's training texts, in each pass anew."""
+
+    probability: Fraction = Field(default=0.5, description="Share of the examples that it changes in a pass.")
+
+
 class StreamSpec(Section):
     """One data set with its splits, and the tasks on it."""
 
@@ -128,6 +134,9 @@ class StreamSpec(Section):
     data: DataSpec
     split: SplitSpec
     limit: LimitSpec = Field(default_factory=LimitSpec)
+    augment: list[AugmentSpec] = Field(
+        default_factory=list, description="Augmenters of the training texts, one after the other."
+    )
     tasks: list[TaskSpec] = Field(min_length=1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sslm_platform.corpus import Corpus
+from sslm_platform.data.augment import Augmentation
 from sslm_platform.data.batching import plan_batches
 from sslm_platform.data.feeds import Feed
 from sslm_platform.engine.base import Engine
@@ -55,6 +56,7 @@ class Training:
     balancing: Balancing
     seed: int
     phase: str
+    augmentations: Mapping[str, Augmentation] = field(default_factory=dict)  # of feeds that have one
 
     def start(self) -> Progress:
         """Return where the schedule stands before the first step."""
@@ -96,7 +98,8 @@ def plan_training(
     planner = make_planner(corpus, feeds, schedule, seed, max_steps, epochs)
     every = corpus.run.spec.balancer.log_gradients_every
     balancing = Balancing(corpus.run.balancer, sorted(model.tasks), seed, planner.num_steps, every)
-    return Training(corpus, model, feeds, planner, optimizer, balancing, seed, phase)
+    augmentations = corpus.augmentations(feeds)
+    return Training(corpus, model, feeds, planner, optimizer, balancing, seed, phase, augmentations)
 
 
 def make_planner(
@@ -332,6 +335,7 @@ def _rank_batch(training: Training, engine: Engine, slot: Slot) -> RankBatch:
         training.seed,
         slot.epoch,
         engine.device,
+        training.augmentations.get(slot.feed),
     )
     return batch, not len(rows)
 

@@ -24,9 +24,9 @@ from sslm_platform.evaluate import (
     EVALUATION_SEED,
     TaskModel,
     evaluation_batches,
-    examples_of,
     make_batch,
     to_device,
+    with_partners,
 )
 from sslm_platform.interfaces import Encoded, TaskBatch
 from sslm_platform.model.encoder import SharedEncoder
@@ -110,7 +110,8 @@ class FeatureStore:
 
     def read_rows(self, model: TaskModel, part: FeedSplit, split: SplitName) -> Features:
         """Return what the model's head reads of these examples of its task's split."""
-        examples = examples_of(model, part, range(len(part)), EVALUATION_SEED, 0)
+        examples = part.encoded(model.task.identity, range(len(part)), model.labels)
+        examples = with_partners(model, part, range(len(part)), examples, (EVALUATION_SEED, 0))
         batch = _collate(model, part, examples, range(len(part)))
         place = {int(row): index for index, row in enumerate(part.rows_N)}
         found: list[Tensor] = [torch.empty(0)] * len(part)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sslm_platform.data.windows import windows_of
 from sslm_platform.interfaces import Encoded
 
 _BATCHES_PER_POOL = 50  # larger pools pad less, smaller ones mix better
@@ -85,7 +86,7 @@ def _cuts(increasing_N: np.ndarray, budget: int) -> list[int]:
 def collate_inputs(
     examples: Sequence[Encoded], input_ids: Sequence[np.ndarray] | None, pad_id: int
 ) -> EncoderInputs:
-    """Pad examples on the right.
+    """Pad examples on the right; each window of an example is a row.
 
     Args:
         examples: B examples, at least one.
@@ -93,15 +94,19 @@ def collate_inputs(
         pad_id: the id to pad with.
     """
     ids = input_ids if input_ids is not None else [example.input_ids_L for example in examples]
-    shape = (len(ids), max(len(row) for row in ids))
+    id_rows = [row for one, e in zip(ids, examples, strict=True) for row in windows_of(one, e.window_S)]
+    shape = (len(id_rows), max(len(row) for row in id_rows))
     input_ids_BL = np.full(shape, pad_id, dtype=np.int64)
     mask_BL = np.zeros(shape, dtype=bool)
-    segment_BL = np.zeros(shape, dtype=np.int64) if examples[0].segment_L is not None else None
-    for row, (example, row_ids) in enumerate(zip(examples, ids, strict=True)):
+    for row, row_ids in enumerate(id_rows):
         input_ids_BL[row, : len(row_ids)] = row_ids
         mask_BL[row, : len(row_ids)] = True
-        if segment_BL is not None and example.segment_L is not None:
-            segment_BL[row, : len(row_ids)] = example.segment_L
+    segment_BL = None
+    if examples[0].segment_L is not None:
+        segment_BL = np.zeros(shape, dtype=np.int64)
+        pieces = (w for e in examples if e.segment_L is not None for w in windows_of(e.segment_L, e.window_S))
+        for row, segment_L in enumerate(pieces):
+            segment_BL[row, : len(segment_L)] = segment_L
     return EncoderInputs(
         torch.from_numpy(input_ids_BL),
         torch.from_numpy(mask_BL),

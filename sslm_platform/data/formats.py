@@ -15,6 +15,7 @@ from typing import IO, Any, TextIO, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sslm_platform.data.answers import squad_rows, subjqa_rows
 from sslm_platform.data.markup import read_tagged_xml
 from sslm_platform.data.relations import relation_rows, semeval_rows
 from sslm_platform.data.tables import ROWS_AT_ONCE, Columns
@@ -28,6 +29,8 @@ from sslm_platform.spec.data import (
     ParquetFormat,
     RelationsFormat,
     SemevalRelationsFormat,
+    SquadFormat,
+    SubjqaFormat,
     TaggedXmlFormat,
     TextFormat,
 )
@@ -276,6 +279,18 @@ def _tagged_xml(content: Opener, form: TaggedXmlFormat, where: str) -> Iterator[
     yield {"tokens": tokens, "tags": tags}
 
 
+def _squad(content: Opener, form: SquadFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where) as text:
+        for batch in _batched(squad_rows(text.read(), where)):
+            yield _transposed(batch, ("id", "title", "question", "context", "answers"))
+
+
+def _subjqa(content: Opener, form: SubjqaFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where, newline="") as text:
+        for batch in _batched(subjqa_rows(text, where)):
+            yield _transposed(batch, ("id", "item", "question", "context", "answers"))
+
+
 def _semeval(content: Opener, form: SemevalRelationsFormat, where: str) -> Iterator[Columns]:
     with _text_of(content, form.encoding, where) as text:
         for batch in _batched(semeval_rows(text, where)):
@@ -306,4 +321,6 @@ _READERS: dict[type, Callable[[Opener, Any, str], Iterator[Columns]]] = {
     TaggedXmlFormat: _tagged_xml,
     SemevalRelationsFormat: _semeval,
     RelationsFormat: _relations,
+    SquadFormat: _squad,
+    SubjqaFormat: _subjqa,
 }

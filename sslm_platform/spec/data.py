@@ -72,6 +72,20 @@ class TaggedXmlFormat(Section):
     encoding: str = "utf-8"
 
 
+class SquadFormat(Section):
+    """SQuAD's JSON (1.1 and 2.0). Columns: `id`, `title`, `question`, `context`, `answers`."""
+
+    name: Literal["squad"]
+    encoding: str = "utf-8"
+
+
+class SubjqaFormat(Section):
+    """SubjQA's CSV. Columns: `id`, `item`, `question`, `context`, `answers`."""
+
+    name: Literal["subjqa"]
+    encoding: str = "utf-8"
+
+
 class SemevalRelationsFormat(Section):
     """SemEval-2010 Task 8: `"... <e1>x</e1> ... <e2>y</e2> ..."`, then the relation.
 
@@ -107,6 +121,8 @@ Format = Annotated[
     | ConlluFormat
     | TextFormat
     | TaggedXmlFormat
+    | SquadFormat
+    | SubjqaFormat
     | SemevalRelationsFormat
     | RelationsFormat,
     Field(discriminator="name"),

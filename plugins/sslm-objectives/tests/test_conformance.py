@@ -54,3 +54,8 @@ def test_whole_word_mlm(check):
 @parametrize_with_checks("mlm", options={"unit": "span"})
 def test_span_mlm(check):
     check()
+
+
+@parametrize_with_checks("span_cross_entropy")
+def test_span_cross_entropy(check):
+    check()

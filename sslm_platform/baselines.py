@@ -40,8 +40,8 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
     """Score constant outputs: the training split's log frequencies of labels, or its mean value.
 
     Its prediction is the most frequent label (tag, token, text), or each label that most examples have; its
-    loss is the entropy that a model which ignores the input can reach. Frequencies are add-one smoothed. Where a
-    threshold decides, it is the best one on the training split: of answers, the first token or "no answer".
+    loss is the entropy that a model which ignores the input can reach. Frequencies are add-one smoothed.
+    Where a threshold decides, it is the best one on the training split: of answers, the first token or none.
     """
     name = model.task.identity
     models = {name: model}

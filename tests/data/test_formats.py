@@ -268,7 +268,7 @@ def test_squad_answers_are_distinct_and_impossible_questions_have_none():
         "context": ["Ada in Rome"] * 2,
         "answers": [[{"text": "Ada", "start": 0}, {"text": "Rome", "start": 7}], []],
     }
-    with pytest.raises(DataError, match=r"file: expected data\[\].paragraphs.*KeyError\('context'\)"):
+    with pytest.raises(DataError, match=r"file: expected data\[\].paragraphs.*KeyError\('answers'\)"):
         read('{"data": [{"paragraphs": [{"qas": [{}]}]}]}', name="squad")
 
 

@@ -1,5 +1,6 @@
 """Everything a plugin may import from the platform, in one place."""
 
+from sslm_platform.augmenting import Augmenter, Word
 from sslm_platform.errors import (
     DataError,
     PluginError,
@@ -27,11 +28,9 @@ from sslm_platform.interfaces import (
     DecomposableMetric,
     DevScore,
     Encoded,
-    Executor,
     GeneratingHead,
     GradientBalancer,
     Head,
-    Job,
     LearningBalancer,
     LearningSampler,
     Memory,
@@ -45,11 +44,13 @@ from sslm_platform.interfaces import (
     TaskBatch,
     TextTokenizer,
     TiedHead,
-    WorkerCommand,
     rows_by_example,
 )
+from sslm_platform.jobs import Executor, Job, WorkerCommand
+from sslm_platform.passes import Pass, Passes, Wrapper
 from sslm_platform.types import (
     AttentionPattern,
+    AugmenterDef,
     BalancerDef,
     EstimatorDef,
     EvidenceKind,
@@ -67,10 +68,14 @@ from sslm_platform.types import (
     SamplerDef,
     StepRecord,
     Vocabulary,
+    WrapperContext,
+    WrapperDef,
 )
 
 __all__ = [
     "AttentionPattern",
+    "Augmenter",
+    "AugmenterDef",
     "Balancer",
     "BalancerDef",
     "BalancingState",
@@ -107,6 +112,8 @@ __all__ = [
     "Options",
     "OutputKind",
     "Pair",
+    "Pass",
+    "Passes",
     "PluginError",
     "Problem",
     "Sampler",
@@ -126,7 +133,11 @@ __all__ = [
     "TiedHead",
     "UndefinedError",
     "Vocabulary",
+    "Word",
     "WorkerCommand",
+    "Wrapper",
+    "WrapperContext",
+    "WrapperDef",
     "hookimpl",
     "rows_by_example",
     "suggest",

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from sslm_platform.data.augment import Augmentation
 from sslm_platform.data.check import check_stream, unknown_rate
 from sslm_platform.data.feeds import Feed, build_feed
 from sslm_platform.data.fields import TaskRows, label_names, read_task
@@ -138,6 +139,22 @@ class Corpus:
         check_layers(backbone, spec.encoder.freeze, spec.optimizer.needs_layers)
         if spec.encoder.adapter is not None:
             add_adapter(backbone, spec.encoder.adapter, spec.encoder.path, seed=0)
+
+    def augmentations(self, feeds: Mapping[str, Feed]) -> dict[str, Augmentation]:
+        """Return what changes the training texts of the feeds whose stream asks for it."""
+        found = {}
+        for name, feed in feeds.items():
+            bound = self.run.augmenters.get(feed.stream)
+            if bound:
+                task = self.run.tasks[feed.tasks[0]]
+                steps = [
+                    (item.build(), spec.probability)
+                    for item, spec in zip(bound, task.stream.augment, strict=True)
+                ]
+                rows = self.rows[feed.stream].splits["train"]
+                length = self.run.spec.encoder.max_length
+                found[name] = Augmentation(steps, rows, dict(task.input_columns), self.tokenizer, length)
+        return found
 
     def _feed(self, plan: FeedPlan, seed: int) -> Feed:
         tasks = {task.identity: self.task_rows[task.identity] for task in plan.tasks}

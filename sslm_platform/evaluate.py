@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sslm_platform.corpus import target_field
+from sslm_platform.data.augment import Augmentation
 from sslm_platform.data.batching import collate_inputs, example_generator
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.decisions import scores_of
@@ -26,6 +27,7 @@ from sslm_platform.interfaces import (
 )
 from sslm_platform.model.attention import visible_tokens
 from sslm_platform.model.multitask import Encode, TaskHead, task_outputs
+from sslm_platform.passes import Wrapper
 from sslm_platform.report.records import MetricValue
 from sslm_platform.spec.resolved import Task
 from sslm_platform.statistics import NUM_RESAMPLES, percentile_interval, resample_counts
@@ -50,6 +52,7 @@ class TaskModel:
     labels: tuple[str, ...]
     width: int  # of the head's outputs: labels, or the vocabulary
     tokenizer: TextTokenizer | None = None  # of heads that generate
+    wrapper: Wrapper | None = None
 
     @property
     def is_generated(self) -> bool:
@@ -68,9 +71,9 @@ class Batch:
     key: tuple[int, int]  # seed and epoch of the generators
     keys_B: np.ndarray  # the examples' own part of it
 
-    def generators(self) -> list[np.random.Generator]:
+    def generators(self, stream: int = 0) -> list[np.random.Generator]:
         """Return each example's random numbers from their beginning."""
-        return [example_generator(*self.key, int(key)) for key in self.keys_B]
+        return [example_generator(*self.key, int(key), stream) for key in self.keys_B]
 
 
 def make_batch(
@@ -81,10 +84,14 @@ def make_batch(
     seed: int,
     epoch: int,
     device: torch.device | None = None,
+    augmentation: Augmentation | None = None,
 ) -> Batch:
     """Collate rows of a split for tasks that share their input; noise is keyed by (seed, epoch, example)."""
     generators = [example_generator(seed, epoch, int(split.keys_N[row])) for row in rows]
     examples = {t: split.encoded(t, rows.tolist(), m.labels) for t, m in models.items()}
+    if augmentation is not None:
+        labels = {task: model.labels for task, model in models.items()}
+        examples = augmentation.apply(split, rows, examples, labels, (seed, epoch))
     batches = {t: m.objective.collate(examples[t], generators) for t, m in models.items()}
     changed = next((b.input_ids for b in batches.values() if b.input_ids is not None), None)
     inputs = collate_inputs(next(iter(examples.values())), changed, pad_id)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 from sslm_platform.types import (
+    AugmenterDef,
     BalancerDef,
     EstimatorDef,
     ExecutorDef,
@@ -19,6 +20,7 @@ from sslm_platform.types import (
     ObjectiveDef,
     SamplerDef,
     StepRecord,
+    WrapperDef,
 )
 
 if TYPE_CHECKING:
@@ -33,6 +35,11 @@ hookimpl = pluggy.HookimplMarker(PROJECT)
 @hookspec
 def sslm_objectives() -> Iterable[ObjectiveDef]:  # type: ignore[empty-body]
     """Return the plugin's objectives."""
+
+
+@hookspec
+def sslm_wrappers() -> Iterable[WrapperDef]:  # type: ignore[empty-body]
+    """Return the plugin's wrappers of objectives."""
 
 
 @hookspec
@@ -53,6 +60,11 @@ def sslm_samplers() -> Iterable[SamplerDef]:  # type: ignore[empty-body]
 @hookspec
 def sslm_balancers() -> Iterable[BalancerDef]:  # type: ignore[empty-body]
     """Return the plugin's balancers."""
+
+
+@hookspec
+def sslm_augmenters() -> Iterable[AugmenterDef]:  # type: ignore[empty-body]
+    """Return the plugin's augmenters of training texts."""
 
 
 @hookspec

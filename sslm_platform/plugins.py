@@ -17,6 +17,7 @@ from sslm_platform import hookspecs
 from sslm_platform.errors import PluginError, Problem, suggest
 from sslm_platform.registry import NameCollisionError, Registry, Table
 from sslm_platform.types import (
+    AugmenterDef,
     BalancerDef,
     Definition,
     EstimatorDef,
@@ -29,15 +30,18 @@ from sslm_platform.types import (
     OutputKind,
     Provenance,
     SamplerDef,
+    WrapperDef,
 )
 
 GROUP = "sslm_platform"
 
 _REGISTRATION: dict[str, tuple[str, type[Any]]] = {
     "sslm_objectives": ("objectives", ObjectiveDef),
+    "sslm_wrappers": ("wrappers", WrapperDef),
     "sslm_heads": ("heads", HeadDef),
     "sslm_metrics": ("metrics", MetricDef),
     "sslm_samplers": ("samplers", SamplerDef),
+    "sslm_augmenters": ("augmenters", AugmenterDef),
     "sslm_balancers": ("balancers", BalancerDef),
     "sslm_estimators": ("estimators", EstimatorDef),
     "sslm_executors": ("executors", ExecutorDef),
@@ -236,6 +240,8 @@ def _wrong_kinds(definition: object) -> str:
     match definition:
         case ObjectiveDef(needs=needs) if not _are_kinds(needs):
             return "needs must map OutputKind to fields"
+        case WrapperDef(kinds=emitted) if not _are_kinds(emitted):
+            return "kinds must be a set of OutputKind"
         case HeadDef(emits=emits) if not isinstance(emits, OutputKind):
             return f"emits must be an OutputKind; got {emits!r}"
         case HeadDef(emits=emits, tied=True) if emits is not OutputKind.VOCABULARY_LOGITS:

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from sslm_platform.errors import PluginError, Problem, suggest
 from sslm_platform.types import (
+    AugmenterDef,
     BalancerDef,
     Definition,
     EstimatorDef,
@@ -17,6 +18,7 @@ from sslm_platform.types import (
     ObjectiveDef,
     Provenance,
     SamplerDef,
+    WrapperDef,
 )
 
 D = TypeVar("D", bound=Definition)
@@ -83,10 +85,12 @@ class Registry:
 
     def __init__(self) -> None:
         self.objectives: Table[ObjectiveDef] = Table("objective")
+        self.wrappers: Table[WrapperDef] = Table("wrapper")
         self.heads: Table[HeadDef] = Table("head")
         self.metrics: Table[MetricDef] = Table("metric")
         self.samplers: Table[SamplerDef] = Table("sampler")
         self.balancers: Table[BalancerDef] = Table("balancer")
+        self.augmenters: Table[AugmenterDef] = Table("augmenter")
         self.estimators: Table[EstimatorDef] = Table("estimator")
         self.executors: Table[ExecutorDef] = Table("executor")
 
@@ -95,10 +99,12 @@ class Registry:
         """All tables, in the order in which people think of them."""
         return (
             self.objectives,
+            self.wrappers,
             self.heads,
             self.metrics,
             self.samplers,
             self.balancers,
+            self.augmenters,
             self.estimators,
             self.executors,
         )

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
+    from sslm_platform.augmenting import Augmenter
     from sslm_platform.errors import Problem
     from sslm_platform.evidence import Estimator
     from sslm_platform.interfaces import (
         Balancer,
-        Executor,
         GeneratingHead,
         GradientBalancer,
         Head,
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
         Sampler,
         TextTokenizer,
     )
+    from sslm_platform.jobs import Executor
+    from sslm_platform.passes import Wrapper
 
 
 class OutputKind(StrEnum):
@@ -108,6 +110,12 @@ class FieldKind(StrEnum):
     def is_input(self) -> bool:
         """Whether the field is what the encoder reads (as against a target)."""
         return self in (FieldKind.TEXT, FieldKind.TOKENS, FieldKind.SPANS)
+
+    @property
+    def survives_augmentation(self) -> bool:
+        """Whether it holds, or can follow, when an input's words are moved, replaced, dropped or repeated."""
+        of_the_whole = (FieldKind.LABEL, FieldKind.LABELS, FieldKind.VALUE, FieldKind.TARGET_TEXT)
+        return self.is_input or self in (*of_the_whole, FieldKind.TAGS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +210,30 @@ class ObjectiveDef:
 
 def _no_field_problems(options: Any, fields: Collection[str]) -> Iterable[Problem]:
     return ()
+
+
+@dataclass(frozen=True, slots=True)
+class WrapperContext:
+    """What a wrapper is built with."""
+
+    emits: OutputKind
+
+
+@dataclass(frozen=True, slots=True)
+class WrapperDef:
+    """What is made of an objective in training: several passes over a batch in place of one.
+
+    ``kinds`` are those of the outputs that it works with. ``shifts`` says that it moves the embeddings'
+    outputs, along gradients; ``probes`` that it asks for gradients by which nothing is trained.
+    """
+
+    name: str
+    build: Callable[[Any, WrapperContext], Wrapper]
+    kinds: frozenset[OutputKind]
+    options: type[Options] = Options
+    shifts: bool = False
+    probes: bool = False
+    summary: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -319,7 +351,27 @@ class ExecutorDef:
     summary: str = ""
 
 
-Definition = ObjectiveDef | HeadDef | MetricDef | SamplerDef | BalancerDef | EstimatorDef | ExecutorDef
+@dataclass(frozen=True, slots=True)
+class AugmenterDef:
+    """An augmenter: training texts changed a little, and in each pass differently."""
+
+    name: str
+    build: Callable[[Any], Augmenter]
+    options: type[Options] = Options
+    summary: str = ""
+
+
+Definition = (
+    ObjectiveDef
+    | WrapperDef
+    | HeadDef
+    | MetricDef
+    | SamplerDef
+    | BalancerDef
+    | AugmenterDef
+    | EstimatorDef
+    | ExecutorDef
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,18 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 # A unit may import from the lines above its own, and from its own line.
 LAYERS = (
-    ("errors", "types", "interfaces", "evidence", "files", "signals", "statistics"),
+    (
+        "errors",
+        "types",
+        "interfaces",
+        "augmenting",
+        "passes",
+        "jobs",
+        "evidence",
+        "files",
+        "signals",
+        "statistics",
+    ),
     ("hookspecs", "registry", "api", "report"),
     ("plugins",),
     ("spec",),

@@ -116,7 +116,7 @@ def test_hook_with_an_argument_it_does_not_get(install):
 
 
 def test_no_hook_at_all(install):
-    assert "implements no hook; expected one of sslm_balancers" in reason(install("x = 1"))
+    assert "implements no hook; expected one of sslm_augmenters" in reason(install("x = 1"))
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,17 @@ def test_every_hook_is_documented_with_its_exact_signature(name):
     assert signature in docs.read_text(encoding="utf-8")
 
 
-REGISTRATION = ("objectives", "heads", "metrics", "samplers", "balancers", "estimators", "executors")
+REGISTRATION = (
+    "objectives",
+    "wrappers",
+    "heads",
+    "metrics",
+    "samplers",
+    "balancers",
+    "augmenters",
+    "estimators",
+    "executors",
+)
 
 
 @pytest.mark.parametrize("table", REGISTRATION)

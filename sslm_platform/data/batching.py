@@ -114,17 +114,19 @@ def collate_inputs(
     )
 
 
-def example_generator(seed: int, epoch: int, key: int) -> np.random.Generator:
+def example_generator(seed: int, epoch: int, key: int, stream: int = 0) -> np.random.Generator:
     """Return the random numbers of one example in one pass: the same on every rank and in any batch.
 
     Counter-based (Philox 4x64; Salmon et al. 2011, "Parallel Random Numbers: As Easy as 1, 2, 3"): (seed,
-    key) is the cipher's key, the epoch the counter's highest word, so that no two examples or passes overlap.
+    key) is the cipher's key, epoch and stream are the counter's highest words, so that no two examples,
+    passes or streams overlap.
 
     Args:
         seed: 0 to 2^64 - 1.
         epoch: 0 to 2^64 - 1.
         key: the example's, 0 to 2^64 - 1.
+        stream: 0 for what objectives draw, 1 for what is drawn beside them, 2 for augmenters.
     """
     cipher_key = np.array([seed, key], dtype=np.uint64)
-    counter = np.array([0, 0, 0, epoch], dtype=np.uint64)
+    counter = np.array([0, 0, stream, epoch], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=cipher_key, counter=counter))

@@ -70,6 +70,10 @@ class FeedSplit:
             for row, values in zip(places.tolist(), columns, strict=bool(targets))
         ]
 
+    def tag_fields(self, task: str) -> tuple[str, ...]:
+        """Return the task's fields that have a value for each word."""
+        return tuple(field for field, kind in self._kinds[task].items() if kind is FieldKind.TAGS)
+
     def values(self, task: str, field: str) -> list[Any]:
         """Return a field's values of all examples, as parsed."""
         return self._tasks[task].values(field, self.rows_N)

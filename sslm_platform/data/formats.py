@@ -16,11 +16,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sslm_platform.data.answers import squad_rows, subjqa_rows
+from sslm_platform.data.catalogues import read_catalogue
 from sslm_platform.data.markup import read_tagged_xml
 from sslm_platform.data.relations import relation_rows, semeval_rows
 from sslm_platform.data.tables import ROWS_AT_ONCE, Columns
 from sslm_platform.errors import DataError, Problem
 from sslm_platform.spec.data import (
+    CatalogueFormat,
     ConllFormat,
     ConlluFormat,
     DelimitedFormat,
@@ -291,6 +293,11 @@ def _subjqa(content: Opener, form: SubjqaFormat, where: str) -> Iterator[Columns
             yield _transposed(batch, ("id", "item", "question", "context", "answers"))
 
 
+def _catalogue(content: Opener, form: CatalogueFormat, where: str) -> Iterator[Columns]:
+    with content() as stream:
+        yield read_catalogue(stream.read(), where)
+
+
 def _semeval(content: Opener, form: SemevalRelationsFormat, where: str) -> Iterator[Columns]:
     with _text_of(content, form.encoding, where) as text:
         for batch in _batched(semeval_rows(text, where)):
@@ -312,6 +319,7 @@ def _transposed(rows: list[dict[str, Any]], names: Iterable[str]) -> Columns:
 
 
 _READERS: dict[type, Callable[[Opener, Any, str], Iterator[Columns]]] = {
+    CatalogueFormat: _catalogue,
     DelimitedFormat: _delimited,
     JsonLinesFormat: _json_lines,
     ParquetFormat: _parquet,

@@ -34,8 +34,8 @@ def make_engine(
     Args:
         spec: The section ``engine``.
         optimizer: The section ``optimizer``.
-        encoder: Called as ``encoder(input_ids_BL, mask_BL, segment_BL, transform)``; returns hidden_BLD
-            and, with ``transform``, logits_NV, else None. Rank 0's weights count.
+        encoder: Called as ``encoder(input_ids_BL, mask_BL, segment_BL, transform, shift_BLE)``; returns
+            hidden_BLD and, with ``transform``, logits_NV, else None. Rank 0's weights count.
         heads: Name to module. Rank 0's weights count.
         gradients_of: What ``task_gradients`` of the engine are of; with ``last_layer`` the encoder is a
             :class:`~sslm_platform.engine.sliced.Splittable`.
@@ -50,10 +50,11 @@ def make_engine(
     keep_freed_memory()
     if spec.precision == "bf16" and not torch.cuda.is_available():
         logger.warning("engine.precision: bf16 is far slower than fp32 on most CPUs")
+    if not torch.cuda.is_available():
+        # else DeepSpeed, which accelerate imports when transformers saves, warns of what it did not find
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
     if spec.name == "local":
         return _local(spec, optimizer, encoder, heads, gradients_of)
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else it warns of what it did not find
     from sslm_platform.engine.deepspeed import DeepSpeedEngine
 
     assert gradients_of != "all"

@@ -35,11 +35,14 @@ class Autocast(nn.Module):
         mask_BL: Tensor,
         segment_BL: Tensor | None = None,
         transform: Transform | None = None,
+        shift_BLE: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return fp32 hidden_BLD and logits_NV."""
         kind = input_ids_BL.device.type
         with torch.autocast(kind, dtype=torch.bfloat16):
-            hidden_BLD, logits_NV = self.encoder(input_ids_BL, mask_BL, segment_BL, in_fp32(transform, kind))
+            hidden_BLD, logits_NV = self.encoder(
+                input_ids_BL, mask_BL, segment_BL, in_fp32(transform, kind), shift_BLE
+            )
         return hidden_BLD.float(), None if logits_NV is None else logits_NV.float()
 
 
@@ -56,6 +59,7 @@ class Bf16(nn.Module):
         mask_BL: Tensor,
         segment_BL: Tensor | None = None,
         transform: Transform | None = None,
+        shift_BLE: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return fp32 hidden_BLD and logits_NV."""
 
@@ -64,6 +68,6 @@ class Bf16(nn.Module):
             return transform(hidden_BLD.float()).to(hidden_BLD.dtype)
 
         hidden_BLD, logits_NV = self.encoder(
-            input_ids_BL, mask_BL, segment_BL, in_fp32 if transform is not None else None
+            input_ids_BL, mask_BL, segment_BL, in_fp32 if transform is not None else None, shift_BLE
         )
         return hidden_BLD.float(), None if logits_NV is None else logits_NV.float()

@@ -18,8 +18,8 @@ class Splittable(Protocol):
     def split(self) -> tuple[nn.Module, nn.Module]:
         """Return trunk and slice, sharing this module's parameters and naming them as it does.
 
-        ``trunk(input_ids_BL, mask_BL, segment_BL, tied)`` returns a mapping; with ``tied`` it has all that
-        logits need. ``slice(mapping, transform)`` returns what the encoder would.
+        ``trunk(input_ids_BL, mask_BL, segment_BL, tied, shift_BLE)`` returns a mapping; with ``tied`` it has
+        all that logits need. ``slice(mapping, transform)`` returns what the encoder would.
         """
         ...
 
@@ -58,9 +58,10 @@ class SlicedEncoder(nn.Module):
         mask_BL: Tensor,
         segment_BL: Tensor | None = None,
         transform: Transform | None = None,
+        shift_BLE: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return fp32 hidden_BLD and logits_NV."""
-        inputs = self.trunk(input_ids_BL, mask_BL, segment_BL, transform is not None)
+        inputs = self.trunk(input_ids_BL, mask_BL, segment_BL, transform is not None, shift_BLE)
         if self._bf16:
             inputs = {name: _in_fp32(value) for name, value in inputs.items()}
             transform = in_fp32(transform, input_ids_BL.device.type)

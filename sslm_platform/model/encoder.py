@@ -10,6 +10,7 @@ from torch.nn.functional import linear
 
 from sslm_platform.model.layers import layer_depths
 from sslm_platform.model.split import Slice, Trunk, split_encoder
+from sslm_platform.model.tap import shifted
 
 
 class SharedEncoder(nn.Module):
@@ -28,6 +29,11 @@ class SharedEncoder(nn.Module):
     def hidden_size(self) -> int:
         """Width of the states."""
         return int(self.backbone.config.hidden_size)
+
+    @property
+    def embedding_size(self) -> int:
+        """Width of what the token embedding gives."""
+        return int(self.backbone.get_input_embeddings().embedding_dim)
 
     def split(self) -> tuple[Trunk, Slice]:
         """Return the encoder up to its last layer, and the last layer with what follows.
@@ -53,13 +59,17 @@ class SharedEncoder(nn.Module):
         mask_BL: Tensor,
         segment_BL: Tensor | None = None,
         transform: Callable[[Tensor], Tensor] | None = None,
+        shift_BLE: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return hidden_BLD and, with ``transform`` (hidden_BLD to states_ND), logits_NV.
 
-        In the mask's place there may be a visible_B1LL: what each token sees (bool).
+        In the mask's place there may be a visible_B1LL: what each token sees (bool). ``shift_BLE`` is added
+        to what the token embedding gives.
         """
         extra = {"token_type_ids": segment_BL} if self.takes_segments and segment_BL is not None else {}
-        hidden_BLD = self.backbone(input_ids=input_ids_BL, attention_mask=mask_BL, **extra).last_hidden_state
+        with shifted(self.backbone, shift_BLE):
+            output = self.backbone(input_ids=input_ids_BL, attention_mask=mask_BL, **extra)
+        hidden_BLD = output.last_hidden_state
         if transform is None:
             return hidden_BLD, None
         embedding_VD = self.backbone.get_input_embeddings().weight

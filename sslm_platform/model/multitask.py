@@ -37,6 +37,7 @@ def encode_inputs(
     encode: Encode,
     inputs: Mapping[str, Tensor | None],
     transform: Callable[[Tensor], Tensor] | None = None,
+    shift_BLE: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Call the encoder.
 
@@ -45,10 +46,13 @@ def encode_inputs(
         inputs: ``input_ids_BL``, ``mask_BL``, ``segment_BL``, and perhaps ``visible_B1LL``, which says more
             closely than the mask what each token sees (see :mod:`~sslm_platform.model.attention`).
         transform: a tied head's; with it the logits are returned too.
+        shift_BLE: added to what the token embedding gives.
     """
     visible_B1LL = inputs.get("visible_B1LL")
     seen = inputs["mask_BL"] if visible_B1LL is None else visible_B1LL
-    return encode(inputs["input_ids_BL"], seen, inputs["segment_BL"], transform)
+    if shift_BLE is None:
+        return encode(inputs["input_ids_BL"], seen, inputs["segment_BL"], transform)
+    return encode(inputs["input_ids_BL"], seen, inputs["segment_BL"], transform, shift_BLE)
 
 
 def task_outputs(
@@ -56,6 +60,7 @@ def task_outputs(
     heads: Mapping[str, TaskHead],
     inputs: Mapping[str, Tensor | None],
     targets: Mapping[str, Targets],
+    shift_BLE: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Encode once and return each task's outputs.
 
@@ -75,7 +80,7 @@ def task_outputs(
         sizes.extend(len(r) for r in rows)
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
-    hidden_BLD, logits_NV = encode_inputs(encode, inputs, transform if tied else None)
+    hidden_BLD, logits_NV = encode_inputs(encode, inputs, transform if tied else None, shift_BLE)
     outputs = {
         task: head.module(head.module.features(hidden_BLD, mask_BL, targets[task]))
         for task, head in heads.items()

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from sslm_platform.errors import Problem, SpecError
-from sslm_platform.model.tap import Tap, TraceOfLast, evaluating, last_layer, trace_last
+from sslm_platform.model.tap import Tap, TraceOfLast, evaluating, last_layer, shifted, trace_last
 
 EMBEDDING = "embedding_VD"
 
@@ -34,10 +34,12 @@ class Trunk(nn.Module):
         mask_BL: Tensor,
         segment_BL: Tensor | None = None,
         tied: bool = False,
+        shift_BLE: Tensor | None = None,
     ) -> dict[str, Any]:
         """Return the slice's inputs; with ``tied`` the embedding matrix is one of them."""
         extra = {"token_type_ids": segment_BL} if self.takes_segments and segment_BL is not None else {}
-        self.backbone(input_ids=input_ids_BL, attention_mask=mask_BL, **extra)
+        with shifted(self.backbone, shift_BLE):
+            self.backbone(input_ids=input_ids_BL, attention_mask=mask_BL, **extra)
         inputs = self._tap[0].take()
         if tied:
             weight_VD = self.backbone.get_input_embeddings().weight

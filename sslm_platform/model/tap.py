@@ -134,6 +134,21 @@ def evaluating(*roots: nn.Module) -> Iterator[None]:
             module.training = training
 
 
+@contextmanager
+def shifted(backbone: Any, shift_BLE: Tensor | None) -> Iterator[None]:
+    """Add to what the token embedding gives: to its output, since ZeRO-3 has its weights in slices."""
+    if shift_BLE is None:
+        yield
+        return
+    handle = backbone.get_input_embeddings().register_forward_hook(
+        lambda module, args, output: output + shift_BLE.to(output.dtype)
+    )
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
 def _needs_gradient(value: Any) -> bool:
     if isinstance(value, Tensor):
         return value.requires_grad

@@ -86,6 +86,12 @@ class SubjqaFormat(Section):
     encoding: str = "utf-8"
 
 
+class CatalogueFormat(Section):
+    """A compiled catalogue of GNU gettext (`.mo`): columns `source`, `target` and `context`."""
+
+    name: Literal["mo"]
+
+
 class SemevalRelationsFormat(Section):
     """SemEval-2010 Task 8: `"... <e1>x</e1> ... <e2>y</e2> ..."`, then the relation.
 
@@ -114,7 +120,8 @@ class RelationsFormat(Section):
 
 
 Format = Annotated[
-    DelimitedFormat
+    CatalogueFormat
+    | DelimitedFormat
     | JsonLinesFormat
     | ParquetFormat
     | ConllFormat

@@ -10,12 +10,15 @@ from typing import TypeVar
 from sslm_platform.errors import PluginError, Problem, SpecError, raise_all, suggest
 from sslm_platform.plugins import Host, host
 from sslm_platform.registry import Table
+from sslm_platform.spec.augmenting import check_targets
+from sslm_platform.spec.combining import sharding_problems, wrapper_problems
 from sslm_platform.spec.load import LoadedSpec, validated_options
 from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
 from sslm_platform.spec.schema import FieldSpec, StreamSpec, TaskSpec
 from sslm_platform.spec.section import Component
 from sslm_platform.spec.transfer import Selector
 from sslm_platform.types import (
+    AugmenterDef,
     BalancerDef,
     Definition,
     EstimatorDef,
@@ -78,6 +81,7 @@ class _Resolver:
         balancer = self.bind(registry.balancers, spec.balancer, where("balancer"))
         executor = self.bind(registry.executors, spec.executor, where("executor"))
         estimators = self._estimators()
+        augmenters = self._augmenters(by_identity)
         self._selection(by_identity)
         if spec.encoder.adapter is not None and importlib.util.find_spec("peft") is None:
             self.problem(
@@ -87,10 +91,14 @@ class _Resolver:
         if self.num_failed == 0 and by_identity:
             self._selectors(by_identity)
             self._schedule(sampler, balancer, feeds)
-            self._sharded(feeds)
+            self.problems.extend(sharding_problems(feeds))
+            if balancer is not None:
+                self.problems.extend(wrapper_problems(by_identity.values(), spec, balancer.definition))
         if self.problems or sampler is None or balancer is None or executor is None:
             return None
-        return ResolvedRun(self.loaded, by_identity, feeds, sampler, balancer, executor, estimators)
+        return ResolvedRun(
+            self.loaded, by_identity, feeds, sampler, balancer, executor, estimators, augmenters
+        )
 
     def bind(self, table: Table[D], component: Component, where: str) -> Bound[D] | None:
         """Return the named definition with its options, or record what is wrong."""
@@ -126,8 +134,12 @@ class _Resolver:
         registry = self.plugins.registry
         objective = self.bind(registry.objectives, spec.objective, f"{where}.objective")
         head = self.bind(registry.heads, spec.head, f"{where}.head")
+        wrapper = None
+        if spec.objective.wrapper is not None:
+            wrapper = self.bind(registry.wrappers, spec.objective.wrapper, f"{where}.objective.wrapper")
         metrics = self._metrics(spec, head, where)
-        if objective is None or head is None or metrics is None:
+        is_complete = spec.objective.wrapper is None or wrapper is not None
+        if objective is None or head is None or metrics is None or not is_complete:
             return None
         emits, needs = head.definition.emits, objective.definition.needs
         if emits not in needs:
@@ -155,7 +167,7 @@ class _Resolver:
         if problems:
             return None
         identity = f"{spec.name}@{stream.domain}"
-        return Task(identity, spec, stream, objective, head, metrics, where)
+        return Task(identity, spec, stream, objective, head, metrics, where, wrapper)
 
     def _metrics(
         self, spec: TaskSpec, head: Bound[HeadDef] | None, where: str
@@ -276,19 +288,6 @@ class _Resolver:
                     what = f"differs from that of {other.where}, with which it shares the head"
                     self.problem(f"{task.where}.head.{option}", f"{what} {task.head_key!r}")
 
-    def _sharded(self, feeds: Sequence[FeedPlan]) -> None:
-        """Of two calls of a sharded module before one backward, DeepSpeed may lose a gradient."""
-        for feed in feeds:
-            first: dict[str, Task] = {}
-            for task in feed.tasks:
-                other = first.setdefault(task.head_key, task)
-                if task.spec.head.sharded and other is not task:
-                    self.problem(
-                        f"{task.where}.head.sharded",
-                        f"{other.where} reads the same input with this head, and a sharded head can be"
-                        " called once for each encoding: set it to false",
-                    )
-
     def _schedule(
         self,
         sampler: Bound[SamplerDef] | None,
@@ -344,6 +343,19 @@ class _Resolver:
         slices = definition.gradients or spec.balancer.log_gradients_every
         if slices and spec.balancer.scope != "all":
             self.problem(where, "needs each task's gradient of the whole encoder: set balancer.scope: all")
+
+    def _augmenters(self, tasks: Mapping[str, Task]) -> dict[str, tuple[Bound[AugmenterDef], ...]]:
+        found = {}
+        for index, stream in enumerate(self.loaded.spec.streams):
+            where = self.loaded.where("streams", index)
+            bound = [
+                self.bind(self.plugins.registry.augmenters, item, f"{where}.augment[{position}]")
+                for position, item in enumerate(stream.augment)
+            ]
+            if bound:
+                found[stream.name] = tuple(item for item in bound if item is not None)
+                self.problems += check_targets(stream, tasks, f"{where}.augment")
+        return found
 
     def _estimators(self) -> tuple[Bound[EstimatorDef], ...]:
         table, named = self.plugins.registry.estimators, self.loaded.spec.prediction.estimators

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sslm_platform.spec.load import LoadedSpec
-from sslm_platform.spec.schema import FieldSpec, GradientScope, RunSpec, StreamSpec, TaskSpec
+from sslm_platform.spec.schema import BalancerSpec, FieldSpec, GradientScope, RunSpec, StreamSpec, TaskSpec
 from sslm_platform.spec.transfer import Selector
 from sslm_platform.types import (
     AttentionPattern,
+    AugmenterDef,
     BalancerDef,
     Definition,
     EstimatorDef,
@@ -22,6 +23,7 @@ from sslm_platform.types import (
     Options,
     Provenance,
     SamplerDef,
+    WrapperDef,
 )
 
 D = TypeVar("D", bound=Definition)
@@ -60,6 +62,7 @@ class Task:
     head: Bound[HeadDef]
     metrics: Mapping[str, Bound[MetricDef]]
     where: str
+    wrapper: Bound[WrapperDef] | None = None
 
     @property
     def head_key(self) -> str:
@@ -96,9 +99,14 @@ class Task:
     def encoding(self) -> tuple[Any, ...]:
         """What must be equal for tasks to be served by one encoding of a stream's rows."""
         definition = self.objective.definition
-        is_alone = definition.changes_input or definition.attention is AttentionPattern.PREFIX
-        alone = self.identity if is_alone else ""
+        alone = self.identity if self._reads_alone else ""
         return (self.stream.name, alone, definition.attention, self.input_columns)
+
+    @property
+    def _reads_alone(self) -> bool:
+        definition = self.objective.definition
+        is_own = definition.changes_input or definition.attention is AttentionPattern.PREFIX
+        return is_own or self.wrapper is not None
 
     @property
     def axes(self) -> dict[str, str]:
@@ -126,6 +134,7 @@ class ResolvedRun:
     balancer: Bound[BalancerDef]
     executor: Bound[ExecutorDef]
     estimators: tuple[Bound[EstimatorDef], ...]
+    augmenters: Mapping[str, tuple[Bound[AugmenterDef], ...]]  # of each stream that has some
 
     @property
     def spec(self) -> RunSpec:
@@ -140,10 +149,14 @@ class ResolvedRun:
     @property
     def gradients_of(self) -> GradientScope | None:
         """What each task's gradients are wanted of; None where nothing asks for them."""
-        spec = self.spec.balancer
-        if self.balancer.definition.gradients or spec.log_gradients_every:
-            return spec.scope
-        return "all" if spec.log_affinity_every else None
+        return gradient_scope(self.spec.balancer, self.balancer.definition)
+
+
+def gradient_scope(spec: BalancerSpec, definition: BalancerDef) -> GradientScope | None:
+    """Return what each task's gradients are wanted of; None where nothing asks for them."""
+    if definition.gradients or spec.log_gradients_every:
+        return spec.scope
+    return "all" if spec.log_affinity_every else None
 
 
 def column_of(field: str | FieldSpec) -> str:

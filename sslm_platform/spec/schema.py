@@ -45,6 +45,15 @@ class BalancerSpec(Component):
     )
 
 
+class ObjectiveSpec(Component):
+    """A task's objective."""
+
+    wrapper: Component | None = Field(
+        default=None,
+        description="What training makes of the objective: adversarial passes, agreement of two passes, …",
+    )
+
+
 class TokenizerTraining(Section):
     """A tokenizer trained on the training splits."""
 
@@ -102,12 +111,18 @@ class TaskSpec(Section):
 
     name: Name
     fields: dict[str, str | FieldSpec] = Field(description="Field of the objective to column.")
-    objective: Component
+    objective: ObjectiveSpec
     head: HeadSpec
     metrics: list[str | Component] = Field(min_length=1, description="Metrics to report.")
     primary_metric: str | None = Field(
         default=None, description="Metric used for selection and matrices; default: the first."
     )
+
+
+class AugmentSpec(Component):
+    """What changes a stream's training texts, in each pass anew."""
+
+    probability: Fraction = Field(default=0.5, description="Share of the examples that it changes in a pass.")
 
 
 class StreamSpec(Section):
@@ -119,6 +134,9 @@ class StreamSpec(Section):
     data: DataSpec
     split: SplitSpec
     limit: LimitSpec = Field(default_factory=LimitSpec)
+    augment: list[AugmentSpec] = Field(
+        default_factory=list, description="Augmenters of the training texts, one after the other."
+    )
     tasks: list[TaskSpec] = Field(min_length=1)
 
 

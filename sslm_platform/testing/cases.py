@@ -14,6 +14,7 @@ from sslm_platform.types import (
     ObjectiveDef,
     Options,
     OutputKind,
+    WrapperDef,
 )
 
 D = TypeVar("D", bound=Definition)
@@ -46,6 +47,8 @@ def cases_of(definition: D, options: Mapping[str, Any]) -> list[Case[D]]:
         return [Case(definition, options, kind) for kind in definition.needs]
     if isinstance(definition, MetricDef):
         return [Case(definition, options, kind) for kind in sorted(definition.accepts)]
+    if isinstance(definition, WrapperDef):
+        return [Case(definition, options, kind) for kind in sorted(definition.kinds)]
     if isinstance(definition, EstimatorDef):
         return [Case(definition, options, kind) for kind in sorted(definition.targets)]
     return [Case(definition, options)]

@@ -163,7 +163,7 @@ def _example(needs: Mapping[str, Field], rng: np.random.Generator, num_words: in
         np.array(segment),
         starts_W if is_split else None,
         np.where(starts_W < 0, 0, starts_W + pieces) if is_split else None,
-        rng.integers(1, length + 1, size=2) if FieldKind.SPANS in kinds else None,
+        rng.integers(1, max(length, 1) + 1, size=2) if FieldKind.SPANS in kinds else None,
         offset_L2=spans.offsets_of(words, len(ids)) if words else None,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from sslm_platform.interfaces import WorkerCommand
+from sslm_platform.jobs import WorkerCommand
 from sslm_platform.testing.cases import Case
 from sslm_platform.types import ExecutorDef
 

@@ -12,6 +12,7 @@ from sslm_platform.errors import PluginError, suggest
 from sslm_platform.plugins import Host, host
 from sslm_platform.registry import Table
 from sslm_platform.types import (
+    AugmenterDef,
     BalancerDef,
     Definition,
     ExecutorDef,
@@ -19,6 +20,7 @@ from sslm_platform.types import (
     MetricDef,
     ObjectiveDef,
     SamplerDef,
+    WrapperDef,
 )
 
 
@@ -42,8 +44,8 @@ def parametrize_with_checks(
 
     Args:
         name: Name of a definition of an installed plugin.
-        kind: ``objective``, ``head``, ``metric``, ``sampler``, ``balancer``, ``estimator`` or ``executor``;
-            needed where several share the name.
+        kind: ``objective``, ``wrapper``, ``head``, ``metric``, ``sampler``, ``balancer``, ``augmenter``,
+            ``estimator`` or ``executor``; needed where several share the name.
         options: Options to test with, as a spec would give them.
 
     Raises:
@@ -73,6 +75,7 @@ def checks_of(definition: Definition, options: Mapping[str, Any] | None = None) 
 
 def _checks_of_kind(case: Any) -> tuple[Callable[[Any], None], ...]:
     from sslm_platform.testing import (
+        augmenter_checks,
         balancer_checks,
         estimator_checks,
         executor_checks,
@@ -80,10 +83,13 @@ def _checks_of_kind(case: Any) -> tuple[Callable[[Any], None], ...]:
         metric_checks,
         objective_checks,
         sampler_checks,
+        wrapper_checks,
     )
 
     if isinstance(case.definition, ObjectiveDef):
         return objective_checks.objective_checks(case)
+    if isinstance(case.definition, WrapperDef):
+        return wrapper_checks.WRAPPER_CHECKS
     if isinstance(case.definition, HeadDef):
         return head_checks.head_checks(case)
     if isinstance(case.definition, MetricDef):
@@ -92,6 +98,8 @@ def _checks_of_kind(case: Any) -> tuple[Callable[[Any], None], ...]:
         return sampler_checks.SAMPLER_CHECKS
     if isinstance(case.definition, BalancerDef):
         return balancer_checks.BALANCER_CHECKS
+    if isinstance(case.definition, AugmenterDef):
+        return augmenter_checks.AUGMENTER_CHECKS
     if isinstance(case.definition, ExecutorDef):
         return executor_checks.EXECUTOR_CHECKS
     return estimator_checks.ESTIMATOR_CHECKS

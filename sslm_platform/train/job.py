@@ -43,10 +43,14 @@ def task_content(corpus: Corpus, task: Task) -> dict[str, Any]:
     head = {**task.head.fingerprint(), "key": task.head_key}
     if task.spec.head.tokenizer is not None:
         head["tokenizer"] = task.spec.head.tokenizer.model_dump(mode="json")
+    changed = zip(corpus.run.augmenters.get(task.stream.name, ()), task.stream.augment, strict=True)
+    augment = [{**bound.fingerprint(), "probability": spec.probability} for bound, spec in changed]
     return {
         "identity": task.identity,
         "data": corpus.fingerprint(task),
+        **({"augment": augment} if augment else {}),
         "objective": task.objective.fingerprint(),
+        **({"wrapper": task.wrapper.fingerprint()} if task.wrapper else {}),
         "head": head,
     }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from sslm_platform.corpus import Corpus
+from sslm_platform.data.augment import Augmentation
 from sslm_platform.data.batching import plan_batches
 from sslm_platform.data.feeds import Feed
 from sslm_platform.engine.base import Engine
@@ -20,6 +21,7 @@ from sslm_platform.engine.optimizer import rate_factor
 from sslm_platform.engine.task_gradients import TaskGradients
 from sslm_platform.evaluate import Batch, make_batch, outputs_of
 from sslm_platform.interfaces import Observation
+from sslm_platform.model.multitask import task_outputs
 from sslm_platform.schedule.plan import (
     Planner,
     Slot,
@@ -36,6 +38,7 @@ from sslm_platform.train.affinity import look_ahead
 from sslm_platform.train.balancing import Balancing
 from sslm_platform.train.fetch import Fetcher, plans_ahead
 from sslm_platform.train.model import Model
+from sslm_platform.train.passes import SlotPasses
 from sslm_platform.train.requests import Requests
 from sslm_platform.train.skipping import not_finite
 from sslm_platform.types import StepRecord
@@ -53,6 +56,7 @@ class Training:
     balancing: Balancing
     seed: int
     phase: str
+    augmentations: Mapping[str, Augmentation] = field(default_factory=dict)  # of feeds that have one
 
     def start(self) -> Progress:
         """Return where the schedule stands before the first step."""
@@ -94,7 +98,8 @@ def plan_training(
     planner = make_planner(corpus, feeds, schedule, seed, max_steps, epochs)
     every = corpus.run.spec.balancer.log_gradients_every
     balancing = Balancing(corpus.run.balancer, sorted(model.tasks), seed, planner.num_steps, every)
-    return Training(corpus, model, feeds, planner, optimizer, balancing, seed, phase)
+    augmentations = corpus.augmentations(feeds)
+    return Training(corpus, model, feeds, planner, optimizer, balancing, seed, phase, augmentations)
 
 
 def make_planner(
@@ -191,7 +196,8 @@ def train_step(
     rate = rate_factor(plan.step, training.num_steps, training.optimizer)
     if apart is not None:
         apart.start()
-    engine.start_step(len(batches), phase_of(plan.step, training.num_steps, training.optimizer))
+    num_backwards = sum(_num_backwards(training, batch) for batch, _ in batches)
+    engine.start_step(num_backwards, phase_of(plan.step, training.num_steps, training.optimizer))
     losses_of = _run_slots(training, engine, plan.step, batches, _backward(engine, factors, apart))
     settled, affinities = None, {}
     if apart is not None:
@@ -266,14 +272,32 @@ def _run_slots(
     sums: dict[str, Tensor] = {}
     for batch, empty in batches:
         share = 0.0 if empty else 1.0
-        losses = {
-            task: _spoiling(loss * share) for task, loss in _slot_losses(training, engine, batch).items()
-        }
-        if backward is not None:
-            backward(losses)
+        passes = _passes(training, engine, batch) if backward is not None else None
+        if backward is not None and passes is not None:
+            losses = _run_wrapped(training, batch, passes, backward, share)
+        else:
+            losses = _scaled(_slot_losses(training, engine, batch), share)
+            if backward is not None:
+                backward(losses)
         for task, value in losses.items():
             sums[task] = sums.get(task, 0.0) + value.detach()
     return sums
+
+
+def _run_wrapped(
+    training: Training, batch: Batch, passes: SlotPasses, backward: Backward, share: float
+) -> dict[str, Tensor]:
+    """Back-propagate what a wrapper makes of a slot, part by part; return the loss of its first pass."""
+    (task,) = batch.tasks
+    wrapper = training.model.tasks[task].wrapper
+    assert wrapper is not None
+    for part_B in wrapper.losses(passes):
+        backward(_scaled({task: part_B.sum()}, share))
+    return {task: passes.first.sum() * share}
+
+
+def _scaled(losses: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    return {task: _spoiling(loss * share) for task, loss in losses.items()}
 
 
 def _spoiling(loss: Tensor) -> Tensor:
@@ -311,6 +335,7 @@ def _rank_batch(training: Training, engine: Engine, slot: Slot) -> RankBatch:
         training.seed,
         slot.epoch,
         engine.device,
+        training.augmentations.get(slot.feed),
     )
     return batch, not len(rows)
 
@@ -330,6 +355,27 @@ def _slot_losses(training: Training, engine: Engine, batch: Batch) -> dict[str, 
         task: models[task].objective.losses(outputs[task], part.targets, len(batch.rows)).sum()
         for task, part in batch.tasks.items()
     }
+
+
+def _num_backwards(training: Training, batch: Batch) -> int:
+    wrappers = (training.model.tasks[task].wrapper for task in batch.tasks)
+    return next((wrapper.num_backwards for wrapper in wrappers if wrapper is not None), 1)
+
+
+def _passes(training: Training, engine: Engine, batch: Batch) -> SlotPasses | None:
+    """Return what the wrapper of a slot's task works with; None where no task of the slot has one."""
+    name = next(iter(batch.tasks))  # one with a wrapper is alone
+    model, part, mask_BL = training.model.tasks[name], batch.tasks[name], batch.inputs["mask_BL"]
+    if model.wrapper is None:
+        return None
+    assert mask_BL is not None
+
+    def outputs(shift_BLE: Tensor | None) -> Tensor:
+        heads, targets = {name: model.head}, {name: part.targets}
+        return task_outputs(engine.encoder, heads, batch.inputs, targets, shift_BLE)[name]
+
+    width = training.model.encoder.embedding_size
+    return SlotPasses(outputs, model.objective, part, mask_BL, width, batch.generators(stream=1))
 
 
 def _sum_over_ranks(engine: Engine, values: Mapping[str, float]) -> dict[str, float]:

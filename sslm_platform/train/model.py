@@ -20,7 +20,7 @@ from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead, build_head
 from sslm_platform.model.store import ADAPTER, HeadInfo, read_heads, save_model
 from sslm_platform.spec.resolved import Task
-from sslm_platform.types import HeadContext, ObjectiveContext
+from sslm_platform.types import HeadContext, ObjectiveContext, WrapperContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,8 @@ def task_model(
     context = ObjectiveContext(definition.emits, corpus.vocabulary, labels, counts, num_train, tokenizer)
     objective = task.objective.build(context)
     width = len(labels) if definition.emits.has_labels else tokenizer.size if tokenizer else vocabulary
-    return TaskModel(task, objective, TaskHead(head, definition.tied), labels, width, tokenizer)
+    wrapper = task.wrapper.build(WrapperContext(definition.emits)) if task.wrapper is not None else None
+    return TaskModel(task, objective, TaskHead(head, definition.tied), labels, width, tokenizer, wrapper)
 
 
 def load_trained(corpus: Corpus, tasks: Sequence[Task], folder: Path, seed: int = 0) -> Model:

@@ -11,7 +11,7 @@ from rich.console import Console
 from sslm_platform.corpus import Corpus
 from sslm_platform.engine.threads import threads_per_rank
 from sslm_platform.errors import RunError, suggest
-from sslm_platform.interfaces import WorkerCommand
+from sslm_platform.jobs import WorkerCommand
 from sslm_platform.plugins import host
 from sslm_platform.report.estimates import in_words
 from sslm_platform.report.records import write_record

@@ -84,10 +84,10 @@ def content(case, folder):
             task("rating", {"text": "text", "value": "rating"}, "mse", "sequence_regressor", "spearman")
         )
     if case.tied == "lm":
-        films.append(task("mlm", {"text": "text"}, "mlm", "lm", "bits_per_token"))
+        films.append(task("mlm", {"text": "text"}, "mlm", "lm", "bits_per_token", wrapper="r_drop"))
         pair = {"text": "text", "target_text": "reply"}
-        shops.append(task("clm", {"text": "text"}, "clm", "lm", "bits_per_token"))
-        shops.append(task("reply", pair, "prefix_lm", "lm", "bits_per_token"))
+        shops.append(task("clm", {"text": "text"}, "clm", "lm", "bits_per_token", wrapper="fgm"))
+        shops.append(task("reply", pair, "prefix_lm", "lm", "bits_per_token", wrapper="freelb"))
     if case.decoder == "decoder":
         shops.append(task("cloze", {"text": "text"}, "mlm", "decoder", "bits_per_token", sharded=True))
     if case.objective == "contrast":
@@ -122,12 +122,12 @@ def content(case, folder):
     }
 
 
-def task(name, given, objective, head, metric, **head_keys):
+def task(name, given, objective, head, metric, wrapper=None, **head_keys):
     options = {"dropout": 0.0} if head.startswith("sequence") else {}
     return {
         "name": name,
         "fields": given,
-        "objective": {"name": objective},
+        "objective": {"name": objective, **({"wrapper": {"name": wrapper}} if wrapper else {})},
         "head": {"name": head, "options": options, **head_keys},
         "metrics": [metric],
     }

@@ -57,3 +57,14 @@ def test_frozen_weights_and_moments_stay_out_of_a_model(specs, content, tmp_path
     assert "backbone.embeddings.word_embeddings.weight" not in moved
     assert "backbone.encoder.layer.0.output.dense.bias" not in moved
     assert "backbone.encoder.layer.0.output.dense.weight" in moved
+
+
+def test_changed_texts_are_the_same_after_a_kill(specs, tmp_path, trainings):
+    made = specs.content("films", "names", **trainings.sections)
+    for stream in made["streams"]:
+        stream["augment"] = [{"name": "random_swap"}, {"name": "character_noise"}]
+    corpus = specs.corpus(made)
+    trainings.train(corpus, tmp_path / "whole")
+    trainings.kill(corpus, tmp_path / "killed", 5)
+    assert "continuing after step 3" in trainings.train(corpus, tmp_path / "killed")
+    trainings.assert_same(tmp_path / "killed", tmp_path / "whole")

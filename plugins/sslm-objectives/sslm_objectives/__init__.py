@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sslm_objectives.options import BinaryCrossEntropyOptions, CrossEntropyOptions, MlmOptions
+from sslm_objectives.wrappers.definitions import DEFINITIONS
 from sslm_platform.api import (
     AttentionPattern,
     Field,
@@ -14,6 +15,7 @@ from sslm_platform.api import (
     ObjectiveDef,
     Options,
     OutputKind,
+    WrapperDef,
     hookimpl,
 )
 
@@ -107,6 +109,12 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             summary="Prefix language modelling: a second text, token by token, after a first one read whole.",
         ),
     )
+
+
+@hookimpl
+def sslm_wrappers() -> Iterable[WrapperDef]:
+    """Register the built-in wrappers."""
+    return DEFINITIONS
 
 
 def _build_cross_entropy(options: CrossEntropyOptions, context: ObjectiveContext) -> Objective:

@@ -59,3 +59,28 @@ def test_span_mlm(check):
 @parametrize_with_checks("span_cross_entropy")
 def test_span_cross_entropy(check):
     check()
+
+
+@parametrize_with_checks("fgm")
+def test_fgm(check):
+    check()
+
+
+@parametrize_with_checks("pgd")
+def test_pgd(check):
+    check()
+
+
+@parametrize_with_checks("freelb")
+def test_freelb(check):
+    check()
+
+
+@parametrize_with_checks("smart")
+def test_smart(check):
+    check()
+
+
+@parametrize_with_checks("r_drop")
+def test_r_drop(check):
+    check()

@@ -1,0 +1,97 @@
+"""What each augmenter does, against its paper's numbers."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+from sslm_augmenters.characters import CharacterNoise
+from sslm_augmenters.synonyms import RandomInsertion, SynonymReplacement, read_synonyms
+from sslm_augmenters.words import RandomDeletion, RandomSwap
+
+from sslm_platform.api import SpecError
+
+WORDS = tuple("abcdefghijklmnopqrst")  # 20
+SINGLE = [range(i, i + 1) for i in range(20)]
+SYNONYMS = {"a": ["A"], "c": ["C", "CC"], "e": ["E"]}
+
+
+def draws(augmenter, number=400, words=WORDS, groups=SINGLE):
+    return [augmenter.augment(words, groups, np.random.default_rng(i)) for i in range(number)]
+
+
+def test_a_swap_moves_two_words_for_each_of_n():
+    for words in draws(RandomSwap(0.05)):  # n = 1
+        assert sorted(w.text for w in words) == list(WORDS)
+        assert sum(w.origin != place for place, w in enumerate(words)) == 2
+
+
+def test_places_are_swapped_with_equal_chances():
+    moved = Counter(
+        p for words in draws(RandomSwap(0.05), 2000) for p, w in enumerate(words) if w.origin != p
+    )
+    assert all(abs(count - 200) < 5 * 13.4 for count in moved.values())  # binomial(2000, 0.1)
+    assert len(moved) == 20
+
+
+def test_deletion_has_its_probability_and_leaves_one_word():
+    left = [len(words) for words in draws(RandomDeletion(0.3), 1000)]
+    assert np.mean(left) == pytest.approx(14.0, abs=5 * (20 * 0.3 * 0.7 / 1000) ** 0.5)
+    assert {len(words) for words in draws(RandomDeletion(1.0), 20)} == {1}
+
+
+def test_a_chunk_goes_or_stays_as_a_whole():
+    groups = [range(0, 3), range(3, 4), range(4, 6), *SINGLE[6:]]
+    seen = set()
+    for words in draws(RandomDeletion(0.5), groups=groups):
+        origins = [w.origin for w in words]
+        seen.add(tuple(o for o in origins if o in (0, 1, 2)))
+    assert seen == {(), (0, 1, 2)}
+
+
+def test_synonyms_replace_n_words_that_have_some():
+    for words in draws(SynonymReplacement(0.1, SYNONYMS), 50):  # n = 2
+        new = [w for place, w in enumerate(words) if w.text != WORDS[place]]
+        assert len(new) == 2
+        assert all(w.text in SYNONYMS[WORDS[w.origin]] for w in new)
+
+
+def test_insertions_are_synonyms_and_everything_else_stays_in_order():
+    places = Counter()
+    for words in draws(RandomInsertion(0.05, SYNONYMS), 2000):
+        (new,) = [place for place, w in enumerate(words) if w.text.isupper()]
+        places[new] += 1
+        assert words[new].text in SYNONYMS[WORDS[words[new].origin]]
+        assert [w.text for place, w in enumerate(words) if place != new] == list(WORDS)
+    assert set(places) == set(range(21))
+
+
+def test_noise_makes_one_error_in_its_share_of_the_words():
+    words = ("keyboard",) * 20
+    changed = [
+        w.text for result in draws(CharacterNoise(0.25), 400, words) for w in result if w.text != "keyboard"
+    ]
+    # one in 4 errors puts another character in, which is the same one in 8 times
+    expected = 400 * 20 * 0.25 * (1 - 0.25 / 8)
+    assert len(changed) == pytest.approx(expected, abs=5 * (8000 * 0.25 * 0.75) ** 0.5)
+    assert {len(text) for text in changed} == {7, 8, 9}
+    assert set("".join(changed)) <= set("keyboard")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "must be an object of words"),
+        ('{"a": ["b c"]}', "without spaces"),
+        ("nonsense", "Expecting value"),
+    ],
+)
+def test_files_that_are_no_synonyms_are_refused(content, message, tmp_path):
+    path = tmp_path / "synonyms.json"
+    path.write_text(content)
+    with pytest.raises(SpecError, match=message):
+        read_synonyms(str(path))
+    with pytest.raises(SpecError, match="No such file"):
+        read_synonyms(str(tmp_path / "other.json"))
+    path.write_text(json.dumps(SYNONYMS))
+    assert read_synonyms(str(path)) == SYNONYMS

@@ -1,0 +1,1 @@
+"""What training makes of an objective: adversarial passes, and agreement between passes."""

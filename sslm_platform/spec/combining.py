@@ -1,0 +1,55 @@
+"""What sharded heads and wrappers of objectives cannot be combined with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from sslm_platform.errors import Problem
+from sslm_platform.spec.resolved import Bound, FeedPlan, Task, gradient_scope
+from sslm_platform.spec.schema import RunSpec
+from sslm_platform.types import BalancerDef, WrapperDef
+
+
+def sharding_problems(feeds: Iterable[FeedPlan]) -> Iterator[Problem]:
+    """Of two calls of a sharded module before one backward, DeepSpeed may lose a gradient."""
+    for feed in feeds:
+        first: dict[str, Task] = {}
+        for task in feed.tasks:
+            other = first.setdefault(task.head_key, task)
+            if task.spec.head.sharded and other is not task:
+                yield Problem(
+                    f"{task.where}.head.sharded",
+                    f"{other.where} reads the same input with this head, and a sharded head can be called"
+                    " once for each encoding: set it to false",
+                )
+
+
+def wrapper_problems(tasks: Iterable[Task], spec: RunSpec, balancer: BalancerDef) -> Iterator[Problem]:
+    """Yield what keeps a task's wrapper from being exact, or from working at all."""
+    for task in tasks:
+        if task.wrapper is not None:
+            where = f"{task.where}.objective.wrapper.name"
+            for what in _reasons(task, task.wrapper, spec, balancer):
+                yield Problem(where, f"{task.wrapper.definition.name} {what}")
+
+
+def _reasons(task: Task, wrapper: Bound[WrapperDef], spec: RunSpec, balancer: BalancerDef) -> Iterator[str]:
+    definition, emits = wrapper.definition, task.head.definition.emits
+    if emits not in definition.kinds:
+        known = ", ".join(sorted(definition.kinds))
+        yield f"does not work with {emits}, which head {task.head.definition.name} emits; but with {known}"
+    if definition.probes and spec.engine.name != "local":
+        yield (
+            f"needs gradients by which nothing is trained, and engine {spec.engine.name} adds up all that are"
+            " taken: set engine.name: local"
+        )
+    if definition.shifts and gradient_scope(spec.balancer, balancer) == "last_layer":
+        yield (
+            "follows gradients down to the embeddings, and where each task's are kept apart they end at the"
+            " last layer: set balancer.scope: all, or a balancer of losses"
+        )
+    if task.spec.head.sharded:
+        yield (
+            "passes a batch through the head more than once, and a sharded head may lose a gradient then: set"
+            " head.sharded: false"
+        )

@@ -1,0 +1,70 @@
+"""A slot's batch passed through encoder, head and objective more than once, for a wrapped objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sslm_platform.interfaces import Objective, TaskBatch
+from sslm_platform.passes import Pass
+
+
+class SlotPasses:
+    """See :class:`~sslm_platform.passes.Passes`.
+
+    Args:
+        outputs: from a shift, or None, to the head's outputs.
+        objective: what is wrapped.
+        batch: the task's.
+        mask_BL: bool, True for tokens.
+        width: E, of the embeddings.
+        generators: each example's own.
+    """
+
+    def __init__(
+        self,
+        outputs: Callable[[Tensor | None], Tensor],
+        objective: Objective,
+        batch: TaskBatch,
+        mask_BL: Tensor,
+        width: int,
+        generators: Sequence[np.random.Generator],
+    ) -> None:
+        self.mask_BL = mask_BL
+        self._outputs = outputs
+        self._objective = objective
+        self._batch = batch
+        self._width = width
+        self._generators = generators
+        self._first: Tensor | None = None
+
+    def __call__(self, shift_BLE: Tensor | None = None) -> Pass:
+        """Pass the batch through once."""
+        outputs = self._outputs(shift_BLE)
+        targets = self._batch.targets
+        losses_B = self._objective.losses(outputs, targets, len(self._batch.weight_B))
+        if self._first is None:
+            self._first = losses_B.detach()
+        return Pass(outputs, losses_B, targets)
+
+    @property
+    def first(self) -> Tensor:
+        """The losses of the first pass, which are what is said of the training."""
+        assert self._first is not None, "a wrapper passes its batch through once at least"
+        return self._first
+
+    def noise(self, draw: Callable[[np.random.Generator, tuple[int, int]], np.ndarray]) -> Tensor:
+        """Draw each example's noise, whatever batch or rank it is in."""
+        noise_BLE = torch.zeros(*self.mask_BL.shape, self._width)
+        for row, (length, generator) in enumerate(
+            zip(self.mask_BL.sum(dim=1).tolist(), self._generators, strict=True)
+        ):
+            noise_BLE[row, :length] = torch.from_numpy(draw(generator, (length, self._width)))
+        return noise_BLE.to(self.mask_BL.device)
+
+    def gradient(self, loss: Tensor, shift_BLE: Tensor) -> Tensor:
+        """Differentiate, and leave all parameters' gradients as they are."""
+        return torch.autograd.grad(loss, shift_BLE)[0]

@@ -52,12 +52,13 @@ def subjqa_rows(lines: Iterable[str], where: str) -> Iterator[dict[str, Any]]:
             what = f"no human_ans_indices (start, end): {row.get('human_ans_indices')!r}"
             raise DataError(Problem(place, what))
         start, end = int(span[1]), int(span[2])
-        text = row["review"][start:end]
+        review = row["review"].removesuffix(_UNANSWERABLE).rstrip()  # annotators were shown it as text
+        text = review[start:end]
         is_answer = row["human_ans_spans"] != _UNANSWERABLE and text.strip()
         yield {
             "id": row["q_review_id"],
             "item": row["item_id"],
             "question": row["question"],
-            "context": row["review"].removesuffix(_UNANSWERABLE).rstrip(),
+            "context": review,
             "answers": [{"text": text, "start": start}] if is_answer else [],
         }

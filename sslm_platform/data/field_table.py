@@ -158,7 +158,9 @@ class _Pass:
                 for one in answers or () if context else ():
                     there = context[one["start"] : one["start"] + len(one["text"])]
                     if there != one["text"] or not there:
-                        what = f"{one['text']!r} is not at {one['start']}, where the context has {there!r}"
+                        what = (
+                            f"{one['text'][:40]!r} is not at {one['start']}: the context has {there[:40]!r}"
+                        )
                         self._unusable[name].append(f"row {row}: {what}")
 
     def _count(self, values: Mapping[str, Sequence[Any]], complete: Sequence[bool]) -> None:

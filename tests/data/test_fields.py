@@ -204,5 +204,5 @@ def test_answers_are_where_they_say(read):
     assert list(task.splits["train"].all_values("answers")) == [[{"text": "Rome", "start": 3}]]
     assert list(task.splits["test"].all_values("answers")) == [[]]
     assert task.inputs == (("context", "context"), ("question", "question"))
-    with pytest.raises(DataError, match="'Rome' is not at 2, where the context has ' Rom'"):
+    with pytest.raises(DataError, match="'Rome' is not at 2: the context has ' Rom'"):
         read(asked({"text": "Rome", "start": 2}), fields, ANSWERS)

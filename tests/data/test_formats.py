@@ -275,16 +275,17 @@ def test_squad_answers_are_distinct_and_impossible_questions_have_none():
 SUBJQA = """item_id,q_review_id,question,review,human_ans_spans,human_ans_indices
 i1,q1,How?,"Great food, slow staff! ANSWERNOTFOUND",slow staff !,"(12, 23)"
 i1,q2,Who?,Great food! ANSWERNOTFOUND,ANSWERNOTFOUND,"(12, 26)"
+i1,q3,What?,Great food! ANSWERNOTFOUND,food! ANSWERNOTFOUND,"(6, 26)"
 """
 
 
 def test_subjqa_answers_are_where_the_indices_say():
     assert read(SUBJQA, name="subjqa") == {
-        "id": ["q1", "q2"],
-        "item": ["i1", "i1"],
-        "question": ["How?", "Who?"],
-        "context": ["Great food, slow staff!", "Great food!"],
-        "answers": [[{"text": "slow staff!", "start": 12}], []],
+        "id": ["q1", "q2", "q3"],
+        "item": ["i1", "i1", "i1"],
+        "question": ["How?", "Who?", "What?"],
+        "context": ["Great food, slow staff!", "Great food!", "Great food!"],
+        "answers": [[{"text": "slow staff!", "start": 12}], [], [{"text": "food!", "start": 6}]],
     }
     with pytest.raises(DataError, match="file:2: no human_ans_indices"):
         read(SUBJQA.replace("(12, 23)", "12-23"), name="subjqa")

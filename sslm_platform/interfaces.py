@@ -32,7 +32,8 @@ class Encoded:
     ``window_S`` gives where each begins, and ``offset_L2`` each token's characters of the context, [start,
     end), (-1, -1) where it is no part of it. The encoder reads each window as a row of its own.
     ``values`` holds the task's target fields: labels and tags as ids into the head's labels, values as
-    floats.
+    floats. ``partner`` is another example of the same split, drawn by the example's own generator, for
+    objectives that ask for ``partners``.
     """
 
     input_ids_L: np.ndarray
@@ -44,6 +45,7 @@ class Encoded:
     marker_S: np.ndarray | None = None
     window_S: np.ndarray | None = None
     offset_L2: np.ndarray | None = None
+    partner: Encoded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +54,16 @@ class TaskBatch:
 
     ``targets`` goes to the head and back to the objective's ``losses``. ``weight_B`` is each example's
     weight in the mean (1 for an example, its number of tokens for a token loss) and is known before the
-    encoder runs. ``input_ids`` replaces the examples' ids (same lengths) when the objective changes the
-    input. ``prefix_B``, (B,) int64, is how many first tokens of each example all of its tokens see, when the
-    objective's ``attention`` is ``prefix``.
+    encoder runs. ``input_ids`` replaces the examples' ids when the objective changes the input: as many of
+    each, or, where ``segments`` come with them that number their texts, at most as many. ``prefix_B``, (B,)
+    int64, is how many first tokens of each example all of its tokens see, when the objective's ``attention``
+    is ``prefix``.
     """
 
     targets: Targets
     weight_B: Tensor
     input_ids: Sequence[np.ndarray] | None = None
+    segments: Sequence[np.ndarray] | None = None
     prefix_B: Tensor | None = None
 
 

@@ -84,7 +84,10 @@ def _cuts(increasing_N: np.ndarray, budget: int) -> list[int]:
 
 
 def collate_inputs(
-    examples: Sequence[Encoded], input_ids: Sequence[np.ndarray] | None, pad_id: int
+    examples: Sequence[Encoded],
+    input_ids: Sequence[np.ndarray] | None,
+    pad_id: int,
+    segments: Sequence[np.ndarray] | None = None,
 ) -> EncoderInputs:
     """Pad examples on the right; each window of an example is a row.
 
@@ -92,9 +95,11 @@ def collate_inputs(
         examples: B examples, at least one.
         input_ids: ids that replace the examples' own (an objective that changes the input), or None.
         pad_id: the id to pad with.
+        segments: go with the ids that replace the examples' own; None for the examples'.
     """
     ids = input_ids if input_ids is not None else [example.input_ids_L for example in examples]
-    id_rows = [row for one, e in zip(ids, examples, strict=True) for row in windows_of(one, e.window_S)]
+    numbers = segments if segments is not None else [example.segment_L for example in examples]
+    id_rows = _windows(ids, examples)
     shape = (len(id_rows), max(len(row) for row in id_rows))
     input_ids_BL = np.full(shape, pad_id, dtype=np.int64)
     mask_BL = np.zeros(shape, dtype=bool)
@@ -102,16 +107,21 @@ def collate_inputs(
         input_ids_BL[row, : len(row_ids)] = row_ids
         mask_BL[row, : len(row_ids)] = True
     segment_BL = None
-    if examples[0].segment_L is not None:
+    if numbers[0] is not None:
         segment_BL = np.zeros(shape, dtype=np.int64)
-        pieces = (w for e in examples if e.segment_L is not None for w in windows_of(e.segment_L, e.window_S))
-        for row, segment_L in enumerate(pieces):
-            segment_BL[row, : len(segment_L)] = segment_L
+        for row, number_L in enumerate(_windows([n for n in numbers if n is not None], examples)):
+            segment_BL[row, : len(number_L)] = number_L
     return EncoderInputs(
         torch.from_numpy(input_ids_BL),
         torch.from_numpy(mask_BL),
         None if segment_BL is None else torch.from_numpy(segment_BL),
     )
+
+
+def _windows(arrays: Sequence[np.ndarray], examples: Sequence[Encoded]) -> list[np.ndarray]:
+    """Split what belongs to the examples' tokens into rows."""
+    pairs = zip(arrays, examples, strict=True)
+    return [row for tokens_L, example in pairs for row in windows_of(tokens_L, example.window_S)]
 
 
 def example_generator(seed: int, epoch: int, key: int, stream: int = 0) -> np.random.Generator:
@@ -125,7 +135,7 @@ def example_generator(seed: int, epoch: int, key: int, stream: int = 0) -> np.ra
         seed: 0 to 2^64 - 1.
         epoch: 0 to 2^64 - 1.
         key: the example's, 0 to 2^64 - 1.
-        stream: 0 for what objectives draw, 1 for what is drawn beside them, 2 for augmenters.
+        stream: 0 for what objectives draw, 1 for what wrappers do, 2 for augmenters, 3 for partners.
     """
     cipher_key = np.array([seed, key], dtype=np.uint64)
     counter = np.array([0, 0, stream, epoch], dtype=np.uint64)

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from sslm_platform.data.answers import squad_rows, subjqa_rows
 from sslm_platform.data.catalogues import read_catalogue
+from sslm_platform.data.conversations import read_conversations
 from sslm_platform.data.markup import read_tagged_xml
 from sslm_platform.data.relations import relation_rows, semeval_rows
 from sslm_platform.data.tables import ROWS_AT_ONCE, Columns
@@ -25,6 +26,7 @@ from sslm_platform.spec.data import (
     CatalogueFormat,
     ConllFormat,
     ConlluFormat,
+    ConversationsFormat,
     DelimitedFormat,
     Format,
     JsonLinesFormat,
@@ -318,8 +320,14 @@ def _transposed(rows: list[dict[str, Any]], names: Iterable[str]) -> Columns:
     return {name: [row[name] for row in rows] for name in names}
 
 
+def _conversations(content: Opener, form: ConversationsFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where) as text:
+        yield read_conversations(text.read(), where)
+
+
 _READERS: dict[type, Callable[[Opener, Any, str], Iterator[Columns]]] = {
     CatalogueFormat: _catalogue,
+    ConversationsFormat: _conversations,
     DelimitedFormat: _delimited,
     JsonLinesFormat: _json_lines,
     ParquetFormat: _parquet,

@@ -119,8 +119,19 @@ class RelationsFormat(Section):
     encoding: str = "utf-8"
 
 
+class ConversationsFormat(Section):
+    """YAML with `conversations`, lists of turns: a row for each reply.
+
+    Columns: `text` (the turn before), `history` (all turns before, a line each) and `reply`.
+    """
+
+    name: Literal["conversations"]
+    encoding: str = "utf-8"
+
+
 Format = Annotated[
     CatalogueFormat
+    | ConversationsFormat
     | DelimitedFormat
     | JsonLinesFormat
     | ParquetFormat

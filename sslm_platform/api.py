@@ -48,6 +48,7 @@ from sslm_platform.interfaces import (
 )
 from sslm_platform.jobs import Executor, Job, WorkerCommand
 from sslm_platform.passes import Pass, Passes, Wrapper
+from sslm_platform.steps import StepRecord
 from sslm_platform.types import (
     AttentionPattern,
     AugmenterDef,
@@ -66,7 +67,6 @@ from sslm_platform.types import (
     Options,
     OutputKind,
     SamplerDef,
-    StepRecord,
     Vocabulary,
     WrapperContext,
     WrapperDef,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pluggy
 
+from sslm_platform.steps import StepRecord
 from sslm_platform.types import (
     AugmenterDef,
     BalancerDef,
@@ -19,7 +20,6 @@ from sslm_platform.types import (
     MetricDef,
     ObjectiveDef,
     SamplerDef,
-    StepRecord,
     WrapperDef,
 )
 

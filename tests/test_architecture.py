@@ -23,6 +23,7 @@ LAYERS = (
         "augmenting",
         "passes",
         "jobs",
+        "steps",
         "evidence",
         "files",
         "signals",

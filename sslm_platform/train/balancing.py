@@ -12,7 +12,8 @@ from sslm_platform.engine.task_gradients import TaskGradients
 from sslm_platform.errors import PluginError, Problem
 from sslm_platform.interfaces import BalancingState, LearningBalancer, Memory
 from sslm_platform.spec.resolved import Bound
-from sslm_platform.types import BalancerDef, GradientStatistics
+from sslm_platform.steps import GradientStatistics
+from sslm_platform.types import BalancerDef
 
 log = logging.getLogger(__name__)
 

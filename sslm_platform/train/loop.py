@@ -34,6 +34,7 @@ from sslm_platform.schedule.plan import (
 from sslm_platform.schedule.progress import Progress
 from sslm_platform.spec.optimizer import OptimizerSpec
 from sslm_platform.spec.schema import ScheduleSpec
+from sslm_platform.steps import StepRecord
 from sslm_platform.train.affinity import look_ahead
 from sslm_platform.train.balancing import Balancing
 from sslm_platform.train.fetch import Fetcher, plans_ahead
@@ -41,7 +42,6 @@ from sslm_platform.train.model import Model
 from sslm_platform.train.passes import SlotPasses
 from sslm_platform.train.requests import Requests
 from sslm_platform.train.skipping import not_finite
-from sslm_platform.types import StepRecord
 
 
 @dataclass(frozen=True, slots=True)

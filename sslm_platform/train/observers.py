@@ -19,7 +19,7 @@ from sslm_platform.files import write_text
 from sslm_platform.hookspecs import hookimpl
 from sslm_platform.plugins import Host
 from sslm_platform.report.records import CellRecord
-from sslm_platform.types import StepRecord
+from sslm_platform.steps import StepRecord
 
 log = logging.getLogger(__name__)
 

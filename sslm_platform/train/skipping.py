@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.schedule.progress import Progress
-from sslm_platform.types import StepRecord
+from sslm_platform.steps import StepRecord
 
 
 def not_finite(losses: Mapping[str, float], norms: Mapping[str, float]) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ import re
 
 from rich.console import Console
 
+from sslm_platform.steps import StepRecord
 from sslm_platform.train.observers import TerminalProgress
-from sslm_platform.types import StepRecord
 
 
 def step(number: int, num_steps: int = 4, seconds: float = 2.0) -> StepRecord:

@@ -49,6 +49,8 @@ class Corpus:
         tasks = list(tasks)
         if not tasks[0].head.definition.emits.has_labels:
             return ()
+        if tasks[0].objective.definition.labels:
+            return tasks[0].objective.definition.labels
         key = tuple(task.identity for task in tasks)
         if key not in self._labels:
             self._labels[key] = label_names([self.task_rows[name] for name in key], tasks[0].needs)

@@ -92,9 +92,11 @@ def make_batch(
     if augmentation is not None:
         labels = {task: model.labels for task, model in models.items()}
         examples = augmentation.apply(split, rows, examples, labels, (seed, epoch))
+    key = (seed, epoch)
+    examples = {t: with_partners(m, split, rows.tolist(), examples[t], key) for t, m in models.items()}
     batches = {t: m.objective.collate(examples[t], generators) for t, m in models.items()}
-    changed = next((b.input_ids for b in batches.values() if b.input_ids is not None), None)
-    inputs = collate_inputs(next(iter(examples.values())), changed, pad_id)
+    given = next(iter(batches.values()))  # one that changes the input is alone
+    inputs = collate_inputs(next(iter(examples.values())), given.input_ids, pad_id, given.segments)
     first = next(iter(models))  # what it says of attention holds for all: they share an encoding
     attention = models[first].task.objective.definition.attention
     tensors = {
@@ -107,6 +109,21 @@ def make_batch(
         tensors = {k: None if v is None else _sent(v, device) for k, v in tensors.items()}
         batches = {t: to_device(batch, device) for t, batch in batches.items()}
     return Batch(rows, tensors, batches, examples, (seed, epoch), split.keys_N[rows])
+
+
+def with_partners(
+    model: TaskModel, split: FeedSplit, rows: Sequence[int], examples: list[Encoded], key: tuple[int, int]
+) -> list[Encoded]:
+    """Return a task's examples of a split, each with another one if the objective asks for it.
+
+    ``key`` is seed and epoch.
+    """
+    if not model.task.objective.definition.partners:
+        return examples
+    generators = [example_generator(*key, int(split.keys_N[row]), stream=3) for row in rows]
+    name = model.task.identity
+    partners = [split.partner(name, row, rng) for row, rng in zip(rows, generators, strict=True)]
+    return [replace(e, partner=partner) for e, partner in zip(examples, partners, strict=True)]
 
 
 def to_device(batch: TaskBatch, device: torch.device) -> TaskBatch:
@@ -245,6 +262,8 @@ def _references(task: Task, batch: TaskBatch, examples: Sequence[Encoded]) -> li
     if task.head.definition.emits is OutputKind.VOCABULARY_LOGITS:
         labels_N, example_N = (batch.targets[name].cpu().numpy() for name in ("labels", "example"))
         return rows_by_example(labels_N, example_N, len(examples))
+    if task.objective.definition.labels:
+        return batch.targets["labels"].cpu().tolist()
     field = target_field(task)
     return [example.values[field] if field else None for example in examples]
 

@@ -29,7 +29,8 @@ class Encoded:
     word off, and ``word_end_W`` the position after its last one, 0 there (only when the input is ``tokens``).
     ``marker_S`` gives the positions of the markers before the two ``spans``, -1 where cut off.
     ``values`` holds the task's target fields: labels and tags as ids into the head's labels, values as
-    floats.
+    floats. ``partner`` is another example of the same split, drawn by the example's own generator, for
+    objectives that ask for ``partners``.
     """
 
     input_ids_L: np.ndarray
@@ -39,6 +40,7 @@ class Encoded:
     word_start_W: np.ndarray | None = None
     word_end_W: np.ndarray | None = None
     marker_S: np.ndarray | None = None
+    partner: Encoded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,16 @@ class TaskBatch:
 
     ``targets`` goes to the head and back to the objective's ``losses``. ``weight_B`` is each example's
     weight in the mean (1 for an example, its number of tokens for a token loss) and is known before the
-    encoder runs. ``input_ids`` replaces the examples' ids (same lengths) when the objective changes the
-    input. ``prefix_B``, (B,) int64, is how many first tokens of each example all of its tokens see, when the
-    objective's ``attention`` is ``prefix``.
+    encoder runs. ``input_ids`` replaces the examples' ids when the objective changes the input: as many of
+    each, or, where ``segments`` come with them that number their texts, at most as many. ``prefix_B``, (B,)
+    int64, is how many first tokens of each example all of its tokens see, when the objective's ``attention``
+    is ``prefix``.
     """
 
     targets: Targets
     weight_B: Tensor
     input_ids: Sequence[np.ndarray] | None = None
+    segments: Sequence[np.ndarray] | None = None
     prefix_B: Tensor | None = None
 
 

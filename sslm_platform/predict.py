@@ -50,6 +50,8 @@ class Predictor:
         self.emits = self.task.head.definition.emits
         if self.emits is OutputKind.VOCABULARY_LOGITS:
             raise RunError(f"{identity}: a language model's head has no prediction for a text")
+        if self.task.objective.definition.labels:
+            raise RunError(f"{identity}: its objective makes texts and labels of its own; nothing to predict")
         self.max_length = run.spec.encoder.max_length
         spec = EncoderSpec(path=str(model / "encoder"), max_length=self.max_length)
         self.tokenizer = load_tokenizer(spec)

@@ -192,7 +192,8 @@ class ObjectiveDef:
     then have. ``changes_input`` says that it rewrites the token ids (masking), so that its task
     cannot share an encoder call with others. ``additive`` says that an example's loss does not depend on
     the rest of its batch. ``attention`` is the pattern that the encoder runs its texts with; tasks of
-    different patterns never share an encoder call.
+    different patterns never share an encoder call. ``labels`` are names of labels that the objective makes
+    itself (``targets["labels"]`` are their ids). ``partners`` asks for another example with each.
     """
 
     name: str
@@ -202,6 +203,8 @@ class ObjectiveDef:
     changes_input: bool = False
     additive: bool = True
     attention: AttentionPattern = AttentionPattern.BIDIRECTIONAL
+    labels: tuple[str, ...] = ()
+    partners: bool = False
     summary: str = ""
 
 

@@ -23,6 +23,7 @@ from sslm_platform.evaluate import (
 )
 from sslm_platform.interfaces import Scored
 from sslm_platform.statistics import NUM_RESAMPLES, resample_counts
+from sslm_platform.train.model import build_model
 
 
 def feed_parts(corpus, model, name):
@@ -189,3 +190,35 @@ def test_another_task_draws_other_resamples(corpus):
 )
 def test_normalized_gain_is_the_share_of_the_way_to_perfect(corpus, task, score, baseline, expected):
     assert normalized_gain(corpus.run.tasks[task], score, baseline) == pytest.approx(expected)
+
+
+def test_pairs_made_of_texts_do_not_depend_on_the_batch(specs):
+    """Their labels are the objective's own, and the other texts are of the split, not of the batch."""
+    content = specs.content("films")
+    (stream,) = content["streams"]
+    stream["tasks"] = [
+        {
+            "name": name,
+            "fields": {"text": "text"},
+            "objective": {"name": name},
+            "head": {"name": "sequence_classifier"},
+            "metrics": ["accuracy"],
+        }
+        for name in ("sop", "nsp")
+    ]
+    corpus = specs.corpus(content)
+    tasks = list(corpus.run.tasks.values())
+    model = build_model(corpus, tasks, seed=1)
+    for part in (model.encoder, *model.heads.values()):
+        part.eval()
+    assert {name: head.labels for name, head in model.infos.items()} == {
+        "sop@film": ("ordered", "swapped"),
+        "nsp@film": ("next", "other"),
+    }
+    for feed in corpus.feeds(tasks, 3):
+        split, models, outputs = feed_parts(corpus, model, feed)
+        (whole,) = score_feed(outputs, split, models, corpus.vocabulary.pad_id).values()
+        (singles,) = one_by_one(corpus, model, feed).values()
+        np.testing.assert_allclose(whole.losses_N, [s.losses_N[0] for s in singles], rtol=1e-4)
+        assert whole.references == [s.references[0] for s in singles]
+        assert set(whole.references) == {0, 1}

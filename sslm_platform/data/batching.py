@@ -83,7 +83,10 @@ def _cuts(increasing_N: np.ndarray, budget: int) -> list[int]:
 
 
 def collate_inputs(
-    examples: Sequence[Encoded], input_ids: Sequence[np.ndarray] | None, pad_id: int
+    examples: Sequence[Encoded],
+    input_ids: Sequence[np.ndarray] | None,
+    pad_id: int,
+    segments: Sequence[np.ndarray] | None = None,
 ) -> EncoderInputs:
     """Pad examples on the right.
 
@@ -91,17 +94,19 @@ def collate_inputs(
         examples: B examples, at least one.
         input_ids: ids that replace the examples' own (an objective that changes the input), or None.
         pad_id: the id to pad with.
+        segments: go with the ids that replace the examples' own; None for the examples'.
     """
     ids = input_ids if input_ids is not None else [example.input_ids_L for example in examples]
     shape = (len(ids), max(len(row) for row in ids))
     input_ids_BL = np.full(shape, pad_id, dtype=np.int64)
     mask_BL = np.zeros(shape, dtype=bool)
-    segment_BL = np.zeros(shape, dtype=np.int64) if examples[0].segment_L is not None else None
-    for row, (example, row_ids) in enumerate(zip(examples, ids, strict=True)):
+    numbers = segments if segments is not None else [example.segment_L for example in examples]
+    segment_BL = np.zeros(shape, dtype=np.int64) if numbers[0] is not None else None
+    for row, (row_ids, number_L) in enumerate(zip(ids, numbers, strict=True)):
         input_ids_BL[row, : len(row_ids)] = row_ids
         mask_BL[row, : len(row_ids)] = True
-        if segment_BL is not None and example.segment_L is not None:
-            segment_BL[row, : len(row_ids)] = example.segment_L
+        if segment_BL is not None and number_L is not None:
+            segment_BL[row, : len(row_ids)] = number_L
     return EncoderInputs(
         torch.from_numpy(input_ids_BL),
         torch.from_numpy(mask_BL),
@@ -120,7 +125,7 @@ def example_generator(seed: int, epoch: int, key: int, stream: int = 0) -> np.ra
         seed: 0 to 2^64 - 1.
         epoch: 0 to 2^64 - 1.
         key: the example's, 0 to 2^64 - 1.
-        stream: 0 for what objectives draw, 1 for what is drawn beside them, 2 for augmenters.
+        stream: 0 for what objectives draw, 1 for what wrappers do, 2 for augmenters, 3 for partners.
     """
     cipher_key = np.array([seed, key], dtype=np.uint64)
     counter = np.array([0, 0, stream, epoch], dtype=np.uint64)

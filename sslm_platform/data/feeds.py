@@ -65,6 +65,20 @@ class FeedSplit:
             for row, values in zip(places.tolist(), columns, strict=bool(targets))
         ]
 
+    def partner(self, task: str, row: int, generator: np.random.Generator) -> Encoded:
+        """Return another example of the stream's split, whatever a limit leaves of it; without targets.
+
+        Args:
+            task: its identity.
+            row: place of the example in this split.
+            generator: draws it.
+        """
+        every = self._tasks[task].rows
+        own = int(np.searchsorted(every, self.rows_N[row]))
+        drawn = int(generator.integers(max(len(every) - 1, 1)))
+        place = min(drawn + (drawn >= own), len(every) - 1)
+        return self._encodings.example(int(every[place]), {})
+
     def tag_fields(self, task: str) -> tuple[str, ...]:
         """Return the task's fields that have a value for each word."""
         return tuple(field for field, kind in self._kinds[task].items() if kind is FieldKind.TAGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -40,14 +41,17 @@ def width_of(kind: OutputKind) -> int | None:
     return len(labels_of(kind)) if kind.has_labels else VOCABULARY.size
 
 
-def make_examples(needs: Mapping[str, Field], num: int = 6, seed: int = 0) -> list[Encoded]:
+def make_examples(
+    needs: Mapping[str, Field], num: int = 6, seed: int = 0, *, partners: bool = False
+) -> list[Encoded]:
     """Make examples of 1 to 9 words that have every field, ``[CLS]`` and ``[SEP]`` around them.
 
     With ``tokens``, words have one or two tokens and the second example's last word is cut off. Where two
     texts are required, a second one and its ``[SEP]`` follow.
     """
     rng = np.random.default_rng(seed)
-    return [_example(needs, rng, int(rng.integers(1, 10)), cut=i == 1) for i in range(num)]
+    examples = [_example(needs, rng, int(rng.integers(1, 10)), cut=i == 1) for i in range(num)]
+    return [replace(e, partner=examples[i - 1]) for i, e in enumerate(examples)] if partners else examples
 
 
 def make_empty_example(needs: Mapping[str, Field]) -> Encoded:

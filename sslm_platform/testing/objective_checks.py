@@ -30,7 +30,8 @@ def build(case: ObjectiveCase) -> Objective:
 
 def examples_of(case: ObjectiveCase, num: int = 6) -> list[Encoded]:
     """Make examples with the fields that the objective needs."""
-    return data.make_examples(case.definition.needs[case.kind], num)
+    partners = case.definition.partners
+    return data.make_examples(case.definition.needs[case.kind], num, partners=partners)
 
 
 def collate(objective: Objective, examples: Sequence[Encoded], keys: Sequence[int]) -> TaskBatch:
@@ -208,7 +209,7 @@ def check_example_without_targets(case: ObjectiveCase) -> None:
 
 
 def check_changed_input(case: ObjectiveCase) -> None:
-    """``changes_input`` is true exactly if ids are replaced; lengths and special tokens stay."""
+    """``changes_input`` is true exactly if ids are replaced; none are added, and special tokens stay."""
     examples = examples_of(case)
     batch = collate(build(case), examples, range(len(examples)))
     if not case.definition.changes_input:
@@ -216,10 +217,34 @@ def check_changed_input(case: ObjectiveCase) -> None:
         return
     assert batch.input_ids is not None, "changes_input=True, but collate gives no input_ids"
     assert len(batch.input_ids) == len(examples), "one array of ids for each example"
+    if batch.segments is not None:
+        _check_segments(examples, batch.input_ids, batch.segments)
+        return
     for example, ids_L in zip(examples, batch.input_ids, strict=True):
         assert ids_L.shape == example.input_ids_L.shape, "an example's length changed"
         special_L = example.special_L
         assert (ids_L[special_L] == example.input_ids_L[special_L]).all(), "a special token changed"
+
+
+def _check_segments(
+    examples: Sequence[Encoded], ids: Sequence[np.ndarray], segments: Sequence[np.ndarray]
+) -> None:
+    for example, ids_L, segment_L in zip(examples, ids, segments, strict=True):
+        assert ids_L.shape == segment_L.shape, "segments are not as long as their input_ids"
+        assert len(ids_L) <= len(example.input_ids_L), "an example got longer: its batch was planned without"
+        special = example.input_ids_L[example.special_L]
+        kept = all(np.count_nonzero(ids_L == i) >= np.count_nonzero(special == i) for i in set(special))
+        assert kept, "a special token is gone"
+
+
+def check_labels(case: ObjectiveCase) -> None:
+    """Labels that the objective makes are ids of those that it names, and it makes all of them."""
+    names = case.definition.labels
+    if not names:
+        return
+    examples = data.make_examples(case.definition.needs[case.kind], 60, partners=case.definition.partners)
+    labels_B = collate(build(case), examples, range(len(examples))).targets["labels"]
+    assert set(labels_B.tolist()) == set(range(len(names))), f"labels are not the ids of {', '.join(names)}"
 
 
 def check_special_tokens_are_no_targets(case: ObjectiveCase) -> None:
@@ -285,6 +310,7 @@ ANY_OBJECTIVE = (
     check_losses_are_differentiable,
     check_changed_input,
     check_prefix,
+    check_labels,
 )
 ADDITIVE_OBJECTIVE = (check_additive,)
 ROW_OBJECTIVE = (check_losses_are_sums, check_example_without_targets, check_special_tokens_are_no_targets)

@@ -20,7 +20,14 @@ from torch import Tensor
 from sslm_platform.corpus import Corpus
 from sslm_platform.data.batching import example_generator
 from sslm_platform.data.feeds import FeedSplit
-from sslm_platform.evaluate import EVALUATION_SEED, TaskModel, evaluation_batches, make_batch, to_device
+from sslm_platform.evaluate import (
+    EVALUATION_SEED,
+    TaskModel,
+    evaluation_batches,
+    make_batch,
+    to_device,
+    with_partners,
+)
 from sslm_platform.interfaces import Encoded, TaskBatch
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import encode_inputs
@@ -104,6 +111,7 @@ class FeatureStore:
     def read_rows(self, model: TaskModel, part: FeedSplit, split: SplitName) -> Features:
         """Return what the model's head reads of these examples of its task's split."""
         examples = part.encoded(model.task.identity, range(len(part)), model.labels)
+        examples = with_partners(model, part, range(len(part)), examples, (EVALUATION_SEED, 0))
         batch = _collate(model, part, examples, range(len(part)))
         place = {int(row): index for index, row in enumerate(part.rows_N)}
         found: list[Tensor] = [torch.empty(0)] * len(part)

@@ -59,7 +59,8 @@ class PretrainedEvidence:
         """Encode some examples of a task's training split, unmasked, and average each one's states."""
         names: tuple[str, ...] = ()
         labels_N = np.full(len(part), -1, dtype=np.int64)
-        if task.head.definition.emits is OutputKind.SEQUENCE_LOGITS:
+        is_labelled = not task.objective.definition.labels
+        if task.head.definition.emits is OutputKind.SEQUENCE_LOGITS and is_labelled:
             names, field = self.corpus.labels([task]), target_field(task) or ""
             labels_N = np.array([names.index(name) for name in part.values(task.identity, field)])
         vectors_ND = np.empty((len(part), self.encoder.hidden_size))

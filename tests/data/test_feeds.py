@@ -211,3 +211,26 @@ def test_arrays_can_be_changed_without_harm_to_the_cache(feed_of):
     split = feed_of(labelled(), MOOD).splits["train"]
     split.encoded("mood@home", [0], ())[0].input_ids_L[:] = 0
     assert np.all(split.encoded("mood@home", [0], ())[0].input_ids_L > 0)
+
+
+def test_a_partner_is_any_other_example_of_the_split_whatever_its_limit(feed_of):
+    whole = feed_of(labelled(8), MOOD).splits["train"]
+    small = feed_of(labelled(8), MOOD, limit=LimitSpec(train=3)).splits["train"]
+    texts = [e.input_ids_L.tolist() for e in whole.encoded("mood@home", range(8), ("a", "b"))]
+    own = small.rows_N[1]
+    drawn = [
+        texts.index(small.partner("mood@home", 1, np.random.default_rng(seed)).input_ids_L.tolist())
+        for seed in range(200)
+    ]
+    assert set(drawn) == set(range(8)) - {own}
+    assert drawn == [
+        texts.index(whole.partner("mood@home", own, np.random.default_rng(seed)).input_ids_L.tolist())
+        for seed in range(200)
+    ]
+
+
+def test_a_text_that_is_alone_is_its_own_partner(feed_of):
+    split = feed_of(labelled(1), MOOD).splits["train"]
+    (own,) = split.encoded("mood@home", [0], ("a", "b"))
+    partner = split.partner("mood@home", 0, np.random.default_rng(0))
+    assert partner.input_ids_L.tolist() == own.input_ids_L.tolist()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sslm_objectives.cross_entropy import SequenceCrossEntropy, TokenCrossEntropy
+from sslm_objectives.halves import SentenceOrder
 from sslm_objectives.mlm import MaskedLanguageModelling
 from sslm_objectives.next_token import CausalLanguageModelling, PrefixLanguageModelling
 
@@ -140,6 +141,35 @@ class ReadsTheTargetItself(CausalLanguageModelling):
         return change(batch, position=batch.targets["position"] + 1)
 
 
+class AlwaysOrdered(SentenceOrder):
+    def pair(self, example, halves, label):
+        return halves
+
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return change(batch, labels=torch.zeros_like(batch.targets["labels"]))
+
+
+class LongerPairs(SentenceOrder):
+    """Doubles a text, so that it is longer than what its batch was planned with."""
+
+    def pair(self, example, halves, label):
+        return np.concatenate(halves), np.concatenate(halves)
+
+
+class NoSeparator(SentenceOrder):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        ids = [ids_L[:1] for ids_L in batch.input_ids]
+        return dataclasses.replace(batch, input_ids=ids, segments=[s[:1] for s in batch.segments])
+
+
+class ForgottenSegments(SentenceOrder):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return dataclasses.replace(batch, segments=[s[:-1] for s in batch.segments])
+
+
 def case_of(name, broken=None, kind=None, **changes):
     """Return a case of a built-in objective, built by a broken class instead."""
     definition = host().registry.objectives.get(name).definition
@@ -150,7 +180,7 @@ def case_of(name, broken=None, kind=None, **changes):
             "prefix_lm": slice(1, 2),
             "cross_entropy": slice(0, 3, 2),
         }
-        wanted = reads.get(name, slice(1))
+        wanted = (reads | {"sop": slice(1, 2)}).get(name, slice(1))
         changes["build"] = lambda o, context: broken(*(o, context.vocabulary, context)[wanted])
     return Case(dataclasses.replace(definition, **changes), {}, kind or next(iter(definition.needs)))
 
@@ -185,6 +215,10 @@ TWINS = [
     (checks.check_changed_input, case_of("mlm", changes_input=False), "declare changes_input=True"),
     (checks.check_changed_input, case_of("mlm", MasksSpecialTokens), "a special token changed"),
     (checks.check_special_tokens_are_no_targets, case_of("mlm", MasksSpecialTokens), "special token is a"),
+    (checks.check_changed_input, case_of("sop", LongerPairs), "an example got longer"),
+    (checks.check_changed_input, case_of("sop", NoSeparator), "a special token is gone"),
+    (checks.check_changed_input, case_of("sop", ForgottenSegments), "not as long as their input_ids"),
+    (checks.check_labels, case_of("sop", AlwaysOrdered), "not the ids of ordered, swapped"),
     (checks.check_prefix, case_of("clm", attention=AttentionPattern.PREFIX), "gives no prefix_B"),
     (checks.check_prefix, case_of("prefix_lm", attention=AttentionPattern.CAUSAL), "declare attention"),
     (checks.check_prefix, case_of("prefix_lm", PrefixOfNothing), "must be 1 to the number of tokens"),

@@ -246,3 +246,14 @@ def test_the_record_holds_every_cell_and_task(specs, encoder_folder):
     assert all(identity in plan.cells for cell in record.cells for identity in cell.baselines.values())
     assert set(record.tasks) == set(corpus.run.tasks)
     assert record.tasks["sentiment@shop"].tags == {"language": "zh"}
+
+
+def test_labels_that_an_objective_makes_itself_have_no_baseline_of_word_counts(plan):
+    def change(content):
+        task = content["streams"][0]["tasks"][1]
+        task |= {"fields": {"text": "text"}, "objective": {"name": "sop"}, "metrics": ["accuracy"]}
+        task["head"] = {"name": "sequence_classifier"}
+
+    cells = plan(["films"], [block("full", "probe", SENTIMENT, {"task": "rating"})], change=change).cells
+    names = [set(cell.baselines) for cell in cells.values() if not cell.is_baseline]
+    assert names == [{"pretrained", "majority"}]

@@ -90,6 +90,23 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             summary="Causal language modelling: each token from those before it.",
         ),
         ObjectiveDef(
+            name="sop",
+            build=_build_sop,
+            needs={OutputKind.SEQUENCE_LOGITS: {"text": TEXT}},
+            changes_input=True,
+            labels=("ordered", "swapped"),
+            summary="Sentence order: whether the halves of a text were swapped.",
+        ),
+        ObjectiveDef(
+            name="nsp",
+            build=_build_nsp,
+            needs={OutputKind.SEQUENCE_LOGITS: {"text": TEXT}},
+            changes_input=True,
+            labels=("next", "other"),
+            partners=True,
+            summary="Next sentences: whether the second half is of another text.",
+        ),
+        ObjectiveDef(
             name="prefix_lm",
             build=_build_prefix_lm,
             needs={OutputKind.VOCABULARY_LOGITS: {"text": TEXT, "target_text": TARGET_TEXT}},
@@ -141,3 +158,15 @@ def _build_prefix_lm(options: Options, context: ObjectiveContext) -> Objective:
     from sslm_objectives.next_token import PrefixLanguageModelling
 
     return PrefixLanguageModelling(context.vocabulary)
+
+
+def _build_sop(options: Options, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.halves import SentenceOrder
+
+    return SentenceOrder(context.vocabulary)
+
+
+def _build_nsp(options: Options, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.halves import NextSentence
+
+    return NextSentence(context.vocabulary)

@@ -79,3 +79,13 @@ def test_smart(check):
 @parametrize_with_checks("r_drop")
 def test_r_drop(check):
     check()
+
+
+@parametrize_with_checks("sop")
+def test_sop(check):
+    check()
+
+
+@parametrize_with_checks("nsp")
+def test_nsp(check):
+    check()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import Tensor
 
 from sslm_platform.corpus import target_field
 from sslm_platform.data.feeds import FeedSplit
+from sslm_platform.decisions import tune_head
 from sslm_platform.evaluate import (
     EVALUATION_SEED,
     Batch,
@@ -22,7 +25,7 @@ from sslm_platform.evaluate import (
     make_batch,
     score_feed,
 )
-from sslm_platform.interfaces import Scored
+from sslm_platform.interfaces import DecidingHead, Scored
 from sslm_platform.types import OutputKind
 
 TFIDF_C = (1.0, 10.0, 100.0)  # inverse L2 strengths to choose from
@@ -38,6 +41,7 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
 
     Its prediction is the most frequent label (tag, token, text), or each label that most examples have; its
     loss is the entropy that a model which ignores the input can reach. Frequencies are add-one smoothed.
+    Where a threshold decides, it is the best one on the training split: of answers, the first token or none.
     """
     name = model.task.identity
     models = {name: model}
@@ -55,6 +59,10 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
         return {name: [commonest] * len(batch.rows)} if model.is_generated else {}
 
     commonest = _commonest_text(model, train) if model.is_generated else ""
+    if isinstance(model.head.module, DecidingHead):  # whose own threshold is for other outputs
+        head = replace(model.head, module=copy.deepcopy(model.head.module))
+        models = {name: replace(model, head=head)}
+        tune_head(head.module, [score_feed(outputs, train, models, pad_id)[name]])
     return score_feed(outputs, split, models, pad_id, texts=texts)[name]
 
 
@@ -67,6 +75,8 @@ def _commonest_text(model: TaskModel, train: FeedSplit) -> str:
 def _constant(model: TaskModel, labels: Iterable[Tensor]) -> Tensor:
     if model.task.head.definition.emits is OutputKind.SEQUENCE_VALUES:
         return torch.cat([values.double() for values in labels]).mean().float()
+    if model.task.head.definition.emits is OutputKind.SPAN_LOGITS:
+        return torch.zeros(2)
     if model.task.head.definition.emits is OutputKind.LABEL_SET_LOGITS:
         sets = torch.cat(list(labels)).long()
         return torch.log((sets.sum(dim=0) + 1) / ((1 - sets).sum(dim=0) + 1))

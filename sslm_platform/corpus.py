@@ -21,6 +21,9 @@ from sslm_platform.report.records import TaskInfo
 from sslm_platform.spec.resolved import FeedPlan, ResolvedRun, Task, feeds_of
 from sslm_platform.types import FieldKind
 
+NUM_WRITTEN = 1000  # target texts that a tokenizer is tried on
+LOST = 0.05  # share of texts that are not written as they are, above which a run says so
+
 log = logging.getLogger(__name__)
 
 
@@ -126,7 +129,25 @@ class Corpus:
                 )
             elif rate > limit / 4:
                 self.warnings.append(f"{plan.name}: {rate:.1%} of the tokens are unknown to the tokenizer")
+        for members in group_by_head(self.run.tasks).values():
+            problems.extend(self._unwritable(members, limit))
         raise_all(DataError, problems)
+
+    def _unwritable(self, members: Sequence[Task], limit: float) -> Iterator[Problem]:
+        """Measure what a generating head's tokenizer loses of its tasks' first training targets."""
+        codec = self.text_tokenizer(members)
+        for task in members if codec else ():
+            assert codec is not None
+            split = self.task_rows[task.identity].splits["train"]
+            texts = split.values(target_field(task) or "", split.rows[:NUM_WRITTEN])
+            whose = "head.tokenizer" if codec.is_own else "the encoder's tokenizer"
+            rate, lost = codec.unknown_rate(texts), codec.lost_rate(texts)
+            if rate > limit:
+                what = f"{whose} turns {rate:.0%} of the targets into unknown tokens (limit {limit:.0%})"
+                yield Problem(f"{task.where}.head", f"{what}; head.tokenizer with model bpe has none")
+            elif lost > LOST:
+                what = f"{lost:.0%} of the target texts lose case, accents or characters in {whose}"
+                self.warnings.append(f"{task.identity}: {what}; head.tokenizer with model bpe loses nothing")
 
     def check_backbone(self) -> None:
         """Refuse names of layers that the encoder does not have, and an adapter that does not fit it.

@@ -28,6 +28,9 @@ class Encoded:
     ``word_start_W`` gives the position of each word's first token, -1 where truncation cut the
     word off, and ``word_end_W`` the position after its last one, 0 there (only when the input is ``tokens``).
     ``marker_S`` gives the positions of the markers before the two ``spans``, -1 where cut off.
+    With ``question`` and ``context`` the tokens are those of all windows of a long context, end to end:
+    ``window_S`` gives where each begins, and ``offset_L2`` each token's characters of the context, [start,
+    end), (-1, -1) where it is no part of it. The encoder reads each window as a row of its own.
     ``values`` holds the task's target fields: labels and tags as ids into the head's labels, values as
     floats. ``partner`` is another example of the same split, drawn by the example's own generator, for
     objectives that ask for ``partners``.
@@ -40,6 +43,8 @@ class Encoded:
     word_start_W: np.ndarray | None = None
     word_end_W: np.ndarray | None = None
     marker_S: np.ndarray | None = None
+    window_S: np.ndarray | None = None
+    offset_L2: np.ndarray | None = None
     partner: Encoded | None = None
 
 

@@ -240,6 +240,8 @@ def _wrong_kinds(definition: object) -> str:
     match definition:
         case ObjectiveDef(needs=needs) if not _are_kinds(needs):
             return "needs must map OutputKind to fields"
+        case ObjectiveDef(labels=[_, *_], needs=needs) if set(needs) != {OutputKind.SEQUENCE_LOGITS}:
+            return "labels go with needs of OutputKind.SEQUENCE_LOGITS alone"
         case WrapperDef(kinds=emitted) if not _are_kinds(emitted):
             return "kinds must be a set of OutputKind"
         case HeadDef(emits=emits) if not isinstance(emits, OutputKind):

@@ -135,6 +135,8 @@ class Predictor:
             FieldKind.VALUE: 0.0,
             FieldKind.TARGET_TEXT: "",
         }
+        if "context" in row:
+            blank[FieldKind.ANSWERS] = {"context": row["context"], "answers": []}
         if "tokens" in row:
             blank[FieldKind.TAGS] = np.zeros(len(row["tokens"]), dtype=np.int64)
         values = {n: blank[f.kind] for n, f in self.task.needs.items() if not f.kind.is_input}
@@ -156,6 +158,11 @@ class Predictor:
             return self._labelled(outputs, predictions)
         if self.emits is OutputKind.LABEL_SET_LOGITS:
             return self._label_sets(outputs, predictions)
+        if self.emits is OutputKind.SPAN_LOGITS:
+            return [
+                {"answer": e.values["answers"]["context"][span[0] : span[1]] if span[0] >= 0 else None}
+                for e, span in zip(examples, predictions, strict=True)
+            ]
         return self._tagged(outputs, targets["example"], targets["word"], predictions)
 
     def _generated(

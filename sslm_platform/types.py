@@ -37,6 +37,7 @@ class OutputKind(StrEnum):
     ``sequence_values``   (B,)                    ``float``
     ``label_set_logits``  (B, num_labels)         ``ndarray`` (any,): the ids of its labels, rising
     ``token_logits``      (N, num_labels)         ``ndarray`` (words,): a tag's id for each word
+    ``span_logits``       (N, 2)                  ``ndarray`` (2,): characters [start, end), or (-1, -1)
     ``vocabulary_logits`` (N, vocabulary size)    ``ndarray`` (targets,): a token's id each
     ``generated_text``    (N, vocabulary size)    ``str``
     ===================== ======================= ============================================
@@ -54,6 +55,7 @@ class OutputKind(StrEnum):
     SEQUENCE_VALUES = "sequence_values"
     LABEL_SET_LOGITS = "label_set_logits"
     TOKEN_LOGITS = "token_logits"
+    SPAN_LOGITS = "span_logits"
     VOCABULARY_LOGITS = "vocabulary_logits"
     GENERATED_TEXT = "generated_text"
 
@@ -100,6 +102,7 @@ class FieldKind(StrEnum):
     LABEL = "label"  # one of a closed set of names
     LABELS = "labels"  # any number of them, none included
     VALUE = "value"  # float
+    ANSWERS = "answers"  # spans of the field context: [{"text": str, "start": int}, ...]; none: unanswerable
     TAGS = "tags"  # list[str], one for each of the tokens, BIO after loading
     TARGET_TEXT = "target_text"  # str, to be generated
 

@@ -72,6 +72,7 @@ def test_constant_predictor_has_the_frequencies(trained):
     expected = -np.log(np.where(gold, share, 1 - share)).sum()
     assert scored.losses_N.sum() == pytest.approx(expected, rel=1e-5)
     assert score_metrics(task, scored, model.labels)["auroc"] == pytest.approx(0.5)
+    assert len({tuple(ids) for ids in scored.predictions}) == 1
 
 
 def test_scores_are_kept_only_where_something_reads_them(corpus, model):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sslm_platform.errors import RunError, SpecError
+from sslm_platform.errors import DataError, RunError, SpecError
 from sslm_platform.runs import load_run, read_scores
 
 VERDICT = {
@@ -179,3 +179,29 @@ def test_tasks_with_one_decoder_share_its_tokenizer(specs):
     assert both is corpus.text_tokenizer(tasks)
     assert both.decode(both.encode(["Straße 删除 🙂"])) == ["Straße 删除 🙂"]
     assert both.content != one.content
+
+
+def test_a_tokenizer_that_cannot_write_the_targets_is_refused_or_noted(specs):
+    """German targets behind a tokenizer of lower-case English."""
+    content = written(specs.content("films", "shops"))
+    english = {"train": {"vocabulary_size": 200, "lowercase": True}}
+    content["encoder"] = content["encoder"] | {"tokenizer": english, "max_unknown": 0.3}
+    first = content["streams"][0]["tasks"][0]
+    del first["head"]["tokenizer"]
+    content["streams"] = content["streams"][:1]
+    path = specs.folder / "notes.jsonl"
+    rows = [{"text": f"the film of {i}", "label": "Ärger Über ALLES"[i % 7 :]} for i in range(60)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    content["streams"][0]["data"]["path"] = str(path)
+    corpus = specs.corpus(content, "encoder.max_unknown=1.0")
+    corpus.check_unknown()
+    (note,) = [w for w in corpus.warnings if w.startswith("verdict@film:")]
+    assert "of the target texts lose case, accents or characters in the encoder's tokenizer" in note
+    with pytest.raises(
+        DataError, match=r"tasks\[0\]\.head: the encoder's tokenizer turns .*model bpe has none"
+    ):
+        specs.corpus(content, "encoder.max_unknown=0.01").check_unknown()
+    first["head"]["tokenizer"] = {"vocabulary_size": 300}
+    corpus = specs.corpus(content)
+    corpus.check_unknown()
+    assert not [w for w in corpus.warnings if "target texts" in w]

@@ -24,6 +24,7 @@ from sslm_platform.api import (
     MetricDef,
     ObjectiveDef,
     OutputKind,
+    WrapperDef,
     hookimpl,
 )
 """
@@ -167,6 +168,12 @@ def estimator(needs, targets):
             "targets can only be sequence_logits, token_logits with needs outputs",
         ),
         ("objectives", "ObjectiveDef('a', len, needs={'logits': {}})", "needs must map OutputKind to fields"),
+        (
+            "objectives",
+            "ObjectiveDef('a', len, needs={OutputKind.TOKEN_LOGITS: {}}, labels=('b', 'c'))",
+            "labels go with needs of OutputKind.SEQUENCE_LOGITS alone",
+        ),
+        ("wrappers", "WrapperDef('a', len, kinds={'logits'})", "kinds must be a set of OutputKind"),
     ],
 )
 def test_wrong_kinds_of_output(install, hook, definition, message):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sslm_platform.data.windows import windows_of
 from sslm_platform.interfaces import Encoded
 
 _BATCHES_PER_POOL = 50  # larger pools pad less, smaller ones mix better
@@ -88,7 +89,7 @@ def collate_inputs(
     pad_id: int,
     segments: Sequence[np.ndarray] | None = None,
 ) -> EncoderInputs:
-    """Pad examples on the right.
+    """Pad examples on the right; each window of an example is a row.
 
     Args:
         examples: B examples, at least one.
@@ -97,21 +98,30 @@ def collate_inputs(
         segments: go with the ids that replace the examples' own; None for the examples'.
     """
     ids = input_ids if input_ids is not None else [example.input_ids_L for example in examples]
-    shape = (len(ids), max(len(row) for row in ids))
+    numbers = segments if segments is not None else [example.segment_L for example in examples]
+    id_rows = _windows(ids, examples)
+    shape = (len(id_rows), max(len(row) for row in id_rows))
     input_ids_BL = np.full(shape, pad_id, dtype=np.int64)
     mask_BL = np.zeros(shape, dtype=bool)
-    numbers = segments if segments is not None else [example.segment_L for example in examples]
-    segment_BL = np.zeros(shape, dtype=np.int64) if numbers[0] is not None else None
-    for row, (row_ids, number_L) in enumerate(zip(ids, numbers, strict=True)):
+    for row, row_ids in enumerate(id_rows):
         input_ids_BL[row, : len(row_ids)] = row_ids
         mask_BL[row, : len(row_ids)] = True
-        if segment_BL is not None and number_L is not None:
-            segment_BL[row, : len(row_ids)] = number_L
+    segment_BL = None
+    if numbers[0] is not None:
+        segment_BL = np.zeros(shape, dtype=np.int64)
+        for row, number_L in enumerate(_windows([n for n in numbers if n is not None], examples)):
+            segment_BL[row, : len(number_L)] = number_L
     return EncoderInputs(
         torch.from_numpy(input_ids_BL),
         torch.from_numpy(mask_BL),
         None if segment_BL is None else torch.from_numpy(segment_BL),
     )
+
+
+def _windows(arrays: Sequence[np.ndarray], examples: Sequence[Encoded]) -> list[np.ndarray]:
+    """Split what belongs to the examples' tokens into rows."""
+    pairs = zip(arrays, examples, strict=True)
+    return [row for tokens_L, example in pairs for row in windows_of(tokens_L, example.window_S)]
 
 
 def example_generator(seed: int, epoch: int, key: int, stream: int = 0) -> np.random.Generator:

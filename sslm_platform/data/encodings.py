@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sslm_platform.data.windows import encode_windows
 from sslm_platform.data.words import mark_spans, word_bounds
 from sslm_platform.interfaces import Encoded
 
@@ -19,6 +20,8 @@ _TYPES = {  # of what a row is encoded to, in the order of Encodings
     "word_start": pa.int32(),
     "word_end": pa.int32(),
     "marker": pa.int32(),
+    "window": pa.int32(),
+    "offset": pa.int32(),
 }
 
 
@@ -57,6 +60,8 @@ class Encodings:
     word_start: Ragged | None
     word_end: Ragged | None
     marker: Ragged | None
+    window: Ragged | None
+    offset: Ragged | None
 
     def count(self, token_id: int) -> tuple[int, int]:
         """Return how many tokens have this id, and how many there are; special tokens apart."""
@@ -77,6 +82,8 @@ class Encodings:
             word_start_W=_copy(self.word_start, row),
             word_end_W=_copy(self.word_end, row),
             marker_S=_copy(self.marker, row),
+            window_S=_copy(self.window, row),
+            offset_L2=None if self.offset is None else self.offset[row].astype(np.int64).reshape(-1, 2),
         )
 
 
@@ -104,7 +111,7 @@ def encode_batch(raw: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: i
     """Tokenize rows at once, to list columns; a row without its inputs is encoded as empty."""
     usable = [i for i, values in enumerate(zip(*raw.values(), strict=True)) if all(map(_is_input, values))]
     rows = {name: [values[i] for i in usable] for name, values in raw.items()}
-    encode = _encode_words if "tokens" in raw else _encode_texts
+    encode = next((encode for name, encode in _ENCODERS.items() if name in raw), _encode_texts)
     columns = encode(rows, tokenizer, max_length) if usable else {name: [] for name in _columns(raw)}
     num_rows = len(next(iter(raw.values())))
     return {name: _scatter(values, usable, num_rows, _TYPES[name]) for name, values in columns.items()}
@@ -113,6 +120,8 @@ def encode_batch(raw: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: i
 def _columns(raw: Mapping[str, Sequence[Any]]) -> list[str]:
     """Return the columns that these inputs are encoded to."""
     names = ["input_ids", "special"]
+    if "context" in raw:
+        return [*names, "segment", "window", "offset"]
     if "tokens" in raw:
         names += ["word_start", "word_end"]
     is_pair = "text_pair" in raw or "target_text" in raw
@@ -149,6 +158,9 @@ def _tokenized(tokenizer: Any, first: Sequence[Any], pair: Any, max_length: int,
         return_token_type_ids=True,
         **more,
     )
+
+
+_ENCODERS = {"context": encode_windows, "tokens": _encode_words}
 
 
 def _is_input(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import repeat
@@ -54,11 +54,16 @@ class FeedSplit:
         """
         ids = {name: i for i, name in enumerate(labels)}
         places = self.rows_N[np.asarray(rows, dtype=np.int64)]
-        targets = {
+        targets: dict[str, Iterable[Any]] = {
             field: map(_to_ids(kind, ids), self._tasks[task].values(field, places))
             for field, kind in self._kinds[task].items()
             if not kind.is_input
         }
+        for field, kind in self._kinds[task].items():
+            if kind is FieldKind.ANSWERS:  # which mean nothing without it
+                contexts = self._tasks[task].values("context", places)
+                pairs = zip(contexts, targets[field], strict=True)
+                targets[field] = ({"context": context, "answers": found} for context, found in pairs)
         columns = zip(*targets.values(), strict=True) if targets else repeat(())
         return [
             self._encodings.example(row, dict(zip(targets, values, strict=True)))

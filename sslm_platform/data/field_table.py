@@ -25,6 +25,7 @@ _VERSION = 1  # of the tables' content; part of their key
 _NAMED = (FieldKind.LABEL, FieldKind.LABELS, FieldKind.TAGS)
 _TYPES = {
     FieldKind.LABEL: pa.string(),
+    FieldKind.ANSWERS: pa.list_(pa.struct({"text": pa.string(), "start": pa.int64()})),
     FieldKind.LABELS: pa.list_(pa.string()),
     FieldKind.VALUE: pa.float64(),
     FieldKind.TAGS: pa.list_(pa.string()),
@@ -143,11 +144,24 @@ class _Pass:
             for row, (words, tags) in enumerate(zip(tokens, values[name], strict=False), start):
                 if words and tags and len(words) != len(tags):
                     found.append(f"row {row}: {len(tags)} tags, {len(words)} tokens")
+        self._compare_answers(values, start)
         spans = next(((n, values[n]) for n, kind in self._kinds.items() if kind is FieldKind.SPANS), None)
         if spans is not None:
             for row, (words, pair) in enumerate(zip(tokens, spans[1], strict=True), start):
                 if words and pair and max(pair["end"]) > len(words):
                     self._unusable[spans[0]].append(f"row {row}: {pair['end']} of {len(words)} tokens")
+
+    def _compare_answers(self, values: Mapping[str, Sequence[Any]], start: int) -> None:
+        for name in (n for n, kind in self._kinds.items() if kind is FieldKind.ANSWERS):
+            rows = zip(values["context"], values[name], strict=True)
+            for row, (context, answers) in enumerate(rows, start):
+                for one in answers or () if context else ():
+                    there = context[one["start"] : one["start"] + len(one["text"])]
+                    if there != one["text"] or not there:
+                        what = (
+                            f"{one['text'][:40]!r} is not at {one['start']}: the context has {there[:40]!r}"
+                        )
+                        self._unusable[name].append(f"row {row}: {what}")
 
     def _count(self, values: Mapping[str, Sequence[Any]], complete: Sequence[bool]) -> None:
         facts = self.facts

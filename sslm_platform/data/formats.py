@@ -15,6 +15,7 @@ from typing import IO, Any, TextIO, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sslm_platform.data.answers import squad_rows, subjqa_rows
 from sslm_platform.data.catalogues import read_catalogue
 from sslm_platform.data.conversations import read_conversations
 from sslm_platform.data.markup import read_tagged_xml
@@ -32,6 +33,8 @@ from sslm_platform.spec.data import (
     ParquetFormat,
     RelationsFormat,
     SemevalRelationsFormat,
+    SquadFormat,
+    SubjqaFormat,
     TaggedXmlFormat,
     TextFormat,
 )
@@ -280,6 +283,18 @@ def _tagged_xml(content: Opener, form: TaggedXmlFormat, where: str) -> Iterator[
     yield {"tokens": tokens, "tags": tags}
 
 
+def _squad(content: Opener, form: SquadFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where) as text:
+        for batch in _batched(squad_rows(text.read(), where)):
+            yield _transposed(batch, ("id", "title", "question", "context", "answers"))
+
+
+def _subjqa(content: Opener, form: SubjqaFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where, newline="") as text:
+        for batch in _batched(subjqa_rows(text, where)):
+            yield _transposed(batch, ("id", "item", "question", "context", "answers"))
+
+
 def _catalogue(content: Opener, form: CatalogueFormat, where: str) -> Iterator[Columns]:
     with content() as stream:
         yield read_catalogue(stream.read(), where)
@@ -322,4 +337,6 @@ _READERS: dict[type, Callable[[Opener, Any, str], Iterator[Columns]]] = {
     TaggedXmlFormat: _tagged_xml,
     SemevalRelationsFormat: _semeval,
     RelationsFormat: _relations,
+    SquadFormat: _squad,
+    SubjqaFormat: _subjqa,
 }

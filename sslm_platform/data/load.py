@@ -20,7 +20,7 @@ from sslm_platform.spec.schema import FieldSpec, StreamSpec
 _VERSION = 1  # of the split tables' content; part of their key
 _FINGERPRINT = b"fingerprint"
 
-INPUTS = ("text", "text_pair", "tokens")  # fields that the encoder reads; all others are targets
+INPUTS = ("text", "text_pair", "tokens", "context")  # fields that the encoder reads; all others are targets
 
 
 @dataclass(frozen=True, slots=True, eq=False)

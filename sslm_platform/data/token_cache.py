@@ -17,7 +17,7 @@ from sslm_platform.data.encodings import Encodings, encode_batch, encodings_of
 from sslm_platform.data.tables import row_batches, stored_table, table_path
 from sslm_platform.errors import Problem, SpecError
 
-_VERSION = 3  # of the table's content; part of its key
+_VERSION = 4  # of the table's content; part of its key
 
 logger = logging.getLogger(__name__)
 

@@ -32,6 +32,8 @@ def value_parser(kind: FieldKind, spec: FieldSpec, feature: Any) -> Parser:
             return _text
         case FieldKind.TOKENS:
             return _tokens
+        case FieldKind.ANSWERS:
+            return _answers
         case FieldKind.SPANS:
             return spans_of
         case FieldKind.VALUE:
@@ -63,6 +65,16 @@ def _tokens(raw: Any) -> list[str] | None:
     if not isinstance(raw, list) or not all(isinstance(token, str) for token in raw):
         raise UnusableError(f"{_short(raw)} is {_kind(raw)}; expected a list of words")
     return raw or None
+
+
+def _answers(raw: Any) -> list[dict[str, Any]] | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, list) or not all(isinstance(one, dict) for one in raw):
+        raise UnusableError(f"{_short(raw)} is {_kind(raw)}; expected a list of answers")
+    if not all(isinstance(one.get("text"), str) and isinstance(one.get("start"), int) for one in raw):
+        raise UnusableError(f"{_short(raw)} has no text and start (in characters) of each answer")
+    return [{"text": one["text"], "start": one["start"]} for one in raw]
 
 
 def spans_of(raw: Any) -> dict[str, list[Any]] | None:

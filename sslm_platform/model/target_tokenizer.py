@@ -44,6 +44,16 @@ class TargetCodec:
         found = self._tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)
         return [list(ids) for ids in found["input_ids"]]
 
+    def unknown_rate(self, texts: Sequence[str]) -> float:
+        """Return the share of the texts' tokens that are the unknown token."""
+        tokens = [token for ids in self.encode(texts) for token in ids]
+        return tokens.count(self._tokenizer.unk_token_id) / max(1, len(tokens))
+
+    def lost_rate(self, texts: Sequence[str]) -> float:
+        """Return the share of texts that come back changed (case, accents, characters); spacing apart."""
+        pairs = zip(texts, self.decode(self.encode(texts)), strict=True)
+        return sum("".join(a.split()) != "".join(b.split()) for a, b in pairs) / max(1, len(texts))
+
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Return the texts of ids; special tokens are left out."""
         return [text.strip() for text in self._tokenizer.batch_decode(ids, skip_special_tokens=True)]

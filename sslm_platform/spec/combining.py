@@ -1,4 +1,4 @@
-"""What sharded heads and wrappers of objectives cannot be combined with."""
+"""What shared and sharded heads, and wrappers of objectives, cannot be combined with."""
 
 from __future__ import annotations
 
@@ -22,6 +22,19 @@ def sharding_problems(feeds: Iterable[FeedPlan]) -> Iterator[Problem]:
                     f"{other.where} reads the same input with this head, and a sharded head can be called"
                     " once for each encoding: set it to false",
                 )
+
+
+def label_problems(tasks: Iterable[Task]) -> Iterator[Problem]:
+    """A head has one set of labels: those found in the data, or those that an objective makes."""
+    first: dict[str, Task] = {}
+    for task in tasks:
+        other = first.setdefault(task.head_key, task)
+        if task.objective.definition.labels != other.objective.definition.labels:
+            yield Problem(
+                f"{task.where}.head.shared_as",
+                f"shares the head {task.head_key!r} with {other.where}, whose labels are others"
+                f" ({task.objective.definition.name}, {other.objective.definition.name})",
+            )
 
 
 def wrapper_problems(tasks: Iterable[Task], spec: RunSpec, balancer: BalancerDef) -> Iterator[Problem]:

@@ -72,6 +72,20 @@ class TaggedXmlFormat(Section):
     encoding: str = "utf-8"
 
 
+class SquadFormat(Section):
+    """SQuAD's JSON (1.1 and 2.0). Columns: `id`, `title`, `question`, `context`, `answers`."""
+
+    name: Literal["squad"]
+    encoding: str = "utf-8"
+
+
+class SubjqaFormat(Section):
+    """SubjQA's CSV. Columns: `id`, `item`, `question`, `context`, `answers`."""
+
+    name: Literal["subjqa"]
+    encoding: str = "utf-8"
+
+
 class CatalogueFormat(Section):
     """A compiled catalogue of GNU gettext (`.mo`): columns `source`, `target` and `context`."""
 
@@ -125,6 +139,8 @@ Format = Annotated[
     | ConlluFormat
     | TextFormat
     | TaggedXmlFormat
+    | SquadFormat
+    | SubjqaFormat
     | SemevalRelationsFormat
     | RelationsFormat,
     Field(discriminator="name"),

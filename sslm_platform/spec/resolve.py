@@ -11,7 +11,7 @@ from sslm_platform.errors import PluginError, Problem, SpecError, raise_all, sug
 from sslm_platform.plugins import Host, host
 from sslm_platform.registry import Table
 from sslm_platform.spec.augmenting import check_targets
-from sslm_platform.spec.combining import sharding_problems, wrapper_problems
+from sslm_platform.spec.combining import label_problems, sharding_problems, wrapper_problems
 from sslm_platform.spec.load import LoadedSpec, validated_options
 from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
 from sslm_platform.spec.schema import FieldSpec, StreamSpec, TaskSpec
@@ -92,6 +92,7 @@ class _Resolver:
             self._selectors(by_identity)
             self._schedule(sampler, balancer, feeds)
             self.problems.extend(sharding_problems(feeds))
+            self.problems.extend(label_problems(by_identity.values()))
             if balancer is not None:
                 self.problems.extend(wrapper_problems(by_identity.values(), spec, balancer.definition))
         if self.problems or sampler is None or balancer is None or executor is None:

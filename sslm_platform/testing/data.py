@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sslm_platform.interfaces import Encoded, Scored, Targets, TaskBatch
+from sslm_platform.testing import spans
 from sslm_platform.testing.word_tokenizer import WordTokenizer
 from sslm_platform.types import Field, FieldKind, OutputKind, Vocabulary
 
@@ -25,6 +26,7 @@ HIDDEN_SIZE = 8
 TOKENIZER = WordTokenizer(WORDS, VOCABULARY, CLS_ID, SEP_ID)
 ROW_KINDS = frozenset({OutputKind.TOKEN_LOGITS, OutputKind.VOCABULARY_LOGITS})
 TEXT_KINDS = frozenset({OutputKind.GENERATED_TEXT})
+SPAN_KINDS = frozenset({OutputKind.SPAN_LOGITS})
 
 
 def labels_of(kind: OutputKind) -> tuple[str, ...]:
@@ -38,6 +40,8 @@ def width_of(kind: OutputKind) -> int | None:
     """Return the outputs' last dimension, None where they have only one."""
     if kind is OutputKind.SEQUENCE_VALUES:
         return None
+    if kind in SPAN_KINDS:
+        return 2
     return len(labels_of(kind)) if kind.has_labels else VOCABULARY.size
 
 
@@ -87,7 +91,7 @@ def make_outputs(kind: OutputKind, targets: Targets, keys: Sequence[int]) -> Ten
     """Make outputs whose rows depend on the example's key and the position, never on the batch."""
     width = width_of(kind)
     shape = () if width is None else (width,)
-    if kind in ROW_KINDS | TEXT_KINDS:
+    if kind in ROW_KINDS | TEXT_KINDS | SPAN_KINDS:
         places = zip(targets["example"].tolist(), targets["position"].tolist(), strict=True)
         rows = [(keys[example], position) for example, position in places]
     else:
@@ -98,6 +102,8 @@ def make_outputs(kind: OutputKind, targets: Targets, keys: Sequence[int]) -> Ten
 
 def make_targets(kind: OutputKind, examples: Sequence[Encoded]) -> TaskBatch:
     """Make the targets that a head of this kind may count on, without any objective."""
+    if kind in SPAN_KINDS:
+        return spans.span_targets(examples)
     if kind not in ROW_KINDS | TEXT_KINDS:
         dtype = torch.int64 if kind is OutputKind.SEQUENCE_LOGITS else torch.float32
         shape = (len(LABELS),) if kind is OutputKind.LABEL_SET_LOGITS else ()
@@ -117,6 +123,8 @@ def head_needs(kind: OutputKind) -> Mapping[str, Field]:
     """Return the input fields of examples for a head of this kind."""
     if kind is OutputKind.TOKEN_LOGITS:
         return {"tokens": Field(FieldKind.TOKENS), "tags": Field(FieldKind.TAGS)}
+    if kind in SPAN_KINDS:
+        return spans.NEEDS
     target = {"target": Field(FieldKind.TARGET_TEXT)} if kind in TEXT_KINDS else {}
     return {"text": Field(FieldKind.TEXT), **target}
 
@@ -151,18 +159,22 @@ def _example(needs: Mapping[str, Field], rng: np.random.Generator, num_words: in
         special += [*[False] * size, True]
         segment += [number] * (size + 1)
     is_split = FieldKind.TOKENS in kinds
+    words = rng.choice(WORDS, size=lengths[-1]).tolist() if FieldKind.ANSWERS in kinds else []
     return Encoded(
         np.array(ids),
         np.array(special),
-        {name: _value(f.kind, rng, num_words) for name, f in needs.items() if not f.kind.is_input},
+        {name: _value(f.kind, rng, num_words, words) for name, f in needs.items() if not f.kind.is_input},
         np.array(segment),
         starts_W if is_split else None,
         np.where(starts_W < 0, 0, starts_W + pieces) if is_split else None,
         rng.integers(1, max(length, 1) + 1, size=2) if FieldKind.SPANS in kinds else None,
+        offset_L2=spans.offsets_of(words, len(ids)) if words else None,
     )
 
 
-def _value(kind: FieldKind, rng: np.random.Generator, num_words: int) -> object:
+def _value(kind: FieldKind, rng: np.random.Generator, num_words: int, context: Sequence[str]) -> object:
+    if kind is FieldKind.ANSWERS:
+        return spans.make_reference(context, rng)
     if kind is FieldKind.LABEL:
         return int(rng.integers(len(LABELS)))
     if kind is FieldKind.LABELS:
@@ -209,6 +221,8 @@ def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
         return float(rng.normal())
     if kind is OutputKind.LABEL_SET_LOGITS:
         return _label_set(rng)
+    if kind in SPAN_KINDS:
+        return spans.make_reference(rng.choice(WORDS, size=rng.integers(2, 9)).tolist(), rng)
     if kind in TEXT_KINDS:
         return " ".join(rng.choice(WORDS, size=rng.integers(4, 9)))
     ids = len(TAGS) if kind is OutputKind.TOKEN_LOGITS else VOCABULARY.size
@@ -218,6 +232,8 @@ def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
 def _prediction(kind: OutputKind, reference: Any, accuracy: float, rng: np.random.Generator) -> Any:
     if kind is OutputKind.SEQUENCE_VALUES:
         return float(accuracy * np.asarray(reference) + (1 - accuracy) * rng.normal())
+    if kind in SPAN_KINDS:
+        return spans.make_prediction(reference, accuracy, rng)
     if kind is OutputKind.LABEL_SET_LOGITS:
         has_K = np.isin(np.arange(len(LABELS)), reference)
         return np.flatnonzero(np.where(rng.random(len(LABELS)) < accuracy, has_K, ~has_K))

@@ -153,6 +153,8 @@ def check_predictions(case: HeadCase) -> None:
             assert 0 <= prediction < len(data.LABELS), f"{prediction} is no label's id"
         elif case.kind is OutputKind.SEQUENCE_VALUES:
             assert type(prediction) is float, f"a prediction is a float; got {type(prediction).__name__}"
+        elif case.kind in data.SPAN_KINDS:
+            _check_ids(prediction, 2)
         elif case.kind is OutputKind.LABEL_SET_LOGITS:
             _check_ids(prediction, np.size(prediction))
             assert set(prediction) <= set(range(len(data.LABELS))), f"{prediction} are no labels' ids"

@@ -97,7 +97,7 @@ def _degenerate(kind: OutputKind) -> dict[str, Scored]:
         "constant references": replace(
             scored, references=constant, predictions=_like(kind, scored, constant)
         ),
-        "all constant": replace(scored, references=constant, predictions=constant),
+        "all constant": replace(scored, references=constant, predictions=_right(kind, scored, constant)),
     }
     if kind in data.TEXT_KINDS:
         cases["nothing generated"] = replace(scored, predictions=[""] * 6)
@@ -110,6 +110,10 @@ def _degenerate(kind: OutputKind) -> dict[str, Scored]:
         cut_off = [np.full_like(reference, -1) for reference in scored.references]
         cases["all words cut off"] = replace(scored, predictions=cut_off)
     return cases
+
+
+def _right(kind: OutputKind, scored: Scored, constant: list[Any]) -> list[Any]:
+    return [scored.predictions[0]] * len(constant) if kind in data.SPAN_KINDS else constant
 
 
 def _like(kind: OutputKind, scored: Scored, references: list[Any]) -> list[Any]:

@@ -79,6 +79,8 @@ def check_targets_convention(case: ObjectiveCase) -> None:
     if case.kind.is_generated:
         _check_texts(examples, targets)
         return
+    if case.kind in data.SPAN_KINDS:
+        return _check_rows(examples, targets)
     if case.kind not in data.ROW_KINDS:
         assert len(targets["labels"]) == len(examples), "one label for each example"
         return

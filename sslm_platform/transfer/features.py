@@ -35,7 +35,7 @@ from sslm_platform.spec.data import SplitName
 from sslm_platform.types import OutputKind
 
 MAX_BYTES = 2 << 30  # of states in memory: 700,000 tokens of a BERT-base
-ROWS_BY_TARGET = (OutputKind.TOKEN_LOGITS, OutputKind.VOCABULARY_LOGITS)
+ROWS_BY_TARGET = (OutputKind.TOKEN_LOGITS, OutputKind.SPAN_LOGITS, OutputKind.VOCABULARY_LOGITS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +62,13 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class _States:
-    """One encoded batch: the examples' rows in the stream's split, and their states."""
+    """One encoded batch: the examples' rows in the stream's split, and their states.
+
+    ``windows_B`` is how many rows of the states each example has: its windows.
+    """
 
     rows_B: np.ndarray
+    windows_B: np.ndarray
     hidden_BLD: Tensor
     mask_BL: Tensor
 
@@ -76,8 +80,11 @@ class _States:
         """Return the states of some of the examples."""
         if len(places) == len(self.rows_B):
             return self
-        index = torch.from_numpy(places).to(self.hidden_BLD.device)
-        return _States(self.rows_B[places], self.hidden_BLD[index], self.mask_BL[index])
+        ends_B = np.cumsum(self.windows_B)
+        chosen = [np.arange(ends_B[place] - self.windows_B[place], ends_B[place]) for place in places]
+        index = torch.from_numpy(np.concatenate(chosen)).to(self.hidden_BLD.device)
+        kept = (self.rows_B[places], self.windows_B[places])
+        return _States(*kept, self.hidden_BLD[index], self.mask_BL[index])
 
 
 class FeatureStore:
@@ -164,12 +171,14 @@ class FeatureStore:
     def _encode(self, model: TaskModel, part: FeedSplit, rows: np.ndarray) -> _States:
         models = {model.task.identity: model}
         pad_id = self.corpus.vocabulary.pad_id
-        inputs = make_batch(part, rows, models, pad_id, EVALUATION_SEED, 0, self.device).inputs
+        batch = make_batch(part, rows, models, pad_id, EVALUATION_SEED, 0, self.device)
+        inputs, examples = batch.inputs, batch.examples[model.task.identity]
+        windows_B = np.array([1 if e.window_S is None else len(e.window_S) for e in examples])
         mask_BL = inputs["mask_BL"]
         assert mask_BL is not None
         hidden_BLD, _ = encode_inputs(self.encoder, inputs)
         self.num_tokens += int(part.lengths_N[rows].sum())
-        return _States(part.rows_N[rows], hidden_BLD, mask_BL)
+        return _States(part.rows_N[rows], windows_B, hidden_BLD, mask_BL)
 
     def _has_room(self, num_bytes: int) -> bool:
         """Forget what was not read for longest, but not what is being read; whether it was enough."""

@@ -67,7 +67,10 @@ class PretrainedEvidence:
         for rows in evaluation_batches(part.lengths_N):
             examples = part.encoded(task.identity, rows.tolist(), names)
             inputs = collate_inputs(examples, None, self.corpus.vocabulary.pad_id)
-            vectors_ND[rows] = self._means(inputs.input_ids_BL, inputs.mask_BL, inputs.segment_BL)
+            means = self._means(inputs.input_ids_BL, inputs.mask_BL, inputs.segment_BL)
+            windows_B = np.array([1 if e.window_S is None else len(e.window_S) for e in examples])
+            firsts_B = np.cumsum(windows_B) - windows_B
+            vectors_ND[rows] = np.add.reduceat(means, firsts_B, axis=0) / windows_B[:, None]
         return TaskTexts(vectors_ND, labels_N, names)
 
     def _means(self, ids_BL: Tensor, mask_BL: Tensor, segment_BL: Tensor | None) -> np.ndarray:

@@ -185,3 +185,24 @@ def test_spans_are_inputs(read):
     task = read(related([0, 1], [1, 3]), SPANS, PAIR)
     assert task.inputs == (("spans", "spans"), ("tokens", "tokens"))
     assert list(task.splits["train"].all_values("spans")) == [{"start": [0, 1], "end": [1, 3]}]
+
+
+ANSWERS = {
+    "question": Field(FieldKind.TEXT),
+    "context": Field(FieldKind.TEXT),
+    "answers": Field(FieldKind.ANSWERS),
+}
+
+
+def asked(*answers):
+    return [{"question": "q", "context": "in Rome", "answers": list(answers)}]
+
+
+def test_answers_are_where_they_say(read):
+    fields = {name: name for name in ANSWERS}
+    task = read(asked({"text": "Rome", "start": 3}), fields, ANSWERS, test=asked())
+    assert list(task.splits["train"].all_values("answers")) == [[{"text": "Rome", "start": 3}]]
+    assert list(task.splits["test"].all_values("answers")) == [[]]
+    assert task.inputs == (("context", "context"), ("question", "question"))
+    with pytest.raises(DataError, match="'Rome' is not at 2: the context has ' Rom'"):
+        read(asked({"text": "Rome", "start": 2}), fields, ANSWERS)

@@ -252,3 +252,40 @@ def test_pairs_without_a_relation_are_all_the_others():
 def test_sentences_without_relations_are_named():
     with pytest.raises(DataError, match=r"file:2: expected sentence, ner .*KeyError"):
         read(json.dumps(CROSSRE) + '\n{"sentence": ["a"]}\n', name="relations")
+
+
+def test_squad_answers_are_distinct_and_impossible_questions_have_none():
+    answers = [{"text": "Rome", "answer_start": 7}, {"text": "Ada", "answer_start": 0}] * 2
+    qas = [
+        {"id": "1", "question": "Where?", "answers": answers},
+        {"id": "2", "question": "Who?", "is_impossible": True, "answers": [], "plausible_answers": answers},
+    ]
+    content = {"data": [{"title": "T", "paragraphs": [{"context": "Ada in Rome", "qas": qas}]}]}
+    assert read(json.dumps(content), name="squad") == {
+        "id": ["1", "2"],
+        "title": ["T", "T"],
+        "question": ["Where?", "Who?"],
+        "context": ["Ada in Rome"] * 2,
+        "answers": [[{"text": "Ada", "start": 0}, {"text": "Rome", "start": 7}], []],
+    }
+    with pytest.raises(DataError, match=r"file: expected data\[\].paragraphs.*KeyError\('answers'\)"):
+        read('{"data": [{"paragraphs": [{"qas": [{}]}]}]}', name="squad")
+
+
+SUBJQA = """item_id,q_review_id,question,review,human_ans_spans,human_ans_indices
+i1,q1,How?,"Great food, slow staff! ANSWERNOTFOUND",slow staff !,"(12, 23)"
+i1,q2,Who?,Great food! ANSWERNOTFOUND,ANSWERNOTFOUND,"(12, 26)"
+i1,q3,What?,Great food! ANSWERNOTFOUND,food! ANSWERNOTFOUND,"(6, 26)"
+"""
+
+
+def test_subjqa_answers_are_where_the_indices_say():
+    assert read(SUBJQA, name="subjqa") == {
+        "id": ["q1", "q2", "q3"],
+        "item": ["i1", "i1", "i1"],
+        "question": ["How?", "Who?", "What?"],
+        "context": ["Great food, slow staff!", "Great food!", "Great food!"],
+        "answers": [[{"text": "slow staff!", "start": 12}], [], [{"text": "food!", "start": 6}]],
+    }
+    with pytest.raises(DataError, match="file:2: no human_ans_indices"):
+        read(SUBJQA.replace("(12, 23)", "12-23"), name="subjqa")

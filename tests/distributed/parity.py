@@ -89,7 +89,7 @@ def content(case, folder):
         shops.append(task("clm", {"text": "text"}, "clm", "lm", "bits_per_token", wrapper="fgm"))
         shops.append(task("reply", pair, "prefix_lm", "lm", "bits_per_token", wrapper="freelb"))
     if case.decoder == "decoder":
-        shops.append(task("cloze", {"text": "text"}, "mlm", "decoder", "bits_per_token", sharded=True))
+        shops.append(task("cloze", {"text": "text"}, "mlm", "small_decoder", "bits_per_token", sharded=True))
     if case.objective == "contrast":
         contrast = task("contrast", label, "contrast", "sequence_classifier", "accuracy")
         streams.append(stream("pairs", [contrast], folder))

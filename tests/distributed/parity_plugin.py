@@ -72,7 +72,7 @@ class Alternating:
 
 @hookimpl
 def sslm_heads():
-    return (HeadDef("decoder", Decoder, OutputKind.VOCABULARY_LOGITS),)
+    return (HeadDef("small_decoder", Decoder, OutputKind.VOCABULARY_LOGITS),)
 
 
 @hookimpl

@@ -227,6 +227,22 @@ def test_tasks_that_read_the_same_text_share_a_feed_and_masking_has_its_own(spec
     }
 
 
+def test_labels_of_the_data_and_of_an_objective_are_not_one_heads(specs, problems):
+    content = specs.content("films")
+    order = {
+        "name": "order",
+        "fields": {"text": "text"},
+        "objective": {"name": "sop"},
+        "metrics": ["accuracy"],
+    }
+    content["streams"][0]["tasks"].append(
+        order | {"head": {"name": "sequence_classifier", "shared_as": "sentiment"}}
+    )
+    (problem,) = problems(content)
+    assert "streams[0].tasks[3].head.shared_as: shares the head 'sentiment'" in problem
+    assert "whose labels are others (sop, cross_entropy)" in problem
+
+
 def test_tasks_of_different_attention_never_share_a_feed(specs):
     content = specs.content("pairs")
     columns = {"text": "question", "target_text": "answer"}

@@ -41,9 +41,9 @@ class Watched(LocalEngine):
 
 
 def one_step(corpus):
-    run = corpus.run.spec
+    run, of = corpus.run.spec, corpus.run.gradients_of
     model = build_model(corpus, list(corpus.run.tasks.values()), seed=1)
-    engine = Watched(EngineSpec(), run.optimizer, model.encoder, model.heads, torch.device("cpu"))
+    engine = Watched(EngineSpec(), run.optimizer, model.encoder, model.heads, torch.device("cpu"), of)
     training = plan_training(corpus, model, run.schedule, run.optimizer, 1, "test")
     progress = training.start()
     plan = training.planner.plan(0, progress.positions)
@@ -95,6 +95,18 @@ def test_a_wrapper_takes_its_own_number_of_backwards(specs, name, options, backw
     assert engine.announced == engine.done == backwards
     assert np.isfinite(record.gradient_norms["encoder"])
     assert not record.skipped_for
+
+
+@pytest.mark.parametrize(
+    ("name", "scope"), [("r_drop", "last_layer"), ("r_drop", "all"), ("fgm", "all"), ("smart", "all")]
+)
+def test_gradients_kept_apart_by_task_are_those_of_the_step(specs, name, scope):
+    """Two passes are cut twice where the last layer's gradients are kept; their sum is the trunk's."""
+    balancer = {"name": "equal", "log_gradients_every": 1, "scope": scope}
+    plain = one_step(specs.corpus(wrapped(specs, name, dropout=0.1)))[1]
+    apart = one_step(specs.corpus(wrapped(specs, name, dropout=0.1, balancer=balancer)))[1]
+    assert apart.gradients is not None
+    assert apart.gradient_norms == pytest.approx(plain.gradient_norms, rel=1e-4)
 
 
 def test_a_killed_training_with_noise_ends_with_the_same_bits(specs, tmp_path, trainings):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from sslm_heads.options import MultilabelOptions, OrdinalOptions, SequenceOptions, TokenOptions
+from sslm_heads.options import MultilabelOptions, OrdinalOptions, SequenceOptions, SpanOptions, TokenOptions
 from sslm_platform.api import Head, HeadContext, HeadDef, Options, OutputKind, Problem, hookimpl
 
 
@@ -43,6 +43,13 @@ def sslm_heads() -> Iterable[HeadDef]:
             emits=OutputKind.SEQUENCE_VALUES,
             options=SequenceOptions,
             summary="One number for a text: pooled states, then a linear layer.",
+        ),
+        HeadDef(
+            name="span_extractor",
+            build=_build_span_extractor,
+            emits=OutputKind.SPAN_LOGITS,
+            options=SpanOptions,
+            summary="The span of a context that answers a question, or none, by a threshold that dev sets.",
         ),
         HeadDef(
             name="token_classifier",
@@ -88,6 +95,12 @@ def _build_sequence_regressor(options: SequenceOptions, context: HeadContext) ->
     from sslm_heads.sequence import SequenceRegressor
 
     return SequenceRegressor(options, context)
+
+
+def _build_span_extractor(options: SpanOptions, context: HeadContext) -> Head:
+    from sslm_heads.span import SpanExtractor
+
+    return SpanExtractor(options, context)
 
 
 def _build_token_classifier(options: TokenOptions, context: HeadContext) -> Head:

@@ -41,6 +41,13 @@ class OrdinalOptions(SequenceOptions):
     )
 
 
+class SpanOptions(Options):
+    """Options of ``span_extractor``."""
+
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Dropout before the linear layer.")
+    max_tokens: int = Field(default=30, ge=1, description="Longest answer, in tokens.")
+
+
 class TokenOptions(Options):
     """Options of ``token_classifier``."""
 

@@ -35,3 +35,8 @@ def test_multilabel_classifier(check):
 @parametrize_with_checks("ordinal_classifier", options={"order": ["negative", "neutral", "positive"]})
 def test_ordinal_classifier(check):
     check()
+
+
+@parametrize_with_checks("span_extractor")
+def test_span_extractor(check):
+    check()

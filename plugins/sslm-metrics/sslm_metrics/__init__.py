@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import chain
 
 from sslm_metrics import (
+    answers,
     classification,
     entities,
     language_model,
@@ -28,6 +29,7 @@ def sslm_metrics() -> Iterable[MetricDef]:
         probabilities,
         ordinal,
         relations,
+        answers,
         entities,
         values,
         language_model,

@@ -64,6 +64,18 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             summary="Each label by itself, for examples with any number of labels.",
         ),
         ObjectiveDef(
+            name="span_cross_entropy",
+            build=_build_span_cross_entropy,
+            needs={
+                OutputKind.SPAN_LOGITS: {
+                    "question": Field(FieldKind.TEXT),
+                    "context": Field(FieldKind.TEXT, summary="of any length: read in windows"),
+                    "answers": Field(FieldKind.ANSWERS),
+                },
+            },
+            summary="Where in a context the answer to a question begins and ends, or that it has none.",
+        ),
+        ObjectiveDef(
             name="mse",
             build=_build_mse,
             needs={
@@ -134,6 +146,12 @@ def _build_binary_cross_entropy(options: BinaryCrossEntropyOptions, context: Obj
     from sslm_objectives.binary_cross_entropy import BinaryCrossEntropy
 
     return BinaryCrossEntropy(options, context)
+
+
+def _build_span_cross_entropy(options: Options, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.span_cross_entropy import SpanCrossEntropy
+
+    return SpanCrossEntropy()
 
 
 def _build_mse(options: Options, context: ObjectiveContext) -> Objective:

@@ -56,6 +56,11 @@ def test_span_mlm(check):
     check()
 
 
+@parametrize_with_checks("span_cross_entropy")
+def test_span_cross_entropy(check):
+    check()
+
+
 @parametrize_with_checks("fgm")
 def test_fgm(check):
     check()

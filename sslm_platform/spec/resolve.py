@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
 from typing import TypeVar
 
 from sslm_platform.errors import PluginError, Problem, SpecError, raise_all, suggest
@@ -12,9 +11,10 @@ from sslm_platform.plugins import Host, host
 from sslm_platform.registry import Table
 from sslm_platform.spec.augmenting import check_targets
 from sslm_platform.spec.combining import label_problems, sharding_problems, wrapper_problems
+from sslm_platform.spec.fields import field_problems
 from sslm_platform.spec.load import LoadedSpec, validated_options
 from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
-from sslm_platform.spec.schema import FieldSpec, StreamSpec, TaskSpec
+from sslm_platform.spec.schema import StreamSpec, TaskSpec
 from sslm_platform.spec.section import Component
 from sslm_platform.spec.transfer import Selector
 from sslm_platform.types import (
@@ -22,8 +22,6 @@ from sslm_platform.types import (
     BalancerDef,
     Definition,
     EstimatorDef,
-    Field,
-    FieldKind,
     HeadDef,
     MetricDef,
     SamplerDef,
@@ -31,11 +29,6 @@ from sslm_platform.types import (
 
 D = TypeVar("D", bound=Definition)
 
-FIELD_OPTIONS = {
-    FieldKind.LABEL: {"bins", "map"},
-    FieldKind.LABELS: {"map", "separator"},
-    FieldKind.TAGS: {"scheme", "map"},
-}
 
 MEAN_GAIN = "mean_gain_over_majority"
 
@@ -160,7 +153,9 @@ class _Resolver:
                 f"{where}.head.tokenizer", f"{head.definition.name} emits {emits}: only heads that generate"
                 " text have a tokenizer"
             )  # fmt: skip
-        if not self._fields(spec, needs[emits], where):
+        wrong = list(field_problems(spec, needs[emits], where))
+        self.problems.extend(wrong)
+        if wrong:
             return None
         problems = list(head.definition.check(head.options, spec.fields))
         for problem in problems:
@@ -215,45 +210,6 @@ class _Resolver:
                 place, f"{primary} describes predictions and ranks none: set primary_metric to another metric"
             )
         return metrics[primary].definition.descriptive
-
-    def _fields(self, spec: TaskSpec, needs: Mapping[str, Field], where: str) -> bool:
-        before = len(self.problems)
-        inputs = [name for name in spec.fields if name in needs and needs[name].kind.is_input]
-        for name, other in (("spans", "tokens"), ("text_pair", "text")):
-            if name in inputs and other not in inputs:
-                self.problem(f"{where}.fields.{name}", f"goes with {other}")
-        for name in spec.fields:
-            if name not in needs:
-                self.problem(f"{where}.fields.{name}", f"unknown field{suggest(name, needs)}")
-        others = {field.instead_of: name for name, field in needs.items() if field.instead_of}
-        for name, field in needs.items():
-            if field.instead_of and field.instead_of in spec.fields and name in spec.fields:
-                self.problem(f"{where}.fields", f"give {field.instead_of} or {name}, not both")
-            required = field.required and not field.instead_of and others.get(name) not in spec.fields
-            if required and name not in spec.fields:
-                other = f" or {others[name]} ({needs[others[name]].kind})" if name in others else ""
-                self.problem(
-                    f"{where}.fields",
-                    f"objective {spec.objective.name} needs the field {name} ({field.kind}){other}",
-                )
-            given = spec.fields.get(name)
-            if isinstance(given, FieldSpec):
-                self._field_options(given, field.kind, f"{where}.fields.{name}")
-        return len(self.problems) == before
-
-    def _field_options(self, given: FieldSpec, kind: FieldKind, where: str) -> None:
-        allowed = FIELD_OPTIONS.get(kind, set())
-        for option in sorted(given.model_fields_set - {"column"} - allowed):
-            self.problem(f"{where}.{option}", f"does not apply to a field of kind {kind}")
-        if given.bins is not None and given.map is not None:
-            self.problem(where, "give bins or map, not both")
-        for label, (low, high) in (given.bins or {}).items():
-            if low > high:
-                self.problem(f"{where}.bins.{label}", f"{low} > {high}: an interval is [low, high]")
-        intervals = sorted((low, high, label) for label, (low, high) in (given.bins or {}).items())
-        for (_, high, first), (low, _, second) in pairwise(intervals):
-            if low <= high:
-                self.problem(f"{where}.bins", f"{first} and {second} overlap at {low}")
 
     def _unique(self, tasks: Sequence[Task]) -> dict[str, Task]:
         found: dict[str, Task] = {}

@@ -333,6 +333,15 @@ class LearningSampler(Sampler, Protocol):
         ...
 
 
+@runtime_checkable
+class StagedSampler(Sampler, Protocol):
+    """A sampler whose training has stages."""
+
+    def stages(self, state: SamplingState) -> Sequence[tuple[int, Sequence[str]]]:
+        """Return, of each stage in order, how many steps are done when it ends, and the feeds it is about."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class BalancingState:
     """What a balancer may look at in one step, equal on all ranks.

@@ -294,7 +294,8 @@ class SamplerDef:
 
     ``check(options, tasks)`` yields what is wrong with the options of a run whose feeds have these tasks;
     ``where`` is the option. A source of a transfer cell trains some of the feeds: patterns that match none of
-    *those* are no error. ``needs_scores`` says that the sampler follows dev scores.
+    *those* are no error. ``needs_scores`` says that the sampler follows dev scores, ``staged`` that it is a
+    :class:`~sslm_platform.interfaces.StagedSampler`.
     """
 
     name: str
@@ -303,6 +304,7 @@ class SamplerDef:
     summary: str = ""
     check: Callable[[Any, Mapping[str, Sequence[str]]], Iterable[Problem]] = _no_problems
     needs_scores: bool = False
+    staged: bool = False
 
 
 @dataclass(frozen=True, slots=True)

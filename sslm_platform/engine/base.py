@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from sslm_platform.engine.course import EVERYTHING, Phase
 
 if TYPE_CHECKING:
+    from sslm_platform.engine.consolidation import Consolidation
     from sslm_platform.engine.task_gradients import TaskGradients
 
 TensorDict = dict[str, Tensor]
@@ -31,6 +32,7 @@ class Engine(Protocol):
         heads: Name to module; fp32 in any precision. Call these: a head may have been wrapped.
         task_gradients: The encoder's gradients by task, in :meth:`backward`'s stead; None where the engine
             cannot keep them apart.
+        consolidation: What holds the encoder where earlier stages need it; None where the spec has none.
     """
 
     rank: int
@@ -39,6 +41,7 @@ class Engine(Protocol):
     encoder: nn.Module
     heads: Mapping[str, nn.Module]
     task_gradients: TaskGradients | None
+    consolidation: Consolidation | None
 
     def start_step(self, num_backwards: int, phase: Phase = EVERYTHING) -> None:
         """Say what is to come, equal on all ranks.

@@ -140,6 +140,12 @@ def _optimizer(spec: EngineSpec, optimizer: OptimizerSpec) -> Iterator[Problem]:
             f"stage {spec.zero_stage} keeps slices of the weights, and an average is scored and saved as"
             " a whole: set engine.zero_stage: 0, or engine.name: local",
         )
+    if optimizer.consolidate is not None:
+        yield Problem(
+            "optimizer.consolidate",
+            "needs single examples' gradients of the whole encoder, and deepspeed keeps only sums: set"
+            " engine.name: local",
+        )
     zero = spec.config.get("zero_optimization")
     offload = zero.get("offload_optimizer") if isinstance(zero, Mapping) else None
     if optimizer.decay_to == "start" and isinstance(offload, Mapping) and offload.get("device") == "nvme":

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from sslm_platform.engine.average import averaged
 from sslm_platform.engine.base import TensorDict
+from sslm_platform.engine.consolidation import Consolidation
 from sslm_platform.engine.course import EVERYTHING, Phase
 from sslm_platform.engine.deepspeed_config import deepspeed_config, head_config
 from sslm_platform.engine.encoder_part import (
@@ -82,6 +83,7 @@ class DeepSpeedEngine:
         self.encoder: nn.Module = Bf16(self._deepspeed) if bf16 else self._deepspeed
         self._encoder: EnginePart = trunk
         self._top: Part | None = None
+        self.consolidation: Consolidation | None = None
         self.task_gradients: TaskGradients | None = None
         if sliced:
             sliced.trunk, self.encoder = self._deepspeed, sliced

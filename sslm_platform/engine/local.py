@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from sslm_platform.engine.average import averaged
 from sslm_platform.engine.base import TensorDict
+from sslm_platform.engine.consolidation import Consolidation
 from sslm_platform.engine.course import EVERYTHING, Phase
 from sslm_platform.engine.part import Part, all_finite, depths_of, enter, head_part, read_norms
 from sslm_platform.engine.precision import Autocast
@@ -42,6 +43,10 @@ class LocalEngine:
         self.heads: Mapping[str, nn.Module] = {name: head.to(device) for name, head in heads.items()}
         self._encoder = Part("encoder", encoder, optimizer, optimizer.lr, depths_of(encoder, optimizer))
         self._encoder.anchor(self._encoder.parameters.values())
+        self.consolidation: Consolidation | None = None
+        if optimizer.consolidate is not None:
+            strength = optimizer.consolidate.strength
+            self.consolidation = Consolidation("encoder", self._encoder.parameters, strength)
         self.task_gradients: TaskGradients | None = None
         called: nn.Module = encoder
         if gradients_of == "last_layer":
@@ -65,6 +70,8 @@ class LocalEngine:
 
     def step(self, active_heads: Collection[str], learning_rate: float) -> dict[str, float]:
         """Clip and step the encoder and the active heads, unless a norm is not finite."""
+        if self.consolidation is not None:
+            self.consolidation.pull()
         parts = {"encoder": self._encoder} | {name: self._heads[name] for name in sorted(active_heads)}
         on_device = {name: part.norm() for name, part in parts.items()}
         norms = read_norms(on_device)
@@ -107,12 +114,14 @@ class LocalEngine:
         state = self._encoder.optimizer_state()
         for part in self._heads.values():
             state |= part.optimizer_state()
-        return state
+        return state | (self.consolidation.state() if self.consolidation else {})
 
     def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:
         """Write all parts' moments and step counts."""
         for part in (self._encoder, *self._heads.values()):
             part.load_optimizer_state(state)
+        if self.consolidation is not None:
+            self.consolidation.load_state(state)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Put averages in the weights' place."""

@@ -14,7 +14,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sslm_platform.interfaces import LearningSampler, Memory, Observation, Sampler, SamplingState
+from sslm_platform.interfaces import (
+    LearningSampler,
+    Memory,
+    Observation,
+    Sampler,
+    SamplingState,
+    StagedSampler,
+)
 
 EpochBatches = Callable[[str, int], Sequence[np.ndarray]]
 """(feed, epoch) -> the batches of that pass: every example once, in order."""
@@ -111,6 +118,12 @@ class Planner:
         if not isinstance(self.sampler, LearningSampler):
             return memory
         return self.sampler.observe(self._state(step, memory), observation)
+
+    def stages(self) -> Sequence[tuple[int, Sequence[str]]]:
+        """Return, of each of the sampler's stages, how many steps are done when it ends, and its feeds."""
+        if not isinstance(self.sampler, StagedSampler):
+            return []
+        return self.sampler.stages(self._state(0, {}))
 
     def passes(self, positions: Mapping[str, Position]) -> dict[str, float]:
         """Return how often each feed has been passed through."""

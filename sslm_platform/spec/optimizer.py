@@ -29,6 +29,15 @@ class AverageSpec(Section):
         return self
 
 
+class ConsolidateSpec(Section):
+    """What a sampler's earlier stages need of the encoder is held (EWC; Kirkpatrick et al. 2017)."""
+
+    strength: float = Field(gt=0, description="The factor λ of the penalty λ/2 · Σ F (w - w*)².")
+    examples: int = Field(
+        default=200, ge=1, description="Training examples of each feed of a stage that F is measured on."
+    )
+
+
 class OptimizerSpec(Section):
     """The optimizer of encoder and heads."""
 
@@ -64,6 +73,7 @@ class OptimizerSpec(Section):
         default=1.0, gt=0, description="Largest gradient norm of each part: the encoder, each head."
     )
     average: AverageSpec | None = None
+    consolidate: ConsolidateSpec | None = None
     max_skipped: int = Field(
         default=3,
         ge=1,

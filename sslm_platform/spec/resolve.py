@@ -254,6 +254,11 @@ class _Resolver:
         tasks = {feed.name: tuple(task.identity for task in feed.tasks) for feed in feeds}
         if sampler is not None:
             self._checked(sampler, tasks, self.loaded.where("schedule", "sampler"))
+            if self.loaded.spec.optimizer.consolidate is not None and not sampler.definition.staged:
+                self.problem(
+                    self.loaded.where("optimizer", "consolidate"),
+                    f"looks back at the end of each stage, and sampler {sampler.definition.name} has none",
+                )
             if sampler.definition.needs_scores and self.loaded.spec.evaluation.every is None:
                 self.problem(
                     self.loaded.where("schedule", "sampler", "name"),

@@ -63,7 +63,12 @@ def make_empty_example(needs: Mapping[str, Field]) -> Encoded:
     example = _example(needs, np.random.default_rng(1), 2, cut=False)
     starts_W = None if example.word_start_W is None else np.full(2, -1)
     return Encoded(
-        np.array([CLS_ID, SEP_ID]), np.array([True, True]), example.values, np.array([0, 0]), starts_W
+        np.array([CLS_ID, SEP_ID]),
+        np.array([True, True]),
+        example.values,
+        np.array([0, 0]),
+        starts_W,
+        None if starts_W is None else np.zeros(2, dtype=np.int64),
     )
 
 
@@ -115,6 +120,10 @@ def make_targets(kind: OutputKind, examples: Sequence[Encoded]) -> TaskBatch:
     table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 4)
     targets = dict(zip(("example", "position", "word", "labels"), table.unbind(dim=1), strict=True))
     words = [0 if e.word_start_W is None else len(e.word_start_W) for e in examples]
+    if kind is OutputKind.TOKEN_LOGITS:
+        ends = [e.word_end_W for e in examples if e.word_end_W is not None]
+        found = [int(ends[row[0]][row[2]]) for row in rows]
+        targets["end"] = torch.tensor(found, dtype=torch.int64)
     weight_B = torch.bincount(targets["example"], minlength=len(examples)).float()
     return TaskBatch({**targets, "num_words": torch.tensor(words)}, weight_B)
 

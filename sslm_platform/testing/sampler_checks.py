@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sslm_platform.interfaces import DevScore, LearningSampler, Observation, SamplingState
+from sslm_platform.interfaces import DevScore, LearningSampler, Observation, SamplingState, StagedSampler
 from sslm_platform.testing.cases import Case
 from sslm_platform.types import SamplerDef
 
@@ -56,6 +56,20 @@ def check_memory_survives_a_checkpoint(case: Case[SamplerDef]) -> None:
         for kept, restored in pairs:
             same = np.array_equal(sampler.probabilities(kept), saved.probabilities(restored))
             assert same, "probabilities change when the memory goes through a checkpoint"
+
+
+def check_stages(case: Case[SamplerDef]) -> None:
+    """One that is ``staged`` says when its stages end: in order, the last with the training."""
+    sampler = case.definition.build(case.parsed_options())
+    is_staged = isinstance(sampler, StagedSampler)
+    assert is_staged == case.definition.staged, "the definition's `staged` is not what the sampler is"
+    if not isinstance(sampler, StagedSampler):
+        return
+    for state in STATES:
+        stages = sampler.stages(state)
+        ends = [end for end, _ in stages]
+        assert not ends or (ends == sorted(ends) and ends[-1] == state.num_steps), f"stages end after {ends}"
+        assert all(set(feeds) <= set(state.feeds) for _, feeds in stages), "a stage has an unknown feed"
 
 
 def check_observing_changes_nothing_else(case: Case[SamplerDef]) -> None:
@@ -111,5 +125,6 @@ SAMPLER_CHECKS = (
     check_probabilities,
     check_sampler_is_pure,
     check_memory_survives_a_checkpoint,
+    check_stages,
     check_observing_changes_nothing_else,
 )

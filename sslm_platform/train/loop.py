@@ -37,6 +37,7 @@ from sslm_platform.spec.schema import ScheduleSpec
 from sslm_platform.steps import StepRecord
 from sslm_platform.train.affinity import look_ahead
 from sslm_platform.train.balancing import Balancing
+from sslm_platform.train.consolidate import end_stage, stage_ends
 from sslm_platform.train.fetch import Fetcher, plans_ahead
 from sslm_platform.train.model import Model
 from sslm_platform.train.passes import SlotPasses
@@ -147,6 +148,7 @@ def train_steps(
     ``requests`` are agreed on by then.
     """
     planner = training.planner
+    ends = stage_ends(planner)
     engine.encoder.train()
     for head in training.model.heads.values():
         head.train()
@@ -158,6 +160,8 @@ def train_steps(
             if not record.skipped_for:
                 seen = Observation(slots=record.slots, losses=record.losses)
                 progress.sampler = planner.observe(step, progress.sampler, seen)
+            if training.optimizer.consolidate and step + 1 in ends:
+                end_stage(training, engine, ends[step + 1], training.optimizer.consolidate.examples)
             yield record
 
 

@@ -77,7 +77,7 @@ class Encoder(nn.Module):
     def layer_depths(self):
         return {f"backbone.{name}": depth for name, depth in layer_depths(self.backbone).items()}
 
-    def forward(self, input_ids_BL, mask_BL, segment_BL=None, transform=None):
+    def forward(self, input_ids_BL, mask_BL, segment_BL=None, transform=None, shift_BLE=None):
         hidden_BLD = self.backbone(input_ids_BL, mask_BL, segment_BL).last_hidden_state
         if transform is None:
             return hidden_BLD, None

@@ -17,7 +17,7 @@ class Encoder(nn.Module):
         self.dense = nn.Linear(4, 4)
         self.unused = nn.Linear(4, 4)
 
-    def forward(self, input_ids_BL, mask_BL, segment_BL=None, transform=None):
+    def forward(self, input_ids_BL, mask_BL, segment_BL=None, transform=None, shift_BLE=None):
         hidden_BLD = torch.tanh(self.dense(self.embedding(input_ids_BL)))
         if transform is None:
             return hidden_BLD, None

@@ -74,7 +74,16 @@ class InPlace:
         return state.memory
 
 
+class Unordered:
+    def probabilities(self, state):
+        return np.full(len(state.feeds), 1.0 / len(state.feeds))
+
+    def stages(self, state):
+        return [(state.num_steps, state.feeds), (1, state.feeds)]
+
+
 TWINS = [
+    (checks.check_stages, Unordered, "stages end after"),
     (checks.check_probabilities, Unnormalised, "sum to"),
     (checks.check_probabilities, TooFew, "3 feeds got"),
     (checks.check_sampler_is_pure, Counting, "earlier calls"),
@@ -87,8 +96,9 @@ TWINS = [
 
 @pytest.mark.parametrize(("check", "broken", "message"), TWINS, ids=lambda v: getattr(v, "__name__", None))
 def test_check_fails_on_a_broken_component(check, broken, message):
+    staged = hasattr(broken, "stages")
     with pytest.raises(AssertionError, match=message):
-        check(Case(SamplerDef("broken", lambda options: broken())))
+        check(Case(SamplerDef("broken", lambda options: broken(), staged=staged)))
 
 
 def test_every_check_has_a_twin():

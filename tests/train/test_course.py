@@ -68,3 +68,31 @@ def test_changed_texts_are_the_same_after_a_kill(specs, tmp_path, trainings):
     trainings.kill(corpus, tmp_path / "killed", 5)
     assert "continuing after step 3" in trainings.train(corpus, tmp_path / "killed")
     trainings.assert_same(tmp_path / "killed", tmp_path / "whole")
+
+
+SEQUENCE = {"name": "sequential", "options": {"stages": [{"feeds": ["films"]}, {"feeds": ["names"]}]}}
+
+
+def test_a_sequence_with_consolidation_is_resumed_with_the_same_bits(specs, tmp_path, trainings):
+    schedule = trainings.sections["schedule"] | {"sampler": SEQUENCE}
+    optimizer = {"lr": 5.0e-3, "consolidate": {"strength": 3.0, "examples": 5}}
+    sections = trainings.sections | {"schedule": schedule, "optimizer": optimizer}
+    corpus = specs.corpus(specs.content("films", "names", **sections))
+    trainings.train(corpus, tmp_path / "whole")
+    trainings.kill(corpus, tmp_path / "killed", 8)
+    moments = load_file(tmp_path / "killed" / "train" / "checkpoint" / "optimizer.safetensors")
+    name = "backbone.encoder.layer.0.output.dense.weight"
+    assert moments[f"encoder/fisher/{name}"].sum() > 0
+    assert "continuing after step 6" in trainings.train(corpus, tmp_path / "killed")
+    trainings.assert_same(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_consolidation_is_refused_where_it_has_no_meaning(specs, cli):
+    content = specs.content("films", optimizer={"consolidate": {"strength": 1.0}})
+    content["engine"] = {"name": "deepspeed", "zero_stage": 1}
+    status, _, err = cli("check", specs.write(content))
+    assert status == 2
+    assert (
+        "optimizer.consolidate: looks back at the end of each stage, and sampler proportional has none" in err
+    )
+    assert "optimizer.consolidate: needs single examples' gradients of the whole encoder" in err

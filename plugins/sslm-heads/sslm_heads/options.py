@@ -51,4 +51,7 @@ class SpanOptions(Options):
 class TokenOptions(Options):
     """Options of ``token_classifier``."""
 
+    alignment: Literal["first", "mean", "last"] = Field(
+        default="first", description="Whose state stands for a word: its first or last token, or their mean."
+    )
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Dropout before the linear layer.")

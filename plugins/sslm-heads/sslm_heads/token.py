@@ -1,10 +1,11 @@
-"""A tag for each word, from its first token (Devlin et al. 2019, section 5.3)."""
+"""A tag for each word, from its first token (Devlin et al. 2019, section 5.3), its last, or all."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from sslm_heads.layers import linear
@@ -23,13 +24,17 @@ class TokenClassifier(nn.Module):
 
     def __init__(self, options: TokenOptions, context: HeadContext) -> None:
         super().__init__()
+        self.alignment = options.alignment
         self.dropout = nn.Dropout(options.dropout)
         self.output = linear(context.hidden_size, len(context.labels))
         self.unseen = context.labels.index("O") if "O" in context.labels else CUT_OFF
 
     def features(self, hidden_BLD: Tensor, mask_BL: Tensor, targets: Targets) -> Tensor:
-        """Return the states of the words' first tokens, (N, D)."""
-        return hidden_BLD[targets["example"], targets["position"]]
+        """Return the states of the words, (N, D): of their first or last token, or the mean of all."""
+        example_N, start_N, end_N = (targets[name] for name in ("example", "position", "end"))
+        if self.alignment == "mean":
+            return _means(hidden_BLD, example_N, start_N, end_N - start_N)
+        return hidden_BLD[example_N, start_N if self.alignment == "first" else end_N - 1]
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, D) to logits (N, num_labels)."""
@@ -43,3 +48,12 @@ class TokenClassifier(nn.Module):
         for example, word, tag in zip(*rows, strict=True):
             tags[example][word] = tag
         return tags
+
+
+def _means(hidden_BLD: Tensor, example_N: Tensor, start_N: Tensor, size_N: Tensor) -> Tensor:
+    """Return the mean states of words, (N, D), each of ``size_N`` tokens."""
+    row_T = torch.repeat_interleave(torch.arange(len(size_N), device=size_N.device), size_N)
+    place_T = torch.arange(len(row_T), device=size_N.device) - (size_N.cumsum(0) - size_N)[row_T]
+    states_TD = hidden_BLD[example_N[row_T], start_N[row_T] + place_T]
+    sum_ND = hidden_BLD.new_zeros(len(size_N), hidden_BLD.shape[-1]).index_add(0, row_T, states_TD)
+    return sum_ND / size_N.unsqueeze(1)

@@ -17,9 +17,12 @@ def test_sequence_heads(name, options):
         check()
 
 
-@parametrize_with_checks("token_classifier")
-def test_token_classifier(check):
-    check()
+@pytest.mark.parametrize("alignment", ["first", "mean", "last"])
+def test_token_classifier(alignment):
+    for check in checks_of(
+        host().registry.heads.get("token_classifier").definition, {"alignment": alignment}
+    ):
+        check()
 
 
 @parametrize_with_checks("lm")

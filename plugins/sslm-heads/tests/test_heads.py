@@ -77,3 +77,16 @@ def test_lm_predictions_of_shuffled_rows_go_to_their_examples():
     predictions = head.predict(torch.eye(6)[[5, 1, 3]], targets, 3)
     assert [p.tolist() for p in predictions] == [[1], [], [5, 3]]
     assert all(np.issubdtype(p.dtype, np.integer) for p in predictions)
+
+
+@pytest.mark.parametrize("alignment", ["first", "mean", "last"])
+def test_alignment_of_words_of_several_tokens(alignment):
+    """Against a loop over words."""
+    hidden = torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(0))
+    words = [(0, 1, 4), (0, 4, 5), (1, 2, 6)]
+    columns = zip(*words, strict=True)
+    targets = {n: torch.tensor(c) for n, c in zip(("example", "position", "end"), columns, strict=True)}
+    head = TokenClassifier(TokenOptions(alignment=alignment), HeadContext(3, 10, ("O", "B-X", "I-X")))
+    how = {"first": lambda s: s[0], "mean": lambda s: s.mean(dim=0), "last": lambda s: s[-1]}[alignment]
+    expected = torch.stack([how(hidden[example, start:end]) for example, start, end in words])
+    assert torch.allclose(head.features(hidden, torch.ones(2, 7), targets), expected, atol=1e-6)

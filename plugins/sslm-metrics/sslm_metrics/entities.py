@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from sslm_metrics.counts import Counts, Score, class_counts, f1, macro, micro, precision, recall
 from sslm_platform.api import (
@@ -14,6 +15,7 @@ from sslm_platform.api import (
     Metric,
     MetricContext,
     MetricDef,
+    Options,
     OutputKind,
     Scored,
     SpecError,
@@ -23,13 +25,40 @@ OUTSIDE = "O"
 UNSEEN = "(unseen)"  # the type of gold tags that the head does not know: nothing predicted can be right
 
 
+Chunker = Callable[[list[str]], list[tuple[str, int, int]]]
+
+
+class EntityOptions(Options):
+    """Options of the scores of entities."""
+
+    mode: Literal["default", "strict"] = Field(
+        default="default",
+        description="What an I- that continues nothing is: the begin of an entity (as in conlleval), or, if"
+        " `strict`, none (seqeval's strict mode with IOB2).",
+    )
+
+
+def strict_entities(tags: list[str]) -> list[tuple[str, int, int]]:
+    """Return (type, first, last) of the chunks that begin with B-; seqeval's strict IOB2."""
+    found: list[tuple[str, int, int]] = []
+    is_open = False
+    for place, tag in enumerate(tags):
+        letter, _, kind = tag.partition("-")
+        if letter == "B":
+            found.append((kind, place, place))
+        elif is_open and letter == "I" and kind == found[-1][0]:
+            found[-1] = (kind, found[-1][1], place)
+        is_open = bool(found) and found[-1][2] == place
+    return found
+
+
 class EntityMetric(DecomposableMetric):
     """A score of the counts of entities by type; an entity is right if its type and all its words are."""
 
-    def __init__(self, score: Score, labels: Sequence[str]) -> None:
+    def __init__(self, score: Score, labels: Sequence[str], options: EntityOptions) -> None:
         from seqeval.metrics.sequence_labeling import get_entities
 
-        self.entities: Callable[[list[str]], list[tuple[str, int, int]]] = get_entities
+        self.entities: Chunker = strict_entities if options.mode == "strict" else get_entities
         self.final = score
         # id -1: a word that truncation cut off was predicted as outside
         self.predicted, self.gold = (*labels, OUTSIDE), (*labels, f"I-{UNSEEN}")
@@ -58,7 +87,7 @@ class EntityMetric(DecomposableMetric):
 class TokenTypeMetric(DecomposableMetric):
     """A score over words of the tags' types: ``B-X`` and ``I-X`` are both X, and O is not averaged."""
 
-    def __init__(self, score: Score, labels: Sequence[str]) -> None:
+    def __init__(self, score: Score, labels: Sequence[str], options: Options) -> None:
         self.final = score
         self.types = _types(labels)
         index = {name: i for i, name in enumerate(self.types)}
@@ -85,23 +114,22 @@ def _types(labels: Sequence[str]) -> list[str]:
 
 
 def _build(
-    name: str, metric: Callable[[Score, Sequence[str]], Metric], score: Score, _: Any, context: MetricContext
+    name: str, metric: Callable[..., Metric], score: Score, options: Any, context: MetricContext
 ) -> Metric:
     wrong = [label for label in context.labels if label != OUTSIDE and label[:2] not in ("B-", "I-")]
     if wrong:
         raise SpecError(
             f"metric {name!r} reads BIO tags (O, B-X, I-X), not {wrong[0]!r}; for plain tags use macro_f1"
         )
-    return metric(score, context.labels)
+    return metric(score, context.labels, options)
 
 
-def _definition(
-    name: str, metric: Callable[[Score, Sequence[str]], Metric], score: Score, summary: str
-) -> MetricDef:
+def _definition(name: str, metric: Callable[..., Metric], score: Score, summary: str) -> MetricDef:
     return MetricDef(
         name,
         partial(_build, name, metric, score),
         accepts=frozenset({OutputKind.TOKEN_LOGITS}),
+        options=EntityOptions if metric is EntityMetric else Options,
         summary=summary,
     )
 
@@ -111,5 +139,6 @@ DEFINITIONS = (
     _definition("entity_precision", EntityMetric, micro(precision), "Precision of entities (seqeval)."),
     _definition("entity_recall", EntityMetric, micro(recall), "Recall of entities (seqeval)."),
     _definition("entity_macro_f1", EntityMetric, macro(f1), "F1 of entities, averaged over types."),
+    _definition("token_micro_f1", TokenTypeMetric, micro(f1), "F1 of words' types, O apart."),
     _definition("token_macro_f1", TokenTypeMetric, macro(f1), "F1 of words' types, averaged over types."),
 )

@@ -9,6 +9,7 @@ import seqeval.metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from seqeval.scheme import IOB2
 from sklearn import metrics as sklearn
 
 from sslm_platform.api import MetricContext, OutputKind, Scored, SpecError
@@ -18,8 +19,9 @@ CLASSES = ("a", "b", "c", "d")
 TAGS = ("O", "B-LOC", "I-LOC", "B-PER", "I-PER")
 
 
-def build(name, kind, labels=()):
-    return host().registry.metrics.get(name).definition.build(None, MetricContext(kind, labels))
+def build(name, kind, labels=(), **options):
+    definition = host().registry.metrics.get(name).definition
+    return definition.build(definition.options(**options), MetricContext(kind, labels))
 
 
 def scored(predictions, references):
@@ -106,21 +108,42 @@ def test_entities(name, data, seed):
     check(metric, *split(data), oracle, seed)
 
 
+@pytest.mark.parametrize("name", SEQEVAL_ORACLES)
+@settings(deadline=None, max_examples=60)
+@given(data=sentences.filter(lambda s: any(s)), seed=seeds)
+def test_strict_entities(name, data, seed):
+    """seqeval's strict mode, which has an error for sentences without a tag."""
+    metric = build(name, OutputKind.TOKEN_LOGITS, TAGS, mode="strict")
+    strict = {"mode": "strict", "scheme": IOB2, "zero_division": 0}
+    average = "macro" if "macro" in name else "micro"
+    function = getattr(seqeval.metrics, f"{name.replace('entity_', '').replace('macro_', '')}_score")
+
+    def oracle(gold, predicted):
+        named = [[[TAGS[i] for i in s] for s in part] for part in (gold, predicted)]
+        if not any(tag.startswith("B") for part in named for s in part for tag in s):
+            return 0.0
+        return quiet(lambda g, p: function(g, p, average=average, **strict), *named)
+
+    check(metric, *split(data), oracle, seed)
+
+
 @settings(deadline=None, max_examples=60)
 @given(data=sentences.filter(lambda s: any(s)), seed=seeds)
 def test_token_types(data, seed):
     metric = build("token_macro_f1", OutputKind.TOKEN_LOGITS, TAGS)
+    pooled = build("token_micro_f1", OutputKind.TOKEN_LOGITS, TAGS)
 
-    def oracle(gold, predicted):
+    def oracle(gold, predicted, average="macro"):
         gold, predicted = (
             [TAGS[i][2:] for i in np.concatenate(part).astype(int)] for part in (gold, predicted)
         )
         types = sorted({*gold, *predicted} - {""})
         if not types:
             return 0.0
-        return quiet(lambda g, p: sklearn.f1_score(g, p, labels=types, average="macro"), gold, predicted)
+        return quiet(lambda g, p: sklearn.f1_score(g, p, labels=types, average=average), gold, predicted)
 
     check(metric, *split(data), oracle, seed)
+    check(pooled, *split(data), lambda g, p: oracle(g, p, "micro"), seed)
 
 
 @pytest.mark.parametrize(("name", "function"), [("pearson", stats.pearsonr), ("spearman", stats.spearmanr)])

@@ -45,14 +45,16 @@ def marker_targets(examples: Sequence[Encoded]) -> dict[str, Tensor]:
 
 
 def word_targets(examples: Sequence[Encoded]) -> dict[str, Tensor]:
-    """Make a row of each word that truncation left, at its first token, with its tag."""
+    """Make a row of each word that truncation left, at its first token, with its tag and its tokens' end."""
     starts = [_word_starts(example) for example in examples]
     words = [np.flatnonzero(start_W >= 0) for start_W in starts]
     tags = [np.asarray(e.values["tags"])[word] for e, word in zip(examples, words, strict=True)]
+    ends = [_word_ends(e, start_W) for e, start_W in zip(examples, starts, strict=True)]
     return {
         "labels": concatenate(tags),
         "example": example_index([len(word) for word in words]),
         "position": concatenate([start_W[word] for start_W, word in zip(starts, words, strict=True)]),
+        "end": concatenate([end_W[word] for end_W, word in zip(ends, words, strict=True)]),
         "word": concatenate(words),
         "num_words": torch.tensor([len(start_W) for start_W in starts], dtype=torch.int64),
     }
@@ -61,3 +63,7 @@ def word_targets(examples: Sequence[Encoded]) -> dict[str, Tensor]:
 def _word_starts(example: Encoded) -> np.ndarray:
     assert example.word_start_W is not None, "an objective that needs tokens gets word starts"
     return example.word_start_W
+
+
+def _word_ends(example: Encoded, start_W: np.ndarray) -> np.ndarray:
+    return start_W + 1 if example.word_end_W is None else example.word_end_W

@@ -45,6 +45,7 @@ def test_cross_entropy_of_tags_sums_over_the_words_that_were_seen():
         "labels": [0, 2, 1, 0],
         "example": [0, 0, 2, 2],
         "position": [1, 3, 1, 2],
+        "end": [2, 4, 2, 3],
         "word": [0, 1, 0, 1],
         "num_words": [2, 2, 3],
     }

@@ -81,6 +81,7 @@ def sslm_samplers() -> Iterable[SamplerDef]:
             options=SequentialOptions,
             summary="Stages one after the other, with replay of earlier ones: curricula, continual learning.",
             check=check_stages,
+            staged=True,
         ),
         SamplerDef(
             "dev_gap",

@@ -87,7 +87,7 @@ class Sequential:
     """
 
     def __init__(self, options: SequentialOptions) -> None:
-        self.stages = options.stages
+        self._stages = options.stages
         self.replay = options.replay
 
     def probabilities(self, state: SamplingState) -> np.ndarray:
@@ -95,17 +95,26 @@ class Sequential:
         members_GF, shares_G = self._members(state)
         if not len(members_GF):
             return power_shares(state.sizes, 1.0)
-        ends_G = np.round(np.cumsum(shares_G) / sum(shares_G) * state.num_steps)
+        ends_G = _ends(shares_G, state.num_steps)
         stage = min(int(np.searchsorted(ends_G, state.step, side="right")), len(ends_G) - 1)
         current_F = members_GF[stage]
         earlier_F = members_GF[:stage].any(axis=0) & ~current_F
         replay = self.replay if earlier_F.any() else 0.0
         return (1.0 - replay) * _among(current_F, state) + replay * _among(earlier_F, state)
 
+    def stages(self, state: SamplingState) -> list[tuple[int, list[str]]]:
+        """Return each stage's end and feeds, of stages that have some."""
+        members_GF, shares_G = self._members(state)
+        ends_G = _ends(shares_G, state.num_steps) if shares_G else np.empty(0)
+        return [
+            (int(end), [feed for feed, is_member in zip(state.feeds, row, strict=True) if is_member])
+            for end, row in zip(ends_G, members_GF, strict=True)
+        ]
+
     def _members(self, state: SamplingState) -> tuple[np.ndarray, list[float]]:
         """Return which feeds each stage has, (stages, feeds), and the shares, of stages that have some."""
         rows, shares = [], []
-        for stage in self.stages:
+        for stage in self._stages:
             row = [
                 any(matches_any(pattern, names_of(feed, state.tasks)) for pattern in stage.feeds)
                 for feed in state.feeds
@@ -120,6 +129,11 @@ def check_stages(options: SequentialOptions, tasks: Tasks) -> Iterable[Problem]:
     """Yield patterns that match no feed."""
     for index, stage in enumerate(options.stages):
         yield from unmatched(stage.feeds, all_names(tasks), f"stages[{index}].feeds")
+
+
+def _ends(shares_G: list[float], num_steps: int) -> np.ndarray:
+    """Return how many steps are done when each stage ends."""
+    return np.round(np.cumsum(shares_G) / sum(shares_G) * num_steps)
 
 
 def _among(members_F: np.ndarray, state: SamplingState) -> np.ndarray:

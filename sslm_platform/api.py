@@ -48,17 +48,14 @@ from sslm_platform.interfaces import (
     rows_by_example,
 )
 from sslm_platform.jobs import Executor, Job, WorkerCommand
+from sslm_platform.kinds import AttentionPattern, EvidenceKind, Field, FieldKind, OutputKind
 from sslm_platform.passes import Pass, Passes, Wrapper
 from sslm_platform.steps import StepRecord
 from sslm_platform.types import (
-    AttentionPattern,
     AugmenterDef,
     BalancerDef,
     EstimatorDef,
-    EvidenceKind,
     ExecutorDef,
-    Field,
-    FieldKind,
     HeadContext,
     HeadDef,
     MetricContext,
@@ -66,7 +63,6 @@ from sslm_platform.types import (
     ObjectiveContext,
     ObjectiveDef,
     Options,
-    OutputKind,
     SamplerDef,
     Vocabulary,
     WrapperContext,

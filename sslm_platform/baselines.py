@@ -26,7 +26,7 @@ from sslm_platform.evaluate import (
     score_feed,
 )
 from sslm_platform.interfaces import DecidingHead, Scored
-from sslm_platform.types import OutputKind
+from sslm_platform.kinds import OutputKind
 
 TFIDF_C = (1.0, 10.0, 100.0)  # inverse L2 strengths to choose from
 

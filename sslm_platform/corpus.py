@@ -13,13 +13,13 @@ from sslm_platform.data.feeds import Feed, build_feed
 from sslm_platform.data.fields import TaskRows, label_names, read_task
 from sslm_platform.data.load import StreamRows, load_stream
 from sslm_platform.errors import DataError, Problem, SslmError, raise_all
+from sslm_platform.kinds import FieldKind
 from sslm_platform.model.adapter import add_adapter
 from sslm_platform.model.backbone import backbone_without_values, load_tokenizer, vocabulary_of
 from sslm_platform.model.layers import check_layers
 from sslm_platform.model.target_tokenizer import TargetCodec, trained_codec
 from sslm_platform.report.records import TaskInfo
 from sslm_platform.spec.resolved import FeedPlan, ResolvedRun, Task, feeds_of
-from sslm_platform.types import FieldKind
 
 NUM_WRITTEN = 1000  # target texts that a tokenizer is tried on
 LOST = 0.05  # share of texts that are not written as they are, above which a run says so

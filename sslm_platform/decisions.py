@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from sslm_platform.interfaces import DecidingHead, Scored, Targets
+from sslm_platform.kinds import OutputKind
 from sslm_platform.spec.resolved import Task
-from sslm_platform.types import OutputKind
 
 
 def scores_of(

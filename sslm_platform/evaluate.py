@@ -25,13 +25,14 @@ from sslm_platform.interfaces import (
     TextTokenizer,
     rows_by_example,
 )
+from sslm_platform.kinds import OutputKind
 from sslm_platform.model.attention import visible_tokens
 from sslm_platform.model.multitask import Encode, TaskHead, encode_inputs, task_outputs
 from sslm_platform.passes import Wrapper
 from sslm_platform.report.records import MetricValue
 from sslm_platform.spec.resolved import Task
 from sslm_platform.statistics import NUM_RESAMPLES, percentile_interval, resample_counts
-from sslm_platform.types import MetricContext, OutputKind
+from sslm_platform.types import MetricContext
 
 EVALUATION_SEED = 0  # masks of dev and test examples are the same in every evaluation of every run
 TOKENS_PER_BATCH = 4096

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from sslm_platform.errors import PluginError
-from sslm_platform.types import EvidenceKind
+from sslm_platform.kinds import EvidenceKind
 
 if TYPE_CHECKING:
     import numpy as np

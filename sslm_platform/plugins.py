@@ -15,19 +15,18 @@ import pluggy
 
 from sslm_platform import hookspecs
 from sslm_platform.errors import PluginError, Problem, suggest
+from sslm_platform.kinds import EvidenceKind, OutputKind
 from sslm_platform.registry import NameCollisionError, Registry, Table
 from sslm_platform.types import (
     AugmenterDef,
     BalancerDef,
     Definition,
     EstimatorDef,
-    EvidenceKind,
     ExecutorDef,
     HeadDef,
     MetricDef,
     ObjectiveDef,
     Options,
-    OutputKind,
     Provenance,
     SamplerDef,
     WrapperDef,

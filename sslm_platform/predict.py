@@ -16,6 +16,7 @@ from sslm_platform.data.encodings import encode_inputs
 from sslm_platform.errors import Problem, RunError, SslmError, suggest
 from sslm_platform.evaluate import evaluation_batches
 from sslm_platform.interfaces import Encoded
+from sslm_platform.kinds import FieldKind, OutputKind
 from sslm_platform.model.backbone import load_tokenizer, vocabulary_of
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead, task_outputs
@@ -24,7 +25,7 @@ from sslm_platform.model.target_tokenizer import TargetCodec, saved_codec
 from sslm_platform.spec.resolved import ResolvedRun
 from sslm_platform.spec.schema import EncoderSpec
 from sslm_platform.train.model import encoder_weights
-from sslm_platform.types import FieldKind, HeadContext, ObjectiveContext, OutputKind
+from sslm_platform.types import HeadContext, ObjectiveContext
 
 BATCH_TOKENS = 4096
 

@@ -18,6 +18,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LAYERS = (
     (
         "errors",
+        "kinds",
         "types",
         "interfaces",
         "augmenting",
@@ -52,7 +53,7 @@ LAYERS = (
     ),
 )
 SIBLINGS = {"data", "model", "schedule", "engine"}  # none of these imports another
-REPORT_MAY_IMPORT = {"report", "errors", "types", "files", "statistics"}
+REPORT_MAY_IMPORT = {"report", "errors", "kinds", "types", "files", "statistics"}
 OWNERS = {"deepspeed": "engine", "transformers": "model", "peft": "model", "datasets": "data"}
 HEAVY = ("torch", "transformers", "peft", "datasets", "deepspeed", "sklearn", "matplotlib", "plotly")
 LIGHT = ("sslm_platform", "sslm_platform.api", "sslm_platform.cli", "sslm_platform.spec.resolve",

@@ -14,7 +14,7 @@ from sslm_platform.data.fields import TaskRows
 from sslm_platform.data.load import StreamRows
 from sslm_platform.data.splits import SPLITS
 from sslm_platform.errors import Problem
-from sslm_platform.types import Field, FieldKind
+from sslm_platform.kinds import Field, FieldKind
 
 _SHOWN = 5
 

@@ -18,8 +18,8 @@ from sslm_platform.data.splits import SPLITS
 from sslm_platform.data.token_cache import encode_rows, tokenizer_digest
 from sslm_platform.errors import DataError, Problem
 from sslm_platform.interfaces import Encoded
+from sslm_platform.kinds import FieldKind
 from sslm_platform.spec.data import LimitSpec, SplitName
-from sslm_platform.types import FieldKind
 
 UNKNOWN = -1  # id of a label that a label set does not have
 

@@ -17,8 +17,8 @@ from sslm_platform.data.tables import ROWS_AT_ONCE, row_batches, stored_table, t
 from sslm_platform.data.values import UnusableError, value_parser
 from sslm_platform.errors import DataError, Problem, raise_all
 from sslm_platform.files import write_json
+from sslm_platform.kinds import FieldKind
 from sslm_platform.spec.schema import FieldSpec
-from sslm_platform.types import FieldKind
 
 COMPLETE, CONTENT = ":complete", ":content"  # no field has such a name
 _VERSION = 1  # of the tables' content; part of their key

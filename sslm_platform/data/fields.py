@@ -17,9 +17,9 @@ from sslm_platform.data.splits import SPLITS
 from sslm_platform.data.tables import ROWS_AT_ONCE
 from sslm_platform.data.tags import tag_set
 from sslm_platform.errors import DataError, Problem, raise_all, suggest
+from sslm_platform.kinds import Field, FieldKind
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.schema import FieldSpec, TaskSpec
-from sslm_platform.types import Field, FieldKind
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -9,8 +9,8 @@ from typing import Any
 import datasets
 
 from sslm_platform.data.tags import to_bio
+from sslm_platform.kinds import FieldKind
 from sslm_platform.spec.schema import FieldSpec
-from sslm_platform.types import FieldKind
 
 Parser = Callable[[Any], Any]
 

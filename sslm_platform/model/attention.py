@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sslm_platform.errors import Problem, SpecError
+from sslm_platform.kinds import AttentionPattern
 from sslm_platform.model.tap import evaluating
-from sslm_platform.types import AttentionPattern
 
 CHANGED = 1e-5  # of the largest state: more than rounding
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from sslm_platform.errors import Problem, suggest
+from sslm_platform.kinds import Field, FieldKind
 from sslm_platform.spec.schema import FieldSpec, TaskSpec
-from sslm_platform.types import Field, FieldKind
 
 FIELD_OPTIONS = {
     FieldKind.LABEL: {"bins", "map"},

@@ -6,17 +6,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from sslm_platform.kinds import AttentionPattern, Field
 from sslm_platform.spec.load import LoadedSpec
 from sslm_platform.spec.schema import BalancerSpec, FieldSpec, GradientScope, RunSpec, StreamSpec, TaskSpec
 from sslm_platform.spec.transfer import Selector
 from sslm_platform.types import (
-    AttentionPattern,
     AugmenterDef,
     BalancerDef,
     Definition,
     EstimatorDef,
     ExecutorDef,
-    Field,
     HeadDef,
     MetricDef,
     ObjectiveDef,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from sslm_platform.kinds import OutputKind
 from sslm_platform.types import (
     Definition,
     EstimatorDef,
@@ -13,7 +14,6 @@ from sslm_platform.types import (
     MetricDef,
     ObjectiveDef,
     Options,
-    OutputKind,
     WrapperDef,
 )
 

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from sslm_platform.interfaces import Encoded, Scored, Targets, TaskBatch
+from sslm_platform.kinds import Field, FieldKind, OutputKind
 from sslm_platform.testing import spans
 from sslm_platform.testing.word_tokenizer import WordTokenizer
-from sslm_platform.types import Field, FieldKind, OutputKind, Vocabulary
+from sslm_platform.types import Vocabulary
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _ORDINARY = tuple(f"##{id_}" if id_ % 3 == 0 else "." if id_ == 5 else f"word{id_}" for id_ in range(5, 40))

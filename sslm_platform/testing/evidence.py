@@ -16,7 +16,7 @@ from sslm_platform.evidence import (
     TaskGradient,
     TaskTexts,
 )
-from sslm_platform.types import EvidenceKind, OutputKind
+from sslm_platform.kinds import EvidenceKind, OutputKind
 
 NAMES = ("negative", "neutral", "positive", "unseen")  # no row has the last one
 NUM_SEEN = 3

@@ -11,9 +11,10 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from sslm_platform.interfaces import DecidingHead, Encoded, Scored, Targets
+from sslm_platform.kinds import OutputKind
 from sslm_platform.testing import data
 from sslm_platform.testing.cases import Case
-from sslm_platform.types import HeadContext, HeadDef, OutputKind
+from sslm_platform.types import HeadContext, HeadDef
 
 HeadCase = Case[HeadDef]
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from sslm_platform.interfaces import DecomposableMetric, Metric, Scored
+from sslm_platform.kinds import OutputKind
 from sslm_platform.testing import data
 from sslm_platform.testing.cases import Case
-from sslm_platform.types import MetricContext, MetricDef, OutputKind
+from sslm_platform.types import MetricContext, MetricDef
 
 MetricCase = Case[MetricDef]
 TOLERANCE = 1e-9

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from sslm_platform.interfaces import Encoded, Objective, TaskBatch
+from sslm_platform.kinds import AttentionPattern, FieldKind, OutputKind
 from sslm_platform.testing import data
 from sslm_platform.testing.cases import Case
-from sslm_platform.types import AttentionPattern, FieldKind, ObjectiveContext, ObjectiveDef, OutputKind
+from sslm_platform.types import ObjectiveContext, ObjectiveDef
 
 ObjectiveCase = Case[ObjectiveDef]
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sslm_platform.interfaces import Encoded, TaskBatch
-from sslm_platform.types import Field, FieldKind
+from sslm_platform.kinds import Field, FieldKind
 
 NEEDS = {
     "question": Field(FieldKind.TEXT),

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from sslm_platform.interfaces import TaskBatch
+from sslm_platform.kinds import OutputKind
 from sslm_platform.testing import data
 from sslm_platform.testing.cases import Case
 from sslm_platform.train.passes import SlotPasses
-from sslm_platform.types import OutputKind, WrapperContext, WrapperDef
+from sslm_platform.types import WrapperContext, WrapperDef
 
 WrapperCase = Case[WrapperDef]
 WIDTH = 6

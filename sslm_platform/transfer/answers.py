@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sslm_platform.corpus import Corpus
+from sslm_platform.kinds import OutputKind
 from sslm_platform.spec.resolved import Task
 from sslm_platform.transfer.labels import OUTSIDE, LabelMapping, match_labels, unmatched
 from sslm_platform.transfer.sources import Source, head_for
-from sslm_platform.types import OutputKind
 
 NUM_NAMED = 5
 

@@ -9,6 +9,7 @@ from typing import Any
 from sslm_platform.baselines import TEXT_FLOORS, TFIDF_C
 from sslm_platform.corpus import Corpus
 from sslm_platform.errors import Problem, SpecError, raise_all, suggest
+from sslm_platform.kinds import OutputKind
 from sslm_platform.report.records import CellKey, TargetStage
 from sslm_platform.spec.resolved import Task
 from sslm_platform.spec.transfer import TransferSpec
@@ -27,7 +28,6 @@ from sslm_platform.transfer.labels import label_kinds
 from sslm_platform.transfer.plan import Budget, CellPlan, Plan, TrainingPlan
 from sslm_platform.transfer.sources import Source, alone, expand_targets
 from sslm_platform.transfer.units import WITHOUT_ENCODER
-from sslm_platform.types import OutputKind
 
 PROBE = {"solver": "lbfgs", "inverse_l2": [0.1, 1.0, 10.0]}
 FEW_SHOT_PROBE = {

@@ -20,6 +20,7 @@ from sslm_platform.evidence import (
     TaskGradient,
     TaskTexts,
 )
+from sslm_platform.kinds import EvidenceKind
 from sslm_platform.spec.resolved import Task
 from sslm_platform.transfer.joint_evidence import joint_log, read_steps
 from sslm_platform.transfer.plan import TrainingPlan
@@ -27,7 +28,6 @@ from sslm_platform.transfer.pretrained_evidence import PretrainedEvidence
 from sslm_platform.transfer.source_evidence import SourceEvidence, is_trained
 from sslm_platform.transfer.sources import Source
 from sslm_platform.transfer.training import Lab
-from sslm_platform.types import EvidenceKind
 
 
 @dataclass(frozen=True, slots=True)

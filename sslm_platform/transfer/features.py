@@ -29,10 +29,10 @@ from sslm_platform.evaluate import (
     with_partners,
 )
 from sslm_platform.interfaces import Encoded, TaskBatch
+from sslm_platform.kinds import OutputKind
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import encode_inputs
 from sslm_platform.spec.data import SplitName
-from sslm_platform.types import OutputKind
 
 MAX_BYTES = 2 << 30  # of states in memory: 700,000 tokens of a BERT-base
 ROWS_BY_TARGET = (OutputKind.TOKEN_LOGITS, OutputKind.SPAN_LOGITS, OutputKind.VOCABULARY_LOGITS)

@@ -10,9 +10,9 @@ import numpy as np
 
 from sslm_platform.corpus import target_field
 from sslm_platform.data.feeds import Feed, FeedSplit
+from sslm_platform.kinds import FieldKind
 from sslm_platform.spec.resolved import Task
 from sslm_platform.transfer.labels import OUTSIDE, label_kinds
-from sslm_platform.types import FieldKind
 
 
 def few_examples(

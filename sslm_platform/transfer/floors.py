@@ -13,13 +13,13 @@ from sslm_platform.data.feeds import Feed, FeedSplit
 from sslm_platform.errors import RunError
 from sslm_platform.evaluate import TaskModel, goodness
 from sslm_platform.interfaces import Scored
+from sslm_platform.kinds import FieldKind
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.resolved import Task
 from sslm_platform.transfer.few_shot import few_shot_feed
 from sslm_platform.transfer.labels import match_labels
 from sslm_platform.transfer.plan import CellPlan
 from sslm_platform.transfer.sources import head_for
-from sslm_platform.types import FieldKind
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import torch
 
 from sslm_platform.corpus import Corpus
 from sslm_platform.errors import SslmError, UndefinedError
+from sslm_platform.kinds import EvidenceKind
 from sslm_platform.plugins import host
 from sslm_platform.report.predictions import Prediction, PredictionPlan, plan_path, prediction_path
 from sslm_platform.report.records import read_record, write_record
@@ -27,7 +28,7 @@ from sslm_platform.transfer.evidence import EvidenceRoom, Question
 from sslm_platform.transfer.plan import TrainingPlan
 from sslm_platform.transfer.sources import Source, alone
 from sslm_platform.transfer.training import Lab
-from sslm_platform.types import EstimatorDef, EvidenceKind
+from sslm_platform.types import EstimatorDef
 
 log = logging.getLogger(__name__)
 

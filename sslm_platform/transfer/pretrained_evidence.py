@@ -21,6 +21,7 @@ from sslm_platform.evaluate import (
     outputs_of,
 )
 from sslm_platform.evidence import TaskGradient, TaskTexts
+from sslm_platform.kinds import OutputKind
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead
 from sslm_platform.spec.resolved import Task
@@ -29,7 +30,6 @@ from sslm_platform.train.model import add_heads, build_model
 from sslm_platform.transfer.features import FeatureStore
 from sslm_platform.transfer.heads import FittedHeads
 from sslm_platform.transfer.training import Lab
-from sslm_platform.types import OutputKind
 
 MAX_COORDINATES = 1 << 20  # of a gradient that are kept: 8 MB a task, and a cosine's error is about 0.001
 

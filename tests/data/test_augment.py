@@ -134,7 +134,7 @@ def test_an_augmenter_that_breaks_its_rules_is_named(augmented):
 
 
 def test_fields_that_name_places_are_refused(specs, monkeypatch):
-    from sslm_platform.types import FieldKind
+    from sslm_platform.kinds import FieldKind
 
     content = specs.content("films")
     content["streams"][0]["augment"] = [{"name": "random_swapp"}]

@@ -3,8 +3,8 @@ import pytest
 from sslm_platform.data.check import check_stream, unknown_rate
 from sslm_platform.data.feeds import build_feed
 from sslm_platform.data.fields import read_task
+from sslm_platform.kinds import Field, FieldKind
 from sslm_platform.spec.data import LimitSpec
-from sslm_platform.types import Field, FieldKind
 
 TEXT = {"text": Field(FieldKind.TEXT), "label": Field(FieldKind.LABEL)}
 TOKENS = {"tokens": Field(FieldKind.TOKENS), "tags": Field(FieldKind.TAGS)}

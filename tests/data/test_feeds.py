@@ -9,8 +9,8 @@ from sslm_platform.data.feeds import build_feed
 from sslm_platform.data.fields import read_task
 from sslm_platform.data.token_cache import tokenizer_digest
 from sslm_platform.errors import DataError, SpecError
+from sslm_platform.kinds import Field, FieldKind
 from sslm_platform.spec.data import LimitSpec
-from sslm_platform.types import Field, FieldKind
 
 TEXT = {"text": Field(FieldKind.TEXT), "label": Field(FieldKind.LABEL)}
 PAIR = {**TEXT, "text_pair": Field(FieldKind.TEXT)}

@@ -4,8 +4,8 @@ import pytest
 from sslm_platform.data.fields import label_names, read_task
 from sslm_platform.data.load import load_stream
 from sslm_platform.errors import DataError
+from sslm_platform.kinds import Field, FieldKind
 from sslm_platform.spec.schema import FieldSpec
-from sslm_platform.types import Field, FieldKind
 
 SEQUENCE = {"text": Field(FieldKind.TEXT), "label": Field(FieldKind.LABEL)}
 VALUE = {"text": Field(FieldKind.TEXT), "value": Field(FieldKind.VALUE)}

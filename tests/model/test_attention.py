@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sslm_platform.errors import SpecError
+from sslm_platform.kinds import AttentionPattern
 from sslm_platform.model.attention import check_attention, visible_tokens
 from sslm_platform.model.encoder import SharedEncoder
-from sslm_platform.types import AttentionPattern
 
 BIDIRECTIONAL, CAUSAL, PREFIX = AttentionPattern
 VOCABULARY = 40

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from sslm_platform.kinds import EvidenceKind, OutputKind
 from sslm_platform.testing import estimator_checks as checks
 from sslm_platform.testing.cases import Case
-from sslm_platform.types import EstimatorDef, EvidenceKind, OutputKind
+from sslm_platform.types import EstimatorDef
 
 
 def separation(evidence):

@@ -8,10 +8,10 @@ from sslm_metrics.classification import Accuracy
 from sslm_metrics.values import Pearson
 
 from sslm_platform.interfaces import Metric
+from sslm_platform.kinds import OutputKind
 from sslm_platform.plugins import host
 from sslm_platform.testing import metric_checks as checks
 from sslm_platform.testing.cases import Case
-from sslm_platform.types import OutputKind
 
 
 class NumpyFloat(Accuracy):

@@ -10,10 +10,11 @@ from sslm_objectives.halves import SentenceOrder
 from sslm_objectives.mlm import MaskedLanguageModelling
 from sslm_objectives.next_token import CausalLanguageModelling, PrefixLanguageModelling
 
+from sslm_platform.kinds import AttentionPattern, Field, FieldKind, OutputKind
 from sslm_platform.plugins import host
 from sslm_platform.testing import objective_checks as checks
 from sslm_platform.testing.cases import Case
-from sslm_platform.types import AttentionPattern, Field, FieldKind, ObjectiveDef, OutputKind
+from sslm_platform.types import ObjectiveDef
 
 ROWS = ("labels", "example", "position", "word")
 

@@ -8,10 +8,10 @@ import torch
 from sslm_objectives.wrappers.adversarial import FastGradientMethod, FreeLargeBatch
 from sslm_objectives.wrappers.options import FgmOptions, FreelbOptions
 
+from sslm_platform.kinds import OutputKind
 from sslm_platform.plugins import host
 from sslm_platform.testing import wrapper_checks as checks
 from sslm_platform.testing.cases import Case
-from sslm_platform.types import OutputKind
 
 
 class Fgm(FastGradientMethod):

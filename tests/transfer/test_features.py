@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from sslm_platform.evaluate import make_batch
+from sslm_platform.kinds import AttentionPattern
 from sslm_platform.model.multitask import encode_inputs
 from sslm_platform.train.model import add_heads, build_model
 from sslm_platform.transfer.features import FeatureStore
 from sslm_platform.transfer.heads import FittedHeads
-from sslm_platform.types import AttentionPattern
 
 CPU = torch.device("cpu")
 

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 
 from sslm_platform.evidence import Evidence, SourceOutputs, TargetFeatures
+from sslm_platform.kinds import EvidenceKind
 from sslm_platform.plugins import host
 from sslm_platform.predict import Predictor
 from sslm_platform.report.predictions import read_predictions
@@ -19,7 +20,6 @@ from sslm_platform.train.folder import RunFolder
 from sslm_platform.transfer.evidence import EvidenceRoom
 from sslm_platform.transfer.predict import plan_predictions, predict_transfer, questions
 from sslm_platform.transfer.runner import open_lab
-from sslm_platform.types import EvidenceKind
 
 EXAMPLES = 40
 QUIET = Console(file=io.StringIO())

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from sslm_platform.errors import SslmError
+from sslm_platform.kinds import EvidenceKind
 from sslm_platform.plugins import host
 from sslm_platform.report.grouping import Affinities, affinities
 from sslm_platform.report.predictions import Pair, PredictedMatrix, predicted_matrices
@@ -22,7 +23,7 @@ from sslm_platform.spec.resolved import Bound
 from sslm_platform.testing.planted.spec import write_world
 from sslm_platform.testing.planted.world import World
 from sslm_platform.testing.planted.worlds import domains
-from sslm_platform.types import EstimatorDef, EvidenceKind, Provenance
+from sslm_platform.types import EstimatorDef, Provenance
 
 UNREGISTERED = Provenance("under test", "under test", "0")
 

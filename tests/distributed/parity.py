@@ -141,12 +141,13 @@ def stream(name, tasks, folder):
 def write_texts(folder):
     """Write the streams' files."""
     rng = random.Random(5)
+    replies = random.Random(2)  # of their own: the texts, and so the batches, are those without them
     words = ["great", "dull", "film", "shop", "plot", "soup", "music", "chair", "fast", "slow", "new", "old"]
     for name in ("films", "shops", "pairs"):
         rows = []
         for number in range(88):
             text = f"{' '.join(rng.choices(words, k=rng.randint(3, 12)))} {name} {number}"
-            reply = " ".join(rng.choices(words, k=rng.randint(1, 6)))
+            reply = " ".join(replies.choices(words, k=replies.randint(1, 6)))
             rating = round(rng.gauss(0, 1), 3)
             rows.append({"text": text, "label": rng.choice("abc"), "rating": rating, "reply": reply})
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -31,10 +31,14 @@ class TokenClassifier(nn.Module):
 
     def features(self, hidden_BLD: Tensor, mask_BL: Tensor, targets: Targets) -> Tensor:
         """Return the states of the words, (N, D): of their first or last token, or the mean of all."""
-        example_N, start_N, end_N = (targets[name] for name in ("example", "position", "end"))
-        if self.alignment == "mean":
-            return _means(hidden_BLD, example_N, start_N, end_N - start_N)
-        return hidden_BLD[example_N, start_N if self.alignment == "first" else end_N - 1]
+        example_N, start_N = targets["example"], targets["position"]
+        match self.alignment:
+            case "first":
+                return hidden_BLD[example_N, start_N]
+            case "last":
+                return hidden_BLD[example_N, targets["end"] - 1]
+            case _:
+                return _means(hidden_BLD, example_N, start_N, targets["end"] - start_N)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, D) to logits (N, num_labels)."""

@@ -1,5 +1,7 @@
 """Metrics of texts against sacrebleu and rouge_score on whole corpora, and on resamples."""
 
+import re
+
 import numpy as np
 import pytest
 import sacrebleu
@@ -74,9 +76,13 @@ def test_signatures_say_what_was_counted():
     assert "unit:characters" in build("rouge1", unit="characters").signature
 
 
+def has_words(text):
+    return re.search("[a-z0-9]", text.lower()) is not None
+
+
 @pytest.mark.parametrize("name", ["rouge1", "rouge2", "rougeL"])
 @settings(deadline=None, max_examples=40)
-@given(data=pairs.filter(lambda data: any(reference for _, reference in data)), stem=st.booleans())
+@given(data=pairs.filter(lambda data: any(has_words(r) for _, r in data)), stem=st.booleans())
 def test_rouge_is_rouge_scores(name, data, stem):
     scorer = RougeScorer([name], use_stemmer=stem)
 

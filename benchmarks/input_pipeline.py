@@ -191,6 +191,7 @@ def against_encoder(folder: Path, options) -> dict:
     import torch
 
     from sslm_platform.engine.factory import make_engine
+    from sslm_platform.model.multitask import encode_inputs
     from sslm_platform.train.loop import train_steps
 
     run = opened(folder, options.threads)
@@ -217,7 +218,7 @@ def against_encoder(folder: Path, options) -> dict:
         began = time.perf_counter()
         with torch.no_grad():
             for inputs in ready:
-                encoded.model.encoder(**inputs)
+                encode_inputs(encoded.model.encoder, inputs)
         return sum(int(i["mask_BL"].sum()) for i in ready) / (time.perf_counter() - began)
 
     found = alternate({"pipeline": pipeline, "training": training, "encoding": encoding}, options.rounds)

@@ -24,6 +24,7 @@ from synthetic_domains import matrix_spec
 
 from sslm_platform.corpus import Corpus
 from sslm_platform.evaluate import EVALUATION_SEED, evaluation_batches, make_batch
+from sslm_platform.model.multitask import encode_inputs
 from sslm_platform.report.records import read_cells, read_trainings
 from sslm_platform.runs import open_run
 from sslm_platform.train.folder import RunFolder
@@ -160,7 +161,7 @@ def encode_all(corpus: Corpus, model) -> None:
                 for rows in evaluation_batches(split.lengths_N):
                     pad_id = corpus.vocabulary.pad_id
                     inputs = make_batch(split, rows, {task: part}, pad_id, EVALUATION_SEED, 0).inputs
-                    model.encoder(*inputs.values())
+                    encode_inputs(model.encoder, inputs)
 
 
 def run(folder: Path, spec: dict, num_domains: int, *, restart: bool = False) -> Path:

@@ -1,7 +1,7 @@
 """What plugins score on real text: trains the specs of task_specs/ and keeps their test scores.
 
-docs/catalogue.md shows them. A spec that reads local copies of data needs the variable DATA, as its
-streams say. Scores of specs that are not named stay as they were.
+They are kept in results/catalogue.json. A spec that reads local copies of data needs the variable DATA, as
+its streams say. Scores of specs that are not named stay as they were.
 
     python benchmarks/catalogue.py [--quick] [SPEC ...]
 """

@@ -55,7 +55,7 @@ def add_adapter(backbone: Any, spec: AdapterSpec, base: str | None, seed: int) -
             torch.manual_seed(seed)
             inject_adapter_in_model(config, backbone, NAME)
     except (ValueError, TypeError, NotImplementedError) as error:
-        raise _refused(str(error).splitlines()[0]) from None
+        raise _refused(next(iter(str(error).splitlines()), repr(error))) from None  # it may say nothing
     if isinstance(backbone.get_input_embeddings(), BaseTunerLayer):
         raise _refused("target_modules: the embedding matrix is read by heads tied to it; leave it out")
 

@@ -47,7 +47,7 @@ def check_attention(backbone: Any, patterns: Iterable[AttentionPattern]) -> None
         try:
             wrong = _difference(backbone, pattern)
         except (IndexError, RuntimeError, TypeError, ValueError) as error:
-            wrong = str(error).strip().splitlines()[0]
+            wrong = next(iter(str(error).strip().splitlines()), repr(error))  # it may say nothing
         if wrong is not None:
             raise SpecError(
                 Problem(

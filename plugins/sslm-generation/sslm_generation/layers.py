@@ -93,7 +93,7 @@ class DecoderLayer(nn.Module):
         own = self.own.keys_values(normed_BTW)
         if cache is not None:
             if cache.own is not None:
-                own = tuple(torch.cat(pair, dim=2) for pair in zip(cache.own, own, strict=True))  # type: ignore[assignment]
+                own = (torch.cat((cache.own[0], own[0]), dim=2), torch.cat((cache.own[1], own[1]), dim=2))
             cache.own = own
         num, total = x_BTW.shape[1], own[0].shape[2]
         causal_TT = torch.ones(num, total, dtype=torch.bool, device=x_BTW.device).tril(total - num)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Callable
 
 import numpy as np
 
@@ -74,9 +75,10 @@ class WordStarts:
             begin = end
 
 
-def _jieba():  # type: ignore[no-untyped-def]
+def _jieba() -> Callable[[str], list[str]]:
     try:
-        return importlib.import_module("rjieba").cut
+        cut: Callable[[str], list[str]] = importlib.import_module("rjieba").cut
+        return cut
     except ImportError:
         raise PluginError(
             "objective 'mlm': segmenter jieba needs `pip install 'sslm-objectives[zh]'`"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 NUMERIC = {
     *("cells", "done", "n", "test", "dev", "train", "majority"),
-    *("steps", "tokens to train", "to encode", "time", "disk"),
+    *("steps", "train tokens", "encode", "time", "disk"),
 }
 
 
@@ -155,7 +155,7 @@ def plan_table(plan: Plan, estimate: Estimate) -> Group:
     table = _table("protocol", "cells", "done", "")
     for key, count in sorted(planned.items(), key=lambda item: (item[0][1], item[0][0])):
         table.add_row(key[0], str(count), str(count - left[key]), "baseline" if key[1] else "")
-    units = _table("unit of work", "cells", "steps", "tokens to train", "to encode", "time", "disk")
+    units = _table("unit of work", "cells", "steps", "train tokens", "encode", "time", "disk")
     for unit in estimate.units:
         units.add_row(
             unit.name,
@@ -182,7 +182,7 @@ def _table(*columns: str) -> Table:
             column,
             justify="right" if numeric else "left",
             overflow="fold",
-            no_wrap=not index or column == "name",
+            no_wrap=numeric or column == "name" or (not index and columns[-1] != "disk"),
         )
     return table
 

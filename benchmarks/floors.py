@@ -101,6 +101,9 @@ def of_labels(data: Data) -> Iterator[Callable[[str], Scored]]:
     from sklearn.linear_model import LogisticRegression
 
     read, gold = features(data), data.gold("train")
+    if len(set(gold)) == 1:
+        yield lambda split: data.scored(split, [gold[0]] * len(data.splits[split]))
+        return
     for c in TFIDF_C:
         model = LogisticRegression(C=c, max_iter=1000).fit(read("train"), gold)
 

@@ -149,13 +149,8 @@ def device() -> str:
 
 def uses(run: Run) -> dict[str, list[str]]:
     """Return the definitions that belong to the run and not to one of its tasks."""
-    resolved, adapter = run.resolved, run.resolved.spec.encoder.adapter
-    return {
-        "sampler": [resolved.sampler.definition.name],
-        "balancer": [resolved.balancer.definition.name],
-        "augmenter": sorted({a.definition.name for bound in resolved.augmenters.values() for a in bound}),
-        "adapter": [adapter.name] if adapter else [],
-    }
+    augmenters = [a.definition.name for bound in run.resolved.augmenters.values() for a in bound]
+    return {"augmenter": sorted(set(augmenters))}
 
 
 def small(run: Run) -> dict[str, TaskScore]:

@@ -107,6 +107,8 @@ def save(
 def machine(threads: int) -> dict[str, Any]:
     """Return what the figures depend on."""
     found = {"processor": processor(), "cores": os.cpu_count(), "threads": threads, "versions": {}}
+    if name := accelerator():
+        found["accelerator"] = name
     found["memory_gib"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
     found["versions"]["python"] = platform.python_version()
     for package in PACKAGES:
@@ -115,6 +117,13 @@ def machine(threads: int) -> dict[str, Any]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def accelerator() -> str:
+    """Return the name of the GPU that engines take, empty where there is none."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else ""
 
 
 def processor() -> str:

@@ -31,7 +31,8 @@ def section(name: str, result: dict[str, Any]) -> str:
     rows = [row(finding) for finding in result["findings"]]
     machine = result["machine"]
     versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
-    where = f"{machine['processor']}, {machine['threads']} threads; {versions}; {result['date'][:10]}"
+    device = machine.get("accelerator") or f"{machine['processor']}, {machine['threads']} threads"
+    where = f"{device}; {versions}; {result['date'][:10]}"
     head = f"## {result['title']}\n\n`benchmarks/{name}.py`: {where}.\n"
     return "\n".join([head, "| | | 95 % | bound | |", "|---|--:|---|---|---|", *rows, ""])
 

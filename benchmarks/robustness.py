@@ -6,7 +6,7 @@ under attack of those whose clean accuracy is at most a point below the usual tr
 attacked by its own probabilities, with one budget. A text counts as known under attack if the victim knows it
 and the attack does not find a substitution within the budget that changes that.
 
-    python benchmarks/robustness.py [--quick] [--seeds 3] [--train 800] [--attacked 100] [--attacked_dev 50]
+    python benchmarks/robustness.py [--quick] [--seeds 2] [--train 400] [--attacked 80] [--attacked_dev 40]
 
 It runs on a GPU where there is one.
 """
@@ -31,8 +31,8 @@ SPLITS = {"dev": "attacked_dev", "test": "attacked"}
 
 def main() -> None:
     options = arguments(
-        __doc__, seeds=(3, 1), train=(800, 16), dev=(300, 16), test=(1000, 16), epochs=(2, 1),
-        attacked=(100, 3), attacked_dev=(50, 3),
+        __doc__, seeds=(2, 1), train=(400, 16), dev=(300, 16), test=(1000, 16), epochs=(2, 1),
+        attacked=(80, 3), attacked_dev=(40, 3),
     )  # fmt: skip
     words = synonyms()
     plain = side(options, None)

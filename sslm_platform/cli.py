@@ -148,9 +148,13 @@ def predict(
     run: RunPath,
     task: Annotated[str, typer.Option(help="The task, say sentiment@tweets.")],
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A file with one text a line.")] = None,
+    file: Annotated[Path | None, typer.Option(help="One text a line; blank lines are left out.")] = None,
     jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="Lines are JSON objects of the task's fields.")
+        bool,
+        typer.Option(
+            "--jsonl",
+            help="Lines are JSON objects of the task's fields, as in a file named .jsonl.",
+        ),
     ] = False,
 ) -> None:
     """Answer for texts (arguments, a file, or standard input): JSON Lines, or a table on a terminal."""
@@ -249,14 +253,16 @@ def _stdout() -> Any:
 
 
 def _inputs(texts: list[str], file: Path | None, jsonl: bool) -> list[Any]:
-    if texts and file:
+    if texts and file is not None:
         raise SslmError("give texts or --file, not both")
     if file is not None:
         if not file.is_file():
             raise SslmError(f"--file {file}: no such file")
-        texts = _lines(file)
+        texts, jsonl = _lines(file), jsonl or file.suffix == ".jsonl"
     elif not texts:
         texts = sys.stdin.read().split("\n")
+    else:
+        return [_json_line(text, number) if jsonl else text for number, text in enumerate(texts, 1)]
     numbered = [(number, text) for number, text in enumerate(texts, 1) if text.strip()]
     return [_json_line(text, number) if jsonl else text.rstrip("\r") for number, text in numbered]
 

@@ -143,6 +143,15 @@ def test_predict_reads_json_lines_and_counts_their_lines(cli, finished, tmp_path
     assert err.startswith("error: line 3: not JSON")
     status, _, err = cli("predict", finished.path, *task, stdin='["a"]')
     assert (status, err) == (2, "error: line 1: expected a JSON object\n")
+    (tmp_path / "pairs.jsonl").write_text(good, encoding="utf-8")
+    answered = cli("predict", finished.path, *task[:2], "--file", tmp_path / "pairs.jsonl")
+    assert answered == cli("predict", finished.path, *task, stdin=good)
+    assert answered[0] == 0
+
+
+def test_predict_refuses_an_empty_argument(cli, finished):
+    status, out, err = cli("predict", finished.path, "--task", "sentiment@film", "the film was great", "")
+    assert (status, out, err) == (2, "", "error: input 2: text is missing or empty\n")
 
 
 def test_predict_refuses_a_file_in_another_encoding(cli, finished, tmp_path):

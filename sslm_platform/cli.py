@@ -177,18 +177,21 @@ app.add_typer(report_app, name="report")
 
 @app.command()
 def plugins(
+    name: Annotated[
+        str | None, typer.Argument(help="One definition: what it is, and its options.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     strict: Annotated[bool, typer.Option(help="Exit with 2 if a plugin failed to load.")] = False,
 ) -> None:
     """List what the installed plugins define, and the plugins that failed to load."""
     from sslm_platform.plugins import host
-    from sslm_platform.tables import plugin_facts, plugin_tables
+    from sslm_platform.tables import definition_tables, plugin_facts, plugin_tables
 
     found = host()
     if as_json:
         typer.echo(json.dumps(plugin_facts(found), indent=1))
     else:
-        for part in plugin_tables(found):
+        for part in plugin_tables(found) if name is None else definition_tables(found, name):
             _stdout().print(part)
     if strict and found.failures:
         raise SslmError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -193,6 +194,16 @@ def test_plugins_as_json_say_where_each_definition_is_from(cli):
     status, out, _ = cli("plugins")
     assert status == 0
     assert "sequence_classifier" in out
+
+
+def test_one_definition_is_shown_with_its_options(cli):
+    status, out, _ = cli("plugins", "bounded_regressor")
+    assert status == 0
+    assert out.startswith("head bounded_regressor (sslm-example 0.1.0): One number for a text")
+    assert re.search(r"low +required +Lower end of the scale\.", out)
+    status, out, err = cli("plugins", "bounded_regresor")
+    assert (status, out) == (2, "")
+    assert err == "error: nothing installed is named 'bounded_regresor'; did you mean bounded_regressor?\n"
 
 
 def test_a_plugin_that_failed_is_listed_and_strict_is_an_error(cli, monkeypatch):

@@ -52,7 +52,7 @@ def test_a_very_long_value_is_read():
         ("a,a\n1,2\n", {"name": "csv"}, "two columns have one name"),
         (b"a\ncaf\xe9\n", {"name": "csv"}, r"file: not utf-8: byte 0xe9 at line 2; set format.encoding"),
         ("a\n", {"name": "csv", "encoding": "utf-9"}, "unknown encoding 'utf-9'"),
-        ('{"a": 1}\n{"a": \n', {"name": "jsonl"}, "file:2: not JSON"),
+        ('{"a": 1}\n{"a": \n', {"name": "jsonl"}, "file:2: not JSON: Expecting value at character 6"),
         ("[1]\n", {"name": "jsonl"}, "file:1: expected a JSON object; got list"),
         ("[1, ", {"name": "json"}, "file: not JSON"),
         ('{"train": 3}', {"name": "json"}, "file: expected a list of rows in 'train'; got int"),

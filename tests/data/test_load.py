@@ -124,7 +124,7 @@ def test_errors_of_files(tmp_path, load):
     with pytest.raises(DataError, match=r"bad.jsonl.gz: not a gzip file"):
         load(data=files("bad.jsonl.gz"))
     write(tmp_path / "mixed.jsonl", [{"text": "a", "label": 1}, {"text": "b", "label": "x"}])
-    with pytest.raises(DataError, match="column 'label' does not hold one kind of value"):
+    with pytest.raises(DataError, match="column 'label' does not hold one kind of value: 1 and 'x'"):
         load(data=files("mixed.jsonl"))
     write(tmp_path / "x1.jsonl", [{"text": "a"}])
     write(tmp_path / "x2.jsonl", [{"texte": "a"}])

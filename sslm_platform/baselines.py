@@ -42,6 +42,7 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
     Its prediction is the most frequent label (tag, token, text), or each label that most examples have; its
     loss is the entropy that a model which ignores the input can reach. Frequencies are add-one smoothed.
     Where a threshold decides, it is the best one on the training split: of answers, the first token or none.
+    Vectors are all equal: no text is told from another.
     """
     name = model.task.identity
     models = {name: model}
@@ -77,6 +78,8 @@ def _constant(model: TaskModel, labels: Iterable[Tensor]) -> Tensor:
         return torch.cat([values.double() for values in labels]).mean().float()
     if model.task.head.definition.emits is OutputKind.SPAN_LOGITS:
         return torch.zeros(2)
+    if model.task.head.definition.emits is OutputKind.VECTORS:
+        return torch.ones(1)
     if model.task.head.definition.emits is OutputKind.LABEL_SET_LOGITS:
         sets = torch.cat(list(labels)).long()
         return torch.log((sets.sum(dim=0) + 1) / ((1 - sets).sum(dim=0) + 1))

@@ -193,6 +193,7 @@ class Corpus:
                 limit=plan.stream.limit,
                 seed=seed,
                 cache=self.cache,
+                readings=plan.tasks[0].readings,
             )
         return self._feeds[key]
 

@@ -32,7 +32,7 @@ from sslm_platform.passes import Wrapper
 from sslm_platform.report.records import MetricValue
 from sslm_platform.spec.resolved import Task
 from sslm_platform.statistics import NUM_RESAMPLES, percentile_interval, resample_counts
-from sslm_platform.types import MetricContext
+from sslm_platform.types import MetricContext, ObjectiveDef
 
 EVALUATION_SEED = 0  # masks of dev and test examples are the same in every evaluation of every run
 TOKENS_PER_BATCH = 4096
@@ -71,6 +71,7 @@ class Batch:
     examples: dict[str, list[Encoded]]
     key: tuple[int, int]  # seed and epoch of the generators
     keys_B: np.ndarray  # the examples' own part of it
+    windows_B: np.ndarray  # rows of the inputs that each example has
 
     def generators(self, stream: int = 0) -> list[np.random.Generator]:
         """Return each example's random numbers from their beginning."""
@@ -92,24 +93,51 @@ def make_batch(
     examples = {t: split.encoded(t, rows.tolist(), m.labels) for t, m in models.items()}
     if augmentation is not None:
         labels = {task: model.labels for task, model in models.items()}
-        examples = augmentation.apply(split, rows, examples, labels, (seed, epoch))
+        changed = augmentation.apply(split, rows, examples, labels, (seed, epoch))
+        examples = {t: _augmented(m, examples[t], changed[t]) for t, m in models.items()}
     key = (seed, epoch)
     examples = {t: with_partners(m, split, rows.tolist(), examples[t], key) for t, m in models.items()}
     batches = {t: m.objective.collate(examples[t], generators) for t, m in models.items()}
     given = next(iter(batches.values()))  # one that changes the input is alone
-    inputs = collate_inputs(next(iter(examples.values())), given.input_ids, pad_id, given.segments)
-    first = next(iter(models))  # what it says of attention holds for all: they share an encoding
-    attention = models[first].task.objective.definition.attention
+    first = next(iter(models))  # what it says of attention and calls holds for all: they share an encoding
+    definition = models[first].task.objective.definition
+    tensors, windows_B = input_tensors(definition, examples[first], given, pad_id)
+    if device is not None and device.type != "cpu":
+        tensors = {k: v if v is None or k == "lengths_CR" else _sent(v, device) for k, v in tensors.items()}
+        batches = {t: to_device(batch, device) for t, batch in batches.items()}
+    return Batch(rows, tensors, batches, examples, (seed, epoch), split.keys_N[rows], windows_B)
+
+
+def input_tensors(
+    definition: ObjectiveDef, examples: Sequence[Encoded], batch: TaskBatch, pad_id: int
+) -> tuple[dict[str, Tensor | None], np.ndarray]:
+    """Return what :func:`~sslm_platform.model.multitask.encode_inputs` reads, and how many rows of it each
+    example has.
+    """
+    inputs = collate_inputs(
+        examples,
+        batch.input_ids,
+        pad_id,
+        batch.segments,
+        batch.windows,
+        batch.calls,
+        definition.encoder_calls,
+    )
     tensors = {
         "input_ids_BL": inputs.input_ids_BL,
         "mask_BL": inputs.mask_BL,
         "segment_BL": inputs.segment_BL,
-        "visible_B1LL": visible_tokens(inputs.mask_BL, attention, batches[first].prefix_B),
+        "visible_B1LL": visible_tokens(inputs.mask_BL, definition.attention, batch.prefix_B),
+        "lengths_CR": inputs.lengths_CR,
     }
-    if device is not None and device.type != "cpu":
-        tensors = {k: None if v is None else _sent(v, device) for k, v in tensors.items()}
-        batches = {t: to_device(batch, device) for t, batch in batches.items()}
-    return Batch(rows, tensors, batches, examples, (seed, epoch), split.keys_N[rows])
+    return tensors, inputs.windows_B
+
+
+def _augmented(model: TaskModel, examples: list[Encoded], changed: list[Encoded]) -> list[Encoded]:
+    """Return the changed texts, or the texts with the changed ones beside them."""
+    if not model.task.objective.definition.variants:
+        return changed
+    return [replace(e, variant=None if c is e else c) for e, c in zip(examples, changed, strict=True)]
 
 
 def with_partners(
@@ -308,7 +336,7 @@ def _plain(value: Any) -> Any:
 
 def _from_json(content: Mapping[str, Any]) -> _Part:
     def restore(values: Iterable[Any]) -> list[Any]:
-        return [np.asarray(v, dtype=np.int64) if isinstance(v, list) else v for v in values]
+        return [_array(v) if isinstance(v, list) else v for v in values]
 
     scored = Scored(
         restore(content["predictions"]),
@@ -318,6 +346,10 @@ def _from_json(content: Mapping[str, Any]) -> _Part:
         None if content["scores"] is None else [np.asarray(one) for one in content["scores"]],
     )
     return _Part(np.asarray(content["rows"], dtype=np.int64), scored)
+
+
+def _array(values: list[Any]) -> np.ndarray:
+    return np.asarray(values) if values else np.zeros(0, dtype=np.int64)
 
 
 def build_metrics(task: Task, labels: tuple[str, ...]) -> dict[str, Metric]:

@@ -33,7 +33,8 @@ class Encoded:
     end), (-1, -1) where it is no part of it. The encoder reads each window as a row of its own.
     ``values`` holds the task's target fields: labels and tags as ids into the head's labels, values as
     floats. ``partner`` is another example of the same split, drawn by the example's own generator, for
-    objectives that ask for ``partners``.
+    objectives that ask for ``partners``; ``variant`` the same text as the stream's augmenters have changed
+    it, for those that ask for ``variants``, None where nothing did.
     """
 
     input_ids_L: np.ndarray
@@ -46,6 +47,7 @@ class Encoded:
     window_S: np.ndarray | None = None
     offset_L2: np.ndarray | None = None
     partner: Encoded | None = None
+    variant: Encoded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,10 @@ class TaskBatch:
     each, or, where ``segments`` come with them that number their texts, at most as many. ``prefix_B``, (B,)
     int64, is how many first tokens of each example all of its tokens see, when the objective's ``attention``
     is ``prefix``.
+
+    ``windows`` come with ``input_ids`` that are several texts end to end, and say where each begins; the
+    encoder reads each as a row of its own. ``calls`` gives, for each row of each example, which of the
+    objective's ``encoder_calls`` reads it, from 0.
     """
 
     targets: Targets
@@ -65,6 +71,8 @@ class TaskBatch:
     input_ids: Sequence[np.ndarray] | None = None
     segments: Sequence[np.ndarray] | None = None
     prefix_B: Tensor | None = None
+    windows: Sequence[np.ndarray] | None = None
+    calls: Sequence[np.ndarray] | None = None
 
 
 class Objective(Protocol):

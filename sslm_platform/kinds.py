@@ -19,6 +19,7 @@ class OutputKind(StrEnum):
     ``span_logits``       (N, 2)                  ``ndarray`` (2,): characters [start, end), or (-1, -1)
     ``vocabulary_logits`` (N, vocabulary size)    ``ndarray`` (targets,): a token's id each
     ``generated_text``    (N, vocabulary size)    ``str``
+    ``vectors``           (N, any)                ``ndarray`` (any,): the vector of its first row
     ===================== ======================= ============================================
 
     N counts the batch's target positions; ``targets["example"]`` and ``targets["position"]`` (N,)
@@ -28,6 +29,10 @@ class OutputKind(StrEnum):
     The rows of ``generated_text`` are tokens of target texts, each predicted from the ones before it
     (teacher forcing); ``position`` counts them from 0 in each example. Its head is a
     :class:`~sslm_platform.interfaces.GeneratingHead`, whose texts are made one token at a time.
+
+    Rows of ``vectors`` are texts or parts of texts, to be compared with each other. ``row`` says which row of
+    the states each is in, ``start`` and ``end`` which tokens of it, ``ahead`` how many parts later the one is
+    that it is to be compared with, 0 where it stands for itself; ``position`` counts an example's rows.
     """
 
     SEQUENCE_LOGITS = "sequence_logits"
@@ -37,6 +42,7 @@ class OutputKind(StrEnum):
     SPAN_LOGITS = "span_logits"
     VOCABULARY_LOGITS = "vocabulary_logits"
     GENERATED_TEXT = "generated_text"
+    VECTORS = "vectors"
 
     @property
     def has_labels(self) -> bool:

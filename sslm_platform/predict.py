@@ -14,7 +14,7 @@ from torch import Tensor
 from sslm_platform.data.batching import collate_inputs
 from sslm_platform.data.encodings import encode_inputs
 from sslm_platform.errors import Problem, RunError, SslmError, suggest
-from sslm_platform.evaluate import evaluation_batches
+from sslm_platform.evaluate import evaluation_batches, input_tensors
 from sslm_platform.interfaces import Encoded
 from sslm_platform.kinds import FieldKind, OutputKind
 from sslm_platform.model.backbone import load_tokenizer, vocabulary_of
@@ -88,7 +88,7 @@ class Predictor:
 
         Returns:
             For each input: its fields and ``label`` or ``labels`` with ``probabilities``, ``value``, ``tags``
-            with ``probability`` (of each word's tag), or ``generated``, a text.
+            with ``probability`` (of each word's tag), ``generated``, a text, or ``vector``, numbers.
 
         Raises:
             SslmError: an input is empty or lacks a field.
@@ -147,9 +147,9 @@ class Predictor:
         generators = [np.random.default_rng(0) for _ in examples]
         if self.emits.is_generated:
             return self._generated(examples, generators)
-        targets = self.objective.collate(examples, generators).targets
-        inputs = collate_inputs(examples, None, self.pad_id)
-        tensors = {name: getattr(inputs, name) for name in ("input_ids_BL", "mask_BL", "segment_BL")}
+        batch = self.objective.collate(examples, generators)
+        targets = batch.targets
+        tensors, _ = input_tensors(self.task.objective.definition, examples, batch, self.pad_id)
         name = self.task.identity
         outputs = task_outputs(self.encoder, {name: self.head}, tensors, {name: targets})[name]
         predictions = self.head.module.predict(outputs, targets, len(examples))
@@ -159,6 +159,8 @@ class Predictor:
             return self._labelled(outputs, predictions)
         if self.emits is OutputKind.LABEL_SET_LOGITS:
             return self._label_sets(outputs, predictions)
+        if self.emits is OutputKind.VECTORS:
+            return [{"vector": vector.tolist()} for vector in predictions]
         if self.emits is OutputKind.SPAN_LOGITS:
             return [
                 {"answer": e.values["answers"]["context"][span[0] : span[1]] if span[0] >= 0 else None}

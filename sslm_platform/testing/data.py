@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sslm_platform.interfaces import Encoded, Scored, Targets, TaskBatch
 from sslm_platform.kinds import Field, FieldKind, OutputKind
-from sslm_platform.testing import spans
+from sslm_platform.testing import spans, vectors
 from sslm_platform.testing.word_tokenizer import WordTokenizer
 from sslm_platform.types import Vocabulary
 
@@ -28,6 +28,7 @@ TOKENIZER = WordTokenizer(WORDS, VOCABULARY, CLS_ID, SEP_ID)
 ROW_KINDS = frozenset({OutputKind.TOKEN_LOGITS, OutputKind.VOCABULARY_LOGITS})
 TEXT_KINDS = frozenset({OutputKind.GENERATED_TEXT})
 SPAN_KINDS = frozenset({OutputKind.SPAN_LOGITS})
+VECTOR_KINDS = frozenset({OutputKind.VECTORS})
 
 
 def labels_of(kind: OutputKind) -> tuple[str, ...]:
@@ -38,9 +39,11 @@ def labels_of(kind: OutputKind) -> tuple[str, ...]:
 
 
 def width_of(kind: OutputKind) -> int | None:
-    """Return the outputs' last dimension, None where they have only one."""
+    """Return the outputs' last dimension, None where they have only one; of vectors it is any."""
     if kind is OutputKind.SEQUENCE_VALUES:
         return None
+    if kind in VECTOR_KINDS:
+        return HIDDEN_SIZE
     if kind in SPAN_KINDS:
         return 2
     return len(labels_of(kind)) if kind.has_labels else VOCABULARY.size
@@ -97,7 +100,7 @@ def make_outputs(kind: OutputKind, targets: Targets, keys: Sequence[int]) -> Ten
     """Make outputs whose rows depend on the example's key and the position, never on the batch."""
     width = width_of(kind)
     shape = () if width is None else (width,)
-    if kind in ROW_KINDS | TEXT_KINDS | SPAN_KINDS:
+    if kind in ROW_KINDS | TEXT_KINDS | SPAN_KINDS | VECTOR_KINDS:
         places = zip(targets["example"].tolist(), targets["position"].tolist(), strict=True)
         rows = [(keys[example], position) for example, position in places]
     else:
@@ -110,6 +113,8 @@ def make_targets(kind: OutputKind, examples: Sequence[Encoded]) -> TaskBatch:
     """Make the targets that a head of this kind may count on, without any objective."""
     if kind in SPAN_KINDS:
         return spans.span_targets(examples)
+    if kind in VECTOR_KINDS:
+        return vectors.vector_targets(examples)
     if kind not in ROW_KINDS | TEXT_KINDS:
         dtype = torch.int64 if kind is OutputKind.SEQUENCE_LOGITS else torch.float32
         shape = (len(LABELS),) if kind is OutputKind.LABEL_SET_LOGITS else ()
@@ -231,6 +236,8 @@ def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
         return float(rng.normal())
     if kind is OutputKind.LABEL_SET_LOGITS:
         return _label_set(rng)
+    if kind in VECTOR_KINDS:
+        return None
     if kind in SPAN_KINDS:
         return spans.make_reference(rng.choice(WORDS, size=rng.integers(2, 9)).tolist(), rng)
     if kind in TEXT_KINDS:
@@ -242,6 +249,8 @@ def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
 def _prediction(kind: OutputKind, reference: Any, accuracy: float, rng: np.random.Generator) -> Any:
     if kind is OutputKind.SEQUENCE_VALUES:
         return float(accuracy * np.asarray(reference) + (1 - accuracy) * rng.normal())
+    if kind in VECTOR_KINDS:
+        return rng.normal(size=HIDDEN_SIZE)
     if kind in SPAN_KINDS:
         return spans.make_prediction(reference, accuracy, rng)
     if kind is OutputKind.LABEL_SET_LOGITS:

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from sslm_objectives.contrastive.future import ContrastivePredictiveCoding
+from sslm_objectives.contrastive.simcse import SimCSE
 from sslm_objectives.cross_entropy import SequenceCrossEntropy, TokenCrossEntropy
 from sslm_objectives.halves import SentenceOrder
 from sslm_objectives.mlm import MaskedLanguageModelling
@@ -192,6 +194,36 @@ def token_case(broken):
 
 TEXT_AND_TOKENS = {"text": Field(FieldKind.TEXT), "tokens": Field(FieldKind.TOKENS)}
 
+
+class BeyondItsRow(SimCSE):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return change(batch, end=batch.targets["end"] + 9)
+
+
+class TakesInSpecialTokens(SimCSE):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return change(batch, start=torch.zeros_like(batch.targets["start"]))
+
+
+class LongRows(SimCSE):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return dataclasses.replace(batch, windows=[window_S[:1] for window_S in batch.windows])
+
+
+class NoCalls(SimCSE):
+    def collate(self, examples, generators):
+        return dataclasses.replace(super().collate(examples, generators), calls=None)
+
+
+class OneCallTooMany(ContrastivePredictiveCoding):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return dataclasses.replace(batch, calls=[call_S + 1 for call_S in batch.calls])
+
+
 TWINS = [
     (
         checks.check_needs_name_one_input,
@@ -219,6 +251,12 @@ TWINS = [
     (checks.check_changed_input, case_of("sop", LongerPairs), "an example got longer"),
     (checks.check_changed_input, case_of("sop", NoSeparator), "a special token is gone"),
     (checks.check_changed_input, case_of("sop", ForgottenSegments), "not as long as their input_ids"),
+    (checks.check_targets_convention, case_of("simcse", BeyondItsRow), "are not in a row"),
+    (checks.check_vectors_are_of_text, case_of("simcse", TakesInSpecialTokens), "takes in a special token"),
+    (checks.check_changed_input, case_of("simcse", LongRows), "is made of a text of"),
+    (checks.check_encoder_calls, case_of("simcse", NoCalls), "gives no calls"),
+    (checks.check_encoder_calls, case_of("simcse", encoder_calls=1), "declare encoder_calls"),
+    (checks.check_encoder_calls, case_of("cpc", OneCallTooMany), "there are 2, from 0"),
     (checks.check_labels, case_of("sop", AlwaysOrdered), "not the ids of ordered, swapped"),
     (checks.check_prefix, case_of("clm", attention=AttentionPattern.PREFIX), "gives no prefix_B"),
     (checks.check_prefix, case_of("prefix_lm", attention=AttentionPattern.CAUSAL), "declare attention"),
@@ -247,6 +285,7 @@ def test_every_check_has_a_twin():
         *checks.ADDITIVE_OBJECTIVE,
         *checks.ROW_OBJECTIVE,
         *checks.GENERATING_OBJECTIVE,
+        *checks.VECTOR_OBJECTIVE,
     )
     assert {check for check, _, _ in TWINS} == set(every)
 

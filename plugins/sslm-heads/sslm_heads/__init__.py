@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from sslm_heads.options import MultilabelOptions, OrdinalOptions, SequenceOptions, SpanOptions, TokenOptions
+from sslm_heads.options import (
+    EmbeddingOptions,
+    MultilabelOptions,
+    OrdinalOptions,
+    SequenceOptions,
+    SpanOptions,
+    TokenOptions,
+)
 from sslm_platform.api import Head, HeadContext, HeadDef, Options, OutputKind, Problem, hookimpl
 
 
@@ -59,6 +66,13 @@ def sslm_heads() -> Iterable[HeadDef]:
             summary="One tag for each word, from its first token's state.",
         ),
         HeadDef(
+            name="embedding",
+            build=_build_embedding,
+            emits=OutputKind.VECTORS,
+            options=EmbeddingOptions,
+            summary="A vector for a text or a part of one, and predictors of later parts.",
+        ),
+        HeadDef(
             name="lm",
             build=_build_lm,
             emits=OutputKind.VOCABULARY_LOGITS,
@@ -107,6 +121,12 @@ def _build_token_classifier(options: TokenOptions, context: HeadContext) -> Head
     from sslm_heads.token import TokenClassifier
 
     return TokenClassifier(options, context)
+
+
+def _build_embedding(options: EmbeddingOptions, context: HeadContext) -> Head:
+    from sslm_heads.embedding import Embedding
+
+    return Embedding(options, context)
 
 
 def _build_lm(options: Options, context: HeadContext) -> Head:

@@ -48,6 +48,23 @@ class SpanOptions(Options):
     max_tokens: int = Field(default=30, ge=1, description="Longest answer, in tokens.")
 
 
+class EmbeddingOptions(Options):
+    """Options of ``embedding``."""
+
+    pooling: Literal["mean", "cls"] = Field(
+        default="mean", description="How states become one vector: the mean of the text's, or the first."
+    )
+    projection: Literal["none", "linear", "mlp"] = Field(
+        default="none", description="What maps it: nothing, a linear layer, or that, tanh and another."
+    )
+    width: int | None = Field(
+        default=None, ge=1, description="Of the vectors, with a projection; default: of the states."
+    )
+    steps: int = Field(
+        default=0, ge=0, description="Predictors of vectors that many segments ahead: one for each distance."
+    )
+
+
 class TokenOptions(Options):
     """Options of ``token_classifier``."""
 

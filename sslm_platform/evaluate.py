@@ -29,6 +29,7 @@ from sslm_platform.kinds import OutputKind
 from sslm_platform.model.attention import visible_tokens
 from sslm_platform.model.multitask import Encode, TaskHead, encode_inputs, task_outputs
 from sslm_platform.passes import Wrapper
+from sslm_platform.ranking import rank_vectors
 from sslm_platform.report.records import MetricValue
 from sslm_platform.spec.resolved import Task
 from sslm_platform.statistics import NUM_RESAMPLES, percentile_interval, resample_counts
@@ -246,7 +247,12 @@ def score_feed(
             if not padding:
                 for task, model in models.items():
                     parts[task].append(_part(model, batch, result[task], generated.get(task)))
-    return {task: _join(parts[task], len(split), gather) for task in models}
+    joined = {task: _join(parts[task], len(split), gather) for task in models}
+    return {task: _ranked(models[task].task, split, scored) for task, scored in joined.items()}
+
+
+def _ranked(task: Task, split: FeedSplit, scored: Scored) -> Scored:
+    return rank_vectors(task, split, scored) if task.head.definition.emits is OutputKind.RANKING else scored
 
 
 def score_batches(model: TaskModel, results: Sequence[tuple[Batch, Tensor]]) -> Scored:
@@ -294,7 +300,10 @@ def _references(task: Task, batch: TaskBatch, examples: Sequence[Encoded]) -> li
     if task.objective.definition.labels:
         return batch.targets["labels"].cpu().tolist()
     field = target_field(task)
-    return [example.values[field] if field else None for example in examples]
+    found = [example.values[field] if field else None for example in examples]
+    if task.head.definition.emits is OutputKind.CHOICE_LOGITS:
+        return [np.array([place]) for place in found]
+    return found
 
 
 def _join(parts: Sequence[_Part], num_rows: int, gather: Gather | None) -> Scored:

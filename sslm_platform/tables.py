@@ -141,9 +141,26 @@ def prediction_table(answers: Sequence[Mapping[str, Any]]) -> Table:
         elif "label" in answer:
             share = answer["probabilities"][answer["label"]]
             table.add_row(escape(_text(answer)), escape(answer["label"]), f"{share:.2f}")
-        else:
+        elif "value" in answer:
             table.add_row(escape(_text(answer)), f"{answer['value']:.3f}", "")
+        else:
+            table.add_row(escape(_text(answer)), *map(escape, _told(answer)))
     return table
+
+
+def _told(answer: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what an answer of another kind says, and how sure it is where that is known."""
+    if "ranking" in answer:
+        first = answer["ranking"][0]
+        return first["text"], f"{first['cosine']:.2f} (cosine)"
+    if "choice" in answer:
+        choice = answer["choice"]
+        return answer["candidates"][choice], f"{answer['probabilities'][choice]:.2f}"
+    if "labels" in answer:
+        return ", ".join(answer["labels"]), ""
+    if "vector" in answer:
+        return f"a vector of {len(answer['vector'])}", ""
+    return str(answer.get("generated", answer.get("answer"))), ""
 
 
 def plan_table(plan: Plan, estimate: Estimate) -> Group:

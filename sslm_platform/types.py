@@ -169,7 +169,7 @@ class HeadDef:
         """Why a new head of this kind cannot be fitted to frozen states, or nothing where it can."""
         if self.tied:
             return "a head tied to the embedding has no probe"
-        if self.emits is OutputKind.VECTORS:
+        if self.emits in (OutputKind.VECTORS, OutputKind.RANKING):
             return "a head of vectors has no probe: what they are compared with is the batch"
         return "a head that generates text has no probe" if self.emits.is_generated else ""
 

@@ -158,6 +158,12 @@ def check_predictions(case: HeadCase) -> None:
             assert type(prediction) is float, f"a prediction is a float; got {type(prediction).__name__}"
         elif case.kind in data.SPAN_KINDS:
             _check_ids(prediction, 2)
+        elif case.kind in data.RANKED_KINDS:
+            number = sizes[i] - (case.kind is OutputKind.RANKING)  # the text itself is none
+            _check_ids(prediction, number)
+            assert sorted(prediction) == list(range(number)), (
+                f"{prediction} is no order of {number} candidates"
+            )
         elif case.kind in data.VECTOR_KINDS:
             assert isinstance(prediction, np.ndarray), "a prediction is its first row's vector, an array"
             assert np.issubdtype(prediction.dtype, np.floating), (

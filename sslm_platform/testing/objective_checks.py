@@ -16,6 +16,7 @@ from sslm_platform.kinds import AttentionPattern, FieldKind, OutputKind
 from sslm_platform.testing import data
 from sslm_platform.testing.objective_cases import ObjectiveCase, build, collate, examples_of, losses
 from sslm_platform.testing.reading_checks import (
+    check_candidates,
     check_encoder_calls,
     check_vector_rows,
     check_vectors_are_of_text,
@@ -27,7 +28,7 @@ def check_needs_name_one_input(case: ObjectiveCase) -> None:
     """Either texts or words are read, or one instead of the other, and tags of words only with words."""
     fields = case.definition.needs[case.kind]
     kinds = [field.kind for field in fields.values()]
-    inputs = {kind for kind in kinds if kind.is_input} - {FieldKind.SPANS}
+    inputs = {kind for kind in kinds if kind.is_input} - {FieldKind.SPANS, FieldKind.TEXTS}
     either = any(field.instead_of in fields for field in fields.values())
     assert len(inputs) == 1 + either, (
         f"needs exactly one kind of input, text or tokens (or one instead_of the other); got {sorted(inputs)}"
@@ -60,7 +61,9 @@ def check_targets_convention(case: ObjectiveCase) -> None:
     if case.kind in data.SPAN_KINDS:
         return _check_rows(examples, targets)
     if case.kind in data.VECTOR_KINDS:
-        return check_vector_rows(collate(build(case), examples, range(len(examples))))
+        return check_vector_rows(examples, collate(build(case), examples, range(len(examples))))
+    if case.kind in data.CHOICE_KINDS:
+        return check_candidates(examples, targets)
     if case.kind not in data.ROW_KINDS:
         assert len(targets["labels"]) == len(examples), "one label for each example"
         return
@@ -309,7 +312,7 @@ def objective_checks(case: ObjectiveCase) -> tuple[Any, ...]:
     if case.kind.is_generated:
         return (*ANY_OBJECTIVE, *additive, check_losses_are_sums)
     rows = ROW_OBJECTIVE if case.kind in data.ROW_KINDS else ()
-    rows = VECTOR_OBJECTIVE if case.kind in data.VECTOR_KINDS else rows
+    rows = VECTOR_OBJECTIVE if case.kind is OutputKind.VECTORS else rows
     follows = case.definition.attention is not AttentionPattern.BIDIRECTIONAL
     generating = GENERATING_OBJECTIVE if follows and case.kind is OutputKind.VOCABULARY_LOGITS else ()
     return ANY_OBJECTIVE + additive + rows + generating

@@ -7,27 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from sslm_platform.interfaces import Encoded, TaskBatch
+from sslm_platform.interfaces import Encoded, Targets, TaskBatch
 from sslm_platform.testing import data, vectors
 from sslm_platform.testing.objective_cases import ObjectiveCase, build, collate, examples_of
 
 
-def windows_of(batch: TaskBatch) -> list[tuple[int, np.ndarray]]:
+def windows_of(examples: Sequence[Encoded], batch: TaskBatch) -> list[tuple[int, np.ndarray]]:
     """Return each row that the encoder reads, with its example."""
-    assert batch.input_ids is not None, "an objective of vectors gives the texts that are read"
-    starts = batch.windows or [np.zeros(1, dtype=np.int64)] * len(batch.input_ids)
-    pairs = zip(batch.input_ids, starts, strict=True)
+    ids = batch.input_ids or [example.input_ids_L for example in examples]
+    starts = batch.windows or [example.window_S for example in examples]
+    whole = np.zeros(1, dtype=np.int64)
+    pairs = zip(ids, [whole if start_S is None else start_S for start_S in starts], strict=True)
     return [(i, row) for i, (ids_L, start_S) in enumerate(pairs) for row in np.split(ids_L, start_S[1:])]
 
 
-def check_vector_rows(batch: TaskBatch) -> None:
+def check_vector_rows(examples: Sequence[Encoded], batch: TaskBatch) -> None:
     """Rows of vectors are spans of tokens of rows that the encoder reads."""
     targets = batch.targets
     for name in vectors.NAMES:
         assert name in targets, f"targets of vectors need {name!r}"
         assert targets[name].shape == targets["labels"].shape, f"{name} and labels differ in shape"
         assert targets[name].dtype == torch.int64, f"{name} is {targets[name].dtype}, not int64"
-    rows = windows_of(batch)
+    rows = windows_of(examples, batch)
     for row, start, end, example in zip(
         *(targets[n].tolist() for n in ("row", "start", "end", "example")), strict=True
     ):
@@ -39,7 +40,7 @@ def check_vector_rows(batch: TaskBatch) -> None:
 
 def check_windows(examples: Sequence[Encoded], batch: TaskBatch) -> None:
     """No row is longer than the text that it is made of."""
-    for example, row in windows_of(batch):
+    for example, row in windows_of(examples, batch):
         longest = len(examples[example].input_ids_L)
         assert 1 <= len(row) <= longest, f"a row of {len(row)} tokens is made of a text of {longest}"
     for ids_L, segment_L in zip(batch.input_ids or (), batch.segments or (), strict=True):
@@ -66,6 +67,19 @@ def check_vectors_are_of_text(case: ObjectiveCase) -> None:
     """No row of vectors takes in a special token."""
     examples = examples_of(case)
     batch = collate(build(case), examples, range(len(examples)))
-    rows, special = windows_of(batch), sorted(data.VOCABULARY.special_ids)
+    rows, special = windows_of(examples, batch), sorted(data.VOCABULARY.special_ids)
     for row, start, end in zip(*(batch.targets[n].tolist() for n in ("row", "start", "end")), strict=True):
         assert not np.isin(rows[row][1][start:end], special).any(), "a vector takes in a special token"
+
+
+def check_candidates(examples: Sequence[Encoded], targets: Targets) -> None:
+    """There is a row for each candidate, in order, and one of each example's is right."""
+    for name in ("example", "position", "row", "labels"):
+        assert name in targets, f"targets of candidates need {name!r}"
+        assert targets[name].dtype == torch.int64, f"{name} is {targets[name].dtype}, not int64"
+    sizes = [1 if e.window_S is None else len(e.window_S) for e in examples]
+    expected = [(i, position) for i, size in enumerate(sizes) for position in range(size)]
+    found = list(zip(targets["example"].tolist(), targets["position"].tolist(), strict=True))
+    assert found == expected, "rows are the candidates in order, position 0 first"
+    right = targets["example"][targets["labels"] == 1].tolist()
+    assert right == list(range(len(examples))), "one candidate of each example is right, with label 1"

@@ -40,6 +40,8 @@ ROWS_BY_TARGET = (
     OutputKind.SPAN_LOGITS,
     OutputKind.VOCABULARY_LOGITS,
     OutputKind.VECTORS,
+    OutputKind.RANKING,
+    OutputKind.CHOICE_LOGITS,
 )
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sslm_heads.layers import linear
-from sslm_heads.options import EmbeddingOptions
-from sslm_platform.api import HeadContext, Targets
+from sslm_heads.options import VectorOptions
+from sslm_platform.api import HeadContext, Targets, rows_by_example
 
 
 class Embedding(nn.Module):
@@ -20,13 +20,13 @@ class Embedding(nn.Module):
     matrix, W_k; others by the projection.
     """
 
-    def __init__(self, options: EmbeddingOptions, context: HeadContext) -> None:
+    def __init__(self, options: VectorOptions, context: HeadContext) -> None:
         super().__init__()
         self.pooling = options.pooling
         size = context.hidden_size
         width = (options.width or size) if options.projection != "none" else size
         self.projection = _projection(options.projection, size, width)
-        self.predictors = nn.ModuleList(linear(size, width) for _ in range(options.steps))
+        self.predictors = nn.ModuleList(linear(size, width) for _ in range(getattr(options, "steps", 0)))
 
     def features(self, hidden_BLD: Tensor, mask_BL: Tensor, targets: Targets) -> Tensor:
         """Pool each row's states; where there are predictors, append how far ahead it looks: (N, D [+ 1])."""
@@ -67,6 +67,17 @@ class Embedding(nn.Module):
         states_TD = hidden_BLD[row_N[index_T], start_N[index_T] + offset_T]
         total_ND = states_TD.new_zeros(len(row_N), states_TD.shape[1]).index_add(0, index_T, states_TD)
         return total_ND / size_N.unsqueeze(1)
+
+
+class BiEncoder(Embedding):
+    """Vectors of a text and of its candidates, each from the candidate's or the text's own tokens alone."""
+
+    def predict(self, outputs: Tensor, targets: Targets, num_examples: int) -> Sequence[np.ndarray]:
+        """Rank each example's own candidates by the cosine with its text."""
+        unit = torch.nn.functional.normalize(outputs.double(), dim=-1).cpu().numpy()
+        parts = rows_by_example(unit, targets["example"].cpu().numpy(), num_examples)
+        empty = np.zeros(0, dtype=np.int64)
+        return [np.argsort(-(p[1:] @ p[0]), kind="stable") if len(p) else empty for p in parts]
 
 
 def _projection(kind: str, size: int, width: int) -> nn.Module:

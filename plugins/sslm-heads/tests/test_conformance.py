@@ -56,3 +56,13 @@ EMBEDDINGS = [
 def test_embedding(options):
     for check in checks_of(host().registry.heads.get("embedding").definition, options):
         check()
+
+
+@parametrize_with_checks("bi_encoder")
+def test_bi_encoder(check):
+    check()
+
+
+@parametrize_with_checks("choice_scorer")
+def test_choice_scorer(check):
+    check()

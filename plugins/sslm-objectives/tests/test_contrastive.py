@@ -7,6 +7,7 @@ import pytest
 import torch
 from sslm_objectives.contrastive.future import ContrastivePredictiveCoding, FutureRegression, narrowness
 from sslm_objectives.contrastive.options import CpcOptions, FutureOptions, SimcseOptions
+from sslm_objectives.contrastive.ranking import ChoiceCrossEntropy, MultipleNegatives
 from sslm_objectives.contrastive.simcse import SimCSE
 
 from sslm_platform.api import Encoded
@@ -141,3 +142,56 @@ def test_collapsed_states_cost_more_than_spread_ones():
     assert narrowness(spread) < 0.05
     assert narrowness(torch.ones(500, 6)) == pytest.approx(0.99)
     assert 0.4 < narrowness(spread * torch.tensor([1.0, 1, 1, 0, 0, 0])) < 0.6
+
+
+def several(*texts, choice=0):
+    parts = [text(*ids) for ids in texts]
+    sizes = [len(part.input_ids_L) for part in parts]
+    ids_L, special_L = (np.concatenate([getattr(p, n) for p in parts]) for n in ("input_ids_L", "special_L"))
+    return Encoded(ids_L, special_L, {"choice": choice}, window_S=np.cumsum([0, *sizes[:-1]]))
+
+
+def test_an_answer_is_told_from_all_other_answers_and_hard_negatives():
+    """As MultipleNegativesRankingLoss with hard negatives: the candidates are all of the batch's."""
+    objective = MultipleNegatives(SimcseOptions())
+    batch = collated(
+        objective, [several([5, 6], [7], [8]), several([9], [10, 11], [12], [13]), several([14], [15])]
+    )
+    vectors = vectors_for(batch)
+    unit = torch.nn.functional.normalize(vectors, dim=1)
+    texts, answers = [0, 3, 7], [1, 4, 8]
+    candidates = [i for i in range(9) if i not in texts]
+    expected = [
+        log_share((20 * unit[candidates] @ unit[one]).tolist(), candidates.index(answer))
+        for one, answer in zip(texts, answers, strict=True)
+    ]
+    assert objective.losses(vectors, batch.targets, 3).tolist() == pytest.approx(expected, rel=1e-5)
+    assert [calls.tolist() for calls in batch.calls] == [[0, 1, 1], [0, 1, 1, 1], [0, 1]]
+
+
+def test_equal_answers_and_answers_to_the_same_question_are_no_negatives():
+    objective = MultipleNegatives(SimcseOptions())
+    equal_answer, same_question = (
+        [several([5], [7]), several([6], [7])],
+        [several([5], [7]), several([5], [8])],
+    )
+    other = several([9], [10])
+    for pair in (equal_answer, same_question):
+        batch = collated(objective, [*pair, other])
+        losses = objective.losses(torch.ones(6, 2), batch.targets, 3)
+        assert losses.tolist() == pytest.approx([math.log(2), math.log(2), math.log(3)])
+
+
+def test_a_hard_negative_of_the_same_question_stays_one():
+    objective = MultipleNegatives(SimcseOptions())
+    batch = collated(objective, [several([5], [7], [8])])
+    assert objective.losses(torch.ones(3, 2), batch.targets, 1).item() == pytest.approx(math.log(2))
+
+
+def test_a_choice_is_a_softmax_over_own_candidates():
+    objective = ChoiceCrossEntropy()
+    batch = collated(objective, [several([5], [6], [7], choice=2), several([8], [9], choice=0)])
+    logits = torch.tensor([0.3, -1.0, 2.0, 0.5, 0.1], dtype=torch.float64)
+    expected = [log_share([0.3, -1.0, 2.0], 2), log_share([0.5, 0.1], 0)]
+    assert objective.losses(logits, batch.targets, 2).tolist() == pytest.approx(expected, rel=1e-6)
+    assert batch.targets["row"].tolist() == [0, 1, 2, 3, 4]

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sslm_objectives.contrastive.options import CpcOptions, FutureOptions, SimcseOptions
+from sslm_objectives.contrastive.options import (
+    CpcOptions,
+    FutureOptions,
+    MultipleNegativesOptions,
+    SimcseOptions,
+)
 from sslm_platform.api import (
     AttentionPattern,
     Field,
@@ -18,6 +23,18 @@ from sslm_platform.api import (
 )
 
 OF_TEXTS = {OutputKind.VECTORS: {"text": Field(FieldKind.TEXT)}}
+
+
+TO_RANK = {
+    "text": Field(FieldKind.TEXT),
+    "answer": Field(FieldKind.TEXT, summary="read by itself, as the text is"),
+    "negatives": Field(FieldKind.TEXTS, required=False, summary="texts that are known to be no answer"),
+}
+TO_CHOOSE = {
+    "text": Field(FieldKind.TEXT),
+    "candidates": Field(FieldKind.TEXTS, summary="each read with the text"),
+    "choice": Field(FieldKind.CHOICE),
+}
 
 
 def _check_steps(options: CpcOptions, head: Options) -> Iterable[Problem]:
@@ -43,6 +60,18 @@ def _build_future_regression(options: FutureOptions, context: ObjectiveContext) 
     from sslm_objectives.contrastive.future import FutureRegression
 
     return FutureRegression(options)
+
+
+def _build_multiple_negatives(options: SimcseOptions, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.contrastive.ranking import MultipleNegatives
+
+    return MultipleNegatives(options)
+
+
+def _build_choice(options: Options, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.contrastive.ranking import ChoiceCrossEntropy
+
+    return ChoiceCrossEntropy()
 
 
 DEFINITIONS = (
@@ -80,5 +109,20 @@ DEFINITIONS = (
         encoder_calls=2,
         check=_check_steps,
         summary="Predictive pre-training: a text's next segments' states, kept from collapsing.",
+    ),
+    ObjectiveDef(
+        name="multiple_negatives",
+        build=_build_multiple_negatives,
+        needs={OutputKind.RANKING: TO_RANK},
+        options=MultipleNegativesOptions,
+        additive=False,
+        encoder_calls=2,
+        summary="An answer told from the batch's other answers and from hard negatives.",
+    ),
+    ObjectiveDef(
+        name="choice_cross_entropy",
+        build=_build_choice,
+        needs={OutputKind.CHOICE_LOGITS: TO_CHOOSE},
+        summary="Negative log-likelihood of the right one of an example's candidates.",
     ),
 )

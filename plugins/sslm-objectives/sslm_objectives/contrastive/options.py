@@ -13,6 +13,10 @@ class SimcseOptions(Options):
     temperature: float = Field(default=0.05, gt=0.0, description="What cosines are divided by.")
 
 
+class MultipleNegativesOptions(SimcseOptions):
+    """Options of ``multiple_negatives``."""
+
+
 class CpcOptions(Options):
     """Options of ``cpc``."""
 

@@ -1,4 +1,4 @@
-"""Retrieval and choice: from rows to a trained model, its ranking of a split, its baselines and its answers."""
+"""Retrieval and choice: a trained model, its ranking of a split, its baselines and its answers."""
 
 import json
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from sslm_platform.data.augment import Augmentation
 from sslm_platform.data.batching import collate_inputs, example_generator
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.decisions import scores_of
+from sslm_platform.gathering import Part, from_json, to_json
 from sslm_platform.interfaces import (
     Encoded,
     Metric,
@@ -237,7 +238,7 @@ def score_feed(
     def goes_on(unfinished: bool) -> bool:
         return any(gather(unfinished)) if gather is not None else unfinished
 
-    parts: dict[str, list[_Part]] = {task: [] for task in models}
+    parts: dict[str, list[Part]] = {task: [] for task in models}
     with torch.no_grad():
         for index in range(-(-len(batches) // world_size)):
             padding = index >= len(mine)
@@ -260,16 +261,10 @@ def score_batches(model: TaskModel, results: Sequence[tuple[Batch, Tensor]]) -> 
     return _join([_part(model, *result) for result in results], sum(len(b.rows) for b, _ in results), None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    rows: np.ndarray
-    scored: Scored
-
-
-def _part(model: TaskModel, batch: Batch, outputs: Tensor, texts: Sequence[str] | None = None) -> _Part:
+def _part(model: TaskModel, batch: Batch, outputs: Tensor, texts: Sequence[str] | None = None) -> Part:
     identity = model.task.identity
     scored = score_outputs(model, batch.tasks[identity], batch.examples[identity], outputs, texts)
-    return _Part(batch.rows, scored)
+    return Part(batch.rows, scored)
 
 
 def score_outputs(
@@ -306,10 +301,10 @@ def _references(task: Task, batch: TaskBatch, examples: Sequence[Encoded]) -> li
     return found
 
 
-def _join(parts: Sequence[_Part], num_rows: int, gather: Gather | None) -> Scored:
+def _join(parts: Sequence[Part], num_rows: int, gather: Gather | None) -> Scored:
     """Put the parts of all ranks together, in the order of the split."""
     if gather is not None:
-        parts = [part for rank in gather([_to_json(p) for p in parts]) for part in map(_from_json, rank)]
+        parts = [part for rank in gather([to_json(p) for p in parts]) for part in map(from_json, rank)]
     predictions: list[Any] = [None] * num_rows
     references: list[Any] = [None] * num_rows
     losses_N, weights_N = np.zeros(num_rows), np.zeros(num_rows)
@@ -325,40 +320,6 @@ def _join(parts: Sequence[_Part], num_rows: int, gather: Gather | None) -> Score
         ):
             predictions[row], references[row] = prediction, reference
     return Scored(predictions, references, losses_N, weights_N, scores if has_scores else None)
-
-
-def _to_json(part: _Part) -> dict[str, Any]:
-    s = part.scored
-    return {
-        "rows": part.rows.tolist(),
-        "predictions": [_plain(p) for p in s.predictions],
-        "references": [_plain(r) for r in s.references],
-        "losses": s.losses_N.tolist(),
-        "weights": s.weights_N.tolist(),
-        "scores": None if s.scores is None else [one.tolist() for one in s.scores],
-    }
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
-def _from_json(content: Mapping[str, Any]) -> _Part:
-    def restore(values: Iterable[Any]) -> list[Any]:
-        return [_array(v) if isinstance(v, list) else v for v in values]
-
-    scored = Scored(
-        restore(content["predictions"]),
-        restore(content["references"]),
-        np.asarray(content["losses"], dtype=np.float64),
-        np.asarray(content["weights"], dtype=np.float64),
-        None if content["scores"] is None else [np.asarray(one) for one in content["scores"]],
-    )
-    return _Part(np.asarray(content["rows"], dtype=np.int64), scored)
-
-
-def _array(values: list[Any]) -> np.ndarray:
-    return np.asarray(values) if values else np.zeros(0, dtype=np.int64)
 
 
 def build_metrics(task: Task, labels: tuple[str, ...]) -> dict[str, Metric]:

@@ -33,8 +33,7 @@ class Encoded:
     end), (-1, -1) where it is no part of it. The encoder reads each window as a row of its own.
     ``values`` holds the task's target fields: labels and tags as ids into the head's labels, values as
     floats. ``partner`` is another example of the same split, drawn by the example's own generator, for
-    objectives that ask for ``partners``; ``variant`` the same text as the stream's augmenters have changed
-    it, for those that ask for ``variants``, None where nothing did.
+    objectives that ask for ``partners``; ``variant`` the text as augmenters have changed it (``variants``).
     """
 
     input_ids_L: np.ndarray
@@ -59,11 +58,8 @@ class TaskBatch:
     encoder runs. ``input_ids`` replaces the examples' ids when the objective changes the input: as many of
     each, or, where ``segments`` come with them that number their texts, at most as many. ``prefix_B``, (B,)
     int64, is how many first tokens of each example all of its tokens see, when the objective's ``attention``
-    is ``prefix``.
-
-    ``windows`` come with ``input_ids`` that are several texts end to end, and say where each begins; the
-    encoder reads each as a row of its own. ``calls`` gives, for each row of each example, which of the
-    objective's ``encoder_calls`` reads it, from 0.
+    is ``prefix``. ``windows`` say where an example's rows begin in its ``input_ids``, ``calls`` which of the
+    ``encoder_calls`` reads each, from 0.
     """
 
     targets: Targets

@@ -66,8 +66,7 @@ def with_distractors(
         for pair, name, order in zip(pairs, own, orders, strict=True)
     ]
     columns = {n: pa.array([row[n] if row else None for row in made], kind) for n, kind in _TYPES.items()}
-    flat = rows.flatten_indices() if rows._indices is not None else rows
-    table = flat.data.table.combine_chunks()
+    table = rows.with_format("arrow")[:]
     for name, values in columns.items():
         table = table.append_column(name, values)
     return datasets.Dataset(datasets.table.InMemoryTable(table), fingerprint=fingerprint[:32])

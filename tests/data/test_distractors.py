@@ -11,7 +11,7 @@ from sslm_platform.spec.data import DistractorSpec
 
 def rows_of(num=200):
     answers = [f"answer {i % 50} about {'cats' if i % 2 else 'dogs'}" for i in range(num)]
-    texts = [f"question {i // 2} on {'cats' if i % 2 else 'dogs'}" for i in range(num)]
+    texts = [f"question n{i // 2} on {'cats' if i % 2 else 'dogs'}" for i in range(num)]
     return datasets.Dataset.from_dict({"text": texts, "reply": answers})
 
 
@@ -65,7 +65,7 @@ def test_rows_without_a_text_have_none():
     ("options", "message"),
     [
         ({"number": 60}, "50 different texts in reply: not 60 others for each"),
-        ({"of": "replies"}, r"distractors.of: no column 'replies'; did you mean 'reply'"),
+        ({"of": "replies"}, r"distractors.of: no column 'replies'"),
     ],
 )
 def test_what_cannot_be_made_is_an_error(options, message):

@@ -1,6 +1,6 @@
 """What the scores of a catalogue stand beside: answers of simple methods that learn from the same examples.
 
-``tfidf`` is a linear model of TF-IDF features (labels, sets of labels, values), ``crf`` a conditional random
+``tfidf`` is a linear model of TF-IDF features (labels, sets of labels, values) or their cosine (rankings), ``crf`` a conditional random
 field on features of words (tags), ``overlap`` the sentence of the context that shares most words with the
 question, ``copy`` the input itself and ``lead`` its first sentence (generated texts). What there is to choose
 is chosen on dev.
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix, hstack
 
-from sslm_platform.baselines import SENTENCE_END, TEXT_FLOORS, TFIDF_C, WORD, _lacks_words
+from sslm_platform.baselines import SENTENCE_END, TEXT_FLOORS, TFIDF_C, WORD, _lacks_words, tfidf_ranking
 from sslm_platform.corpus import Corpus, target_field
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.evaluate import goodness
@@ -66,6 +66,8 @@ def floors(corpus: Corpus, task: Task) -> Iterator[tuple[str, Scored]]:
     """Yield the name and the test answers of each simple method that the task has, besides the majority."""
     data = Data(task, corpus.task_feed(task, corpus.run.spec.seed).splits, corpus.labels([task]))
     emits = task.head.definition.emits
+    if emits in (OutputKind.RANKING, OutputKind.CHOICE_LOGITS):
+        yield "tfidf", tfidf_ranking(task, data.splits["train"], data.splits["test"])
     if target_field(task) is None:
         return  # it makes its labels itself
     if emits in LINEAR:

@@ -26,8 +26,8 @@ from sslm_platform.evaluate import (
     score_feed,
 )
 from sslm_platform.interfaces import DecidingHead, Scored
-from sslm_platform.kinds import OutputKind
-from sslm_platform.ranking import rank_by_frequency
+from sslm_platform.kinds import FieldKind, OutputKind
+from sslm_platform.ranking import candidates_of, ordered, rank_by_frequency
 from sslm_platform.spec.resolved import Task
 
 TFIDF_C = (1.0, 10.0, 100.0)  # inverse L2 strengths to choose from
@@ -155,12 +155,43 @@ def tfidf(
     return predict(models[best], texts), best
 
 
-def tfidf_cosines(known: Sequence[str], texts: Sequence[str], candidates: Sequence[str]) -> np.ndarray:
-    """Return the cosine of each text's TF-IDF with each candidate's, (N, C); ``known`` weighs the words."""
+def tfidf_ranking(task: Task, train: FeedSplit, split: FeedSplit) -> Scored:
+    """Rank candidates (a split's, or a choice's own) by the cosine of their TF-IDF with the text's.
+
+    Words are weighed by all input texts of the training split.
+    """
+    name = task.identity
+    known = [
+        text
+        for field, _ in task.input_columns
+        for value in train.values(name, field)
+        for text in (value if task.needs[field].kind is FieldKind.TEXTS else [value])
+    ]
+    texts, zeros_N = split.values(name, "text"), np.zeros(len(split))
+    if task.head.definition.emits is OutputKind.RANKING:
+        candidates = candidates_of(task, split)
+        order = ordered(_cosines(known, texts, candidates.texts))
+        return Scored(order, candidates.right, zeros_N, zeros_N)
+    own = split.values(name, "candidates")
+    repeated = [text for text, texts in zip(texts, own, strict=True) for _ in texts]
+    similar = _cosines(known, repeated, [text for texts in own for text in texts], paired=True)
+    parts = np.split(similar, np.cumsum([len(texts) for texts in own])[:-1])
+    places = split.values(name, target_field(task) or "")
+    order = [ordered(part[None])[0] for part in parts]
+    return Scored(order, [np.array([place]) for place in places], zeros_N, zeros_N)
+
+
+def _cosines(
+    known: Sequence[str], texts: Sequence[str], candidates: Sequence[str], *, paired: bool = False
+) -> np.ndarray:
+    """Return the cosine of each text's TF-IDF with each candidate's, (N, C), or with its own, (N,)."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     vectorizer = TfidfVectorizer(sublinear_tf=True, **_units(known)).fit(known)
-    return (vectorizer.transform(texts) @ vectorizer.transform(candidates).T).toarray()
+    first, second = vectorizer.transform(texts), vectorizer.transform(candidates)
+    if paired:
+        return np.asarray(first.multiply(second).sum(axis=1)).ravel()
+    return (first @ second.T).toarray()
 
 
 def _units(texts: Sequence[str]) -> dict[str, Any]:

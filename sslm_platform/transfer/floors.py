@@ -7,14 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sslm_platform.baselines import majority, tfidf, tfidf_cosines
+from sslm_platform.baselines import majority, tfidf, tfidf_ranking
 from sslm_platform.corpus import Corpus, target_field
 from sslm_platform.data.feeds import Feed, FeedSplit
 from sslm_platform.errors import RunError
 from sslm_platform.evaluate import TaskModel, goodness
 from sslm_platform.interfaces import Scored
 from sslm_platform.kinds import FieldKind, OutputKind
-from sslm_platform.ranking import candidates_of, ordered
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.resolved import Task
 from sslm_platform.transfer.few_shot import few_shot_feed
@@ -84,32 +83,10 @@ def measure_tfidf(corpus: Corpus, cell: CellPlan) -> Measured:
 
 
 def _measure_cosine(corpus: Corpus, cell: CellPlan) -> Measured:
-    """Rank candidates by the cosine of their TF-IDF with the text's; words are weighed by the target's own
-    training texts, whatever the source.
-    """
-    target, name = cell.target, cell.target.identity
-    splits = cell_feed(corpus, cell).splits
-    kinds = {field: target.needs[field].kind for field, _ in target.input_columns}
-    known = [
-        text
-        for field, kind in kinds.items()
-        for value in splits["train"].values(name, field)
-        for text in (value if kind is FieldKind.TEXTS else [value])
-    ]
-    test = corpus.task_feed(target, cell.key.seed).splits["test"]
-    texts, zeros_N = test.values(name, "text"), np.zeros(len(test))
-    if target.head.definition.emits is OutputKind.RANKING:
-        candidates = candidates_of(target, test)
-        order = ordered(tfidf_cosines(known, texts, candidates.texts))
-        references: Sequence[np.ndarray] = candidates.right
-    else:
-        own = test.values(name, "candidates")
-        sizes = np.cumsum([len(one) for one in own])[:-1]
-        similar = tfidf_cosines(known, texts, [text for one in own for text in one])
-        parts = [np.split(row, sizes)[i] for i, row in enumerate(similar)]
-        order = [ordered(part[None])[0] for part in parts]
-        references = [np.array([place]) for place in test.values(name, target_field(target) or "")]
-    return Measured(Scored(order, references, zeros_N, zeros_N), (), len(splits["train"]), 0, {})
+    """Rank candidates by TF-IDF; words are weighed by the target's own training texts, whatever the source."""
+    train = cell_feed(corpus, cell).splits["train"]
+    test = corpus.task_feed(cell.target, cell.key.seed).splits["test"]
+    return Measured(tfidf_ranking(cell.target, train, test), (), len(train), 0, {})
 
 
 def _labelled(

@@ -146,7 +146,7 @@ def test_noise_of_a_wrapper_is_of_each_reading(specs):
     assert np.isfinite(losses_of(specs.corpus(content), 2)["simcse@film"]).all()
 
 
-def losses_of(corpus, steps, **keys):
+def records_of(corpus, steps):
     run = corpus.run.spec
     model = build_model(corpus, list(corpus.run.tasks.values()), seed=1)
     device = torch.device("cpu")
@@ -154,11 +154,26 @@ def losses_of(corpus, steps, **keys):
         EngineSpec(), run.optimizer, model.encoder, model.heads, device, corpus.run.gradients_of
     )
     training = plan_training(corpus, model, run.schedule, run.optimizer, 1, "test", max_steps=steps)
+    return train_steps(training, engine, training.start())
+
+
+def losses_of(corpus, steps):
     found = {task: [] for task in corpus.run.tasks}
-    for record in train_steps(training, engine, training.start()):
+    for record in records_of(corpus, steps):
         for task, loss in record.losses.items():
             found[task].append(loss)
     return found
+
+
+@pytest.mark.parametrize("scope", ["last_layer", "all"])
+def test_gradients_kept_apart_by_task_are_those_of_the_step(specs, scope):
+    """Two calls are cut twice where the last layer's gradients are kept; their sum is the trunk's."""
+    found = []
+    for balancer in ({"name": "equal"}, {"name": "equal", "log_gradients_every": 1, "scope": scope}):
+        content = spec_of(specs, "simcse", "cpc", balancer=balancer)
+        content["schedule"] |= {"slots_per_step": 2, "sampler": {"name": "round_robin"}}
+        found.append(next(iter(records_of(specs.corpus(content), 1))).gradient_norms)
+    assert found[1] == pytest.approx(found[0], rel=1e-4)
 
 
 DOCSTRINGS = {

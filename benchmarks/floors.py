@@ -1,9 +1,9 @@
 """What the scores of a catalogue stand beside: answers of simple methods that learn from the same examples.
 
-``tfidf`` is a linear model of TF-IDF features (labels, sets of labels, values) or their cosine (rankings), ``crf`` a conditional random
-field on features of words (tags), ``overlap`` the sentence of the context that shares most words with the
-question, ``copy`` the input itself and ``lead`` its first sentence (generated texts). What there is to choose
-is chosen on dev.
+``tfidf`` is a linear model of TF-IDF features (labels, sets of labels, values) or their cosine (rankings),
+``crf`` a conditional random field on features of words (tags), ``overlap`` the sentence of the context that
+shares most words with the question, ``copy`` the input itself and ``lead`` its first sentence (generated
+texts). What there is to choose is chosen on dev.
 """
 
 from __future__ import annotations

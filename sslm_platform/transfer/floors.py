@@ -83,7 +83,7 @@ def measure_tfidf(corpus: Corpus, cell: CellPlan) -> Measured:
 
 
 def _measure_cosine(corpus: Corpus, cell: CellPlan) -> Measured:
-    """Rank candidates by TF-IDF; words are weighed by the target's own training texts, whatever the source."""
+    """Rank candidates by TF-IDF, which the target's own training texts weigh, whatever the source."""
     train = cell_feed(corpus, cell).splits["train"]
     test = corpus.task_feed(cell.target, cell.key.seed).splits["test"]
     return Measured(tfidf_ranking(cell.target, train, test), (), len(train), 0, {})

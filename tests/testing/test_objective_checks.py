@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sslm_objectives.contrastive.future import ContrastivePredictiveCoding
+from sslm_objectives.contrastive.ranking import ChoiceCrossEntropy
 from sslm_objectives.contrastive.simcse import SimCSE
 from sslm_objectives.cross_entropy import SequenceCrossEntropy, TokenCrossEntropy
 from sslm_objectives.halves import SentenceOrder
@@ -193,6 +194,12 @@ def case_of(name, broken=None, kind=None, **changes):
     return Case(dataclasses.replace(definition, **changes), {}, kind or next(iter(definition.needs)))
 
 
+def choice_case(broken):
+    definition = host().registry.objectives.get("choice_cross_entropy").definition
+    changed = dataclasses.replace(definition, build=lambda options, context: broken())
+    return Case(changed, {}, OutputKind.CHOICE_LOGITS)
+
+
 def token_case(broken):
     return case_of("cross_entropy", broken, OutputKind.TOKEN_LOGITS)
 
@@ -223,10 +230,22 @@ class NoCalls(SimCSE):
         return dataclasses.replace(super().collate(examples, generators), calls=None)
 
 
-class OneCallTooMany(ContrastivePredictiveCoding):
+class CallsFromOne(SimCSE):
     def collate(self, examples, generators):
         batch = super().collate(examples, generators)
         return dataclasses.replace(batch, calls=[call_S + 1 for call_S in batch.calls])
+
+
+class SecondCallOnly(ContrastivePredictiveCoding):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return dataclasses.replace(batch, calls=[np.ones_like(call_S) for call_S in batch.calls])
+
+
+class NoneRight(ChoiceCrossEntropy):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return change(batch, labels=torch.zeros_like(batch.targets["labels"]))
 
 
 TWINS = [
@@ -262,7 +281,9 @@ TWINS = [
     (checks.check_changed_input, case_of("simcse", LongRows), "is made of a text of"),
     (checks.check_encoder_calls, case_of("simcse", NoCalls), "gives no calls"),
     (checks.check_encoder_calls, case_of("simcse", encoder_calls=1), "declare encoder_calls"),
-    (checks.check_encoder_calls, case_of("cpc", OneCallTooMany), "there are 2, from 0"),
+    (checks.check_encoder_calls, case_of("simcse", CallsFromOne), "there are 2, from 0"),
+    (checks.check_encoder_calls, case_of("cpc", SecondCallOnly), "reads nothing of an example"),
+    (checks.check_targets_convention, choice_case(NoneRight), "one candidate of each example is right"),
     (checks.check_labels, case_of("sop", AlwaysOrdered), "not the ids of ordered, swapped"),
     (checks.check_prefix, case_of("clm", attention=AttentionPattern.PREFIX), "gives no prefix_B"),
     (checks.check_prefix, case_of("prefix_lm", attention=AttentionPattern.CAUSAL), "declare attention"),

@@ -8,14 +8,17 @@ import torch
 from rich.console import Console
 
 from sslm_platform.baselines import majority
+from sslm_platform.errors import SslmError
 from sslm_platform.evaluate import outputs_of, score_feed
 from sslm_platform.predict import Predictor
 from sslm_platform.ranking import candidates_of, ordered
+from sslm_platform.runs import Run
 from sslm_platform.train.folder import RunFolder
 from sslm_platform.train.joint import train_joint
 from sslm_platform.train.model import load_trained
 
 FIND, CHOOSE = "find@home", "choose@home"
+PLACES = {"A": "0", "B": "1", "C": "2"}
 TASKS = [
     {
         "name": "find",
@@ -26,7 +29,7 @@ TASKS = [
     },
     {
         "name": "choose",
-        "fields": {"text": "question", "candidates": "candidates", "choice": "choice"},
+        "fields": {"text": "question", "candidates": "options", "choice": {"column": "right", "map": PLACES}},
         "objective": {"name": "choice_cross_entropy"},
         "head": {"name": "choice_scorer"},
         "metrics": ["accuracy", "mrr"],
@@ -40,7 +43,10 @@ def rows(num=240):
     for number in range(num):
         thing = THINGS[number % 12]
         question = f"{rng.choice(['where is', 'who saw'])} the {thing} {rng.integers(30)}"
-        yield {"question": question, "reply": f"the {thing} is {rng.choice(['here', 'gone', 'mine'])}"}
+        reply = f"the {thing} is {rng.choice(['here', 'gone', 'mine'])}"
+        right = int(rng.integers(3))
+        options = [f"{'yes' if i == right else 'no'} the {rng.choice(THINGS)}" for i in range(3)]
+        yield {"question": question, "reply": reply, "options": options, "right": "ABC"[right]}
 
 
 @pytest.fixture(scope="module")
@@ -116,24 +122,28 @@ def test_the_constant_ranking_is_by_frequency_in_training(trained):
     assert all(np.array_equal(scored.predictions[0], other) for other in scored.predictions)
 
 
-def test_answers_are_ranked_among_what_is_given_or_all_of_the_stream(trained, cli):
-    corpus, run = trained
-    predictor = Predictor(corpus.run, run.model, FIND)
+def test_answers_are_ranked_among_what_is_given_or_all_of_the_stream(trained):
+    corpus, folder = trained
+    run = Run(corpus.run, folder.root, corpus.cache, Console(quiet=True))
     pool = [f"the {thing} is here" for thing in THINGS]
-    (first, second) = predictor(
-        ["where is the car 3", {"text": "who saw the cup 4", "candidates": pool[:2]}], pool
-    )
-    assert [len(answer["ranking"]) for answer in (first, second)] == [10, 2]
-    cosines = [one["cosine"] for one in first["ranking"]]
-    assert cosines == sorted(cosines, reverse=True)
-    assert "car" in " ".join(one["text"] for one in first["ranking"][:3])
+    asked = [*(f"who saw the {thing} 4" for thing in THINGS), {"text": "where", "candidates": pool[:2]}]
+    *answers, last = run.predict(asked, FIND, pool)
+    assert {one["text"] for one in last["ranking"]} == set(pool[:2])
+    for answer in answers:
+        cosines = [one["cosine"] for one in answer["ranking"]]
+        assert cosines == sorted(cosines, reverse=True)
+    found = [thing in answer["ranking"][0]["text"] for thing, answer in zip(THINGS, answers, strict=True)]
+    assert sum(found) >= 3, "chance is 1 of 12"
+    (answer,) = run.predict(["where is the car 3"], FIND)
+    assert len({one["text"] for one in answer["ranking"]}) == 10
+    with pytest.raises(SslmError, match="candidates should be a list of texts"):
+        run.predict(["where"], FIND, [])
 
 
 def test_a_choice_says_which_and_how_sure(trained):
     predictor = Predictor(trained[0].run, trained[1].model, CHOOSE)
-    candidates = ["the lamp is gone", "the ring is here"]
-    (answer,) = predictor([{"text": "who saw the ring 7", "candidates": candidates}])
-    assert answer["choice"] == int(np.argmax(answer["probabilities"]))
+    (answer,) = predictor([{"text": "who saw the ring 7", "candidates": ["no the lamp", "yes the ring"]}])
+    assert answer["choice"] == int(np.argmax(answer["probabilities"])) == 1
     assert sum(answer["probabilities"]) == pytest.approx(1, abs=1e-3)
 
 

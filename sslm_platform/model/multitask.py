@@ -68,7 +68,7 @@ def _encode_by_call(encode: Encode, inputs: Mapping[str, Tensor | None], shift_B
     lengths_CR, input_ids_BL = inputs["lengths_CR"], inputs["input_ids_BL"]
     assert lengths_CR is not None and input_ids_BL is not None  # noqa: PT018
     width = input_ids_BL.shape[1]
-    states, places, idle = [], [], 0.0
+    states, places, idle = [], [], []
     for lengths_R in lengths_CR:
         rows = torch.nonzero(lengths_R).flatten()
         is_idle = not len(rows)
@@ -79,12 +79,13 @@ def _encode_by_call(encode: Encode, inputs: Mapping[str, Tensor | None], shift_B
         shift = None if shift_BLE is None else shift_BLE[rows.to(shift_BLE.device), :length]
         hidden_BLD, _ = encode_inputs(encode, part, None, shift)
         if is_idle:
-            idle = idle + 0.0 * hidden_BLD.sum()
+            idle.append(0.0 * hidden_BLD.sum())
         else:
             states.append(pad(hidden_BLD, (0, 0, 0, width - length)))
             places.append(rows)
     order = torch.argsort(torch.cat(places)).to(input_ids_BL.device)
-    return torch.cat(states)[order] + idle
+    hidden_BLD = torch.cat(states)[order]
+    return hidden_BLD + torch.stack(idle).sum() if idle else hidden_BLD
 
 
 def _cut(value: Tensor, rows: Tensor, length: int) -> Tensor:

@@ -321,7 +321,7 @@ def objective_checks(case: ObjectiveCase) -> tuple[Any, ...]:
     additive = ADDITIVE_OBJECTIVE if case.definition.additive else ()
     if case.kind.is_generated:
         return (*ANY_OBJECTIVE, *additive, check_losses_are_sums)
-    rows = ROW_OBJECTIVE if case.kind in data.ROW_KINDS else ()
+    rows: tuple[Any, ...] = ROW_OBJECTIVE if case.kind in data.ROW_KINDS else ()
     rows = VECTOR_OBJECTIVE if case.kind is OutputKind.VECTORS else rows
     follows = case.definition.attention is not AttentionPattern.BIDIRECTIONAL
     generating = GENERATING_OBJECTIVE if follows and case.kind is OutputKind.VOCABULARY_LOGITS else ()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from sslm_platform.data.windows import windows_of as windows_of_text
 from sslm_platform.interfaces import Encoded, Targets, TaskBatch
 from sslm_platform.testing import data, vectors
 from sslm_platform.testing.objective_cases import ObjectiveCase, build, collate, examples_of
@@ -15,10 +16,9 @@ from sslm_platform.testing.objective_cases import ObjectiveCase, build, collate,
 def windows_of(examples: Sequence[Encoded], batch: TaskBatch) -> list[tuple[int, np.ndarray]]:
     """Return each row that the encoder reads, with its example."""
     ids = batch.input_ids or [example.input_ids_L for example in examples]
-    starts = batch.windows or [example.window_S for example in examples]
-    whole = np.zeros(1, dtype=np.int64)
-    pairs = zip(ids, [whole if start_S is None else start_S for start_S in starts], strict=True)
-    return [(i, row) for i, (ids_L, start_S) in enumerate(pairs) for row in np.split(ids_L, start_S[1:])]
+    starts: Sequence[np.ndarray | None] = batch.windows or [example.window_S for example in examples]
+    pairs = zip(ids, starts, strict=True)
+    return [(i, row) for i, (ids_L, start_S) in enumerate(pairs) for row in windows_of_text(ids_L, start_S)]
 
 
 def check_vector_rows(examples: Sequence[Encoded], batch: TaskBatch) -> None:

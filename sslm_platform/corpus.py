@@ -218,9 +218,8 @@ class Corpus:
                 continue
             self.rows[stream.name] = rows
             read = {task.identity: self.task_rows[task.identity] for task in by_stream[stream.name]}
-            findings = check_stream(
-                rows, {i: (self.run.tasks[i].needs, r, self.run.tasks[i].where) for i, r in read.items()}
-            )
+            tasks = {i: (self.run.tasks[i].needs, r, self.run.tasks[i].where) for i, r in read.items()}
+            findings = check_stream(rows, tasks, stream.split.by)
             problems.extend(findings.problems)
             self.warnings.extend(str(warning) for warning in findings.warnings)
         raise_all(DataError, problems)

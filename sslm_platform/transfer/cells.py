@@ -227,7 +227,8 @@ class _BlockPlanner:
             if theirs is not None and not theirs.lacking:
                 found["head"] = self._cell(head, target, learning, answer=theirs).id
         is_labelled = not target.objective.definition.labels  # not by the objective, from the text
-        if target.head.definition.emits is OutputKind.SEQUENCE_LOGITS and is_labelled:
+        has_labels = target.head.definition.emits is OutputKind.SEQUENCE_LOGITS and is_labelled
+        if has_labels or target.head.definition.emits in (OutputKind.RANKING, OutputKind.CHOICE_LOGITS):
             teacher = Arm("tfidf", arm.source if zero_shot else alone(target))
             found["tfidf"] = self._cell(teacher, target, learning, answer=answer).id
         if target.head.definition.emits.is_generated:

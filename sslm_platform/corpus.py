@@ -138,6 +138,8 @@ class Corpus:
         codec = self.text_tokenizer(members)
         for task in members if codec else ():
             assert codec is not None
+            if task.objective.definition.makes_text:
+                continue  # of what was read
             split = self.task_rows[task.identity].splits["train"]
             texts = split.values(target_field(task) or "", split.rows[:NUM_WRITTEN])
             whose = "head.tokenizer" if codec.is_own else "the encoder's tokenizer"
@@ -176,7 +178,8 @@ class Corpus:
                 ]
                 rows = self.rows[feed.stream].splits["train"]
                 length = self.run.spec.encoder.max_length
-                found[name] = Augmentation(steps, rows, dict(task.input_columns), self.tokenizer, length)
+                columns, room = dict(task.input_columns), task.target_room(length)
+                found[name] = Augmentation(steps, rows, columns, self.tokenizer, length, room)
         return found
 
     def _feed(self, plan: FeedPlan, seed: int) -> Feed:
@@ -193,6 +196,7 @@ class Corpus:
                 limit=plan.stream.limit,
                 seed=seed,
                 cache=self.cache,
+                room=plan.tasks[0].target_room(self.run.spec.encoder.max_length),
             )
         return self._feeds[key]
 

@@ -14,14 +14,15 @@ LONGEST = 1 << 20  # objectives cut targets; a tokenizer's own limit only warns
 
 
 class TargetCodec:
-    """A fast ``transformers`` tokenizer as a :class:`~sslm_platform.interfaces.TextTokenizer`.
+    """A fast ``transformers`` tokenizer as a :class:`~sslm_platform.generating.TextTokenizer`.
 
     Raises:
         SpecError: on construction, if nothing marks the start or the end of a text.
     """
 
     def __init__(self, tokenizer: Any, *, is_own: bool) -> None:
-        start = _first(tokenizer.bos_token_id, tokenizer.cls_token_id)
+        # T5 starts from padding
+        start = _first(tokenizer.bos_token_id, tokenizer.cls_token_id, tokenizer.pad_token_id)
         end = _first(tokenizer.eos_token_id, tokenizer.sep_token_id)
         if start is None or end is None:
             what = (

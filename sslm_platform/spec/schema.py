@@ -99,6 +99,12 @@ class FieldSpec(Section):
     separator: str | None = Field(
         default=None, description="What stands between the labels of a text of several."
     )
+    max_tokens: int | None = Field(
+        default=None,
+        ge=2,
+        description="Of a target that the encoder reads after the text (prefix LM): tokens of"
+        " `encoder.max_length` that are kept for it and its end; default: a quarter. The text has the rest.",
+    )
     scheme: Literal["bio", "iob1", "iobes", "io", "word"] = Field(
         default="bio",
         description="How tags mark chunks; all are turned into BIO. Without prefixes: `io`, each run of equal"
@@ -145,6 +151,11 @@ class TokenizerSpec(Section):
 
     path: str | None = Field(default=None, description="Folder, hub name, or `package:`.")
     train: TokenizerTraining | None = None
+    sentinels: int = Field(
+        default=0,
+        ge=0,
+        description="Tokens `<extra_id_0>`, `<extra_id_1>`, … to stand for spans, as span corruption needs.",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> TokenizerSpec:

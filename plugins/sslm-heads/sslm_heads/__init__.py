@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from sslm_heads.options import MultilabelOptions, OrdinalOptions, SequenceOptions, SpanOptions, TokenOptions
+from sslm_heads.options import (
+    ElectraOptions,
+    MultilabelOptions,
+    OrdinalOptions,
+    SequenceOptions,
+    SpanOptions,
+    TokenOptions,
+)
 from sslm_platform.api import Head, HeadContext, HeadDef, Options, OutputKind, Problem, hookimpl
 
 
@@ -59,6 +66,14 @@ def sslm_heads() -> Iterable[HeadDef]:
             summary="One tag for each word, from its first token's state.",
         ),
         HeadDef(
+            name="electra",
+            build=_build_electra,
+            emits=OutputKind.TOKEN_LOGITS,
+            options=ElectraOptions,
+            rewrites=True,
+            summary="A small generator that puts tokens in, and a detector of these.",
+        ),
+        HeadDef(
             name="lm",
             build=_build_lm,
             emits=OutputKind.VOCABULARY_LOGITS,
@@ -107,6 +122,12 @@ def _build_token_classifier(options: TokenOptions, context: HeadContext) -> Head
     from sslm_heads.token import TokenClassifier
 
     return TokenClassifier(options, context)
+
+
+def _build_electra(options: ElectraOptions, context: HeadContext) -> Head:
+    from sslm_heads.electra import ReplacedTokenDetector
+
+    return ReplacedTokenDetector(options, context)
 
 
 def _build_lm(options: Options, context: HeadContext) -> Head:

@@ -43,3 +43,8 @@ def test_ordinal_classifier(check):
 @parametrize_with_checks("span_extractor")
 def test_span_extractor(check):
     check()
+
+
+@parametrize_with_checks("electra")
+def test_electra(check):
+    check()

@@ -94,3 +94,8 @@ def test_sop(check):
 @parametrize_with_checks("nsp")
 def test_nsp(check):
     check()
+
+
+@parametrize_with_checks("rtd")
+def test_rtd(check):
+    check()

@@ -200,9 +200,14 @@ def texts_of(encode: Encode, models: Mapping[str, TaskModel]) -> Texts:
                 found[task] = head.write(continued, generators, goes_on)
             else:
                 found[task] = head.generate(hidden_BLD, mask_BL, generators, goes_on)
-        return found
+        return {task: [best_of(text) for text in texts] for task, texts in found.items()}
 
     return run
+
+
+def best_of(text: str | Sequence[str]) -> str:
+    """Return the first of some texts, or the one that there is."""
+    return text if isinstance(text, str) else text[0]
 
 
 def _continuation(encode: Encode, model: TaskModel, batch: Batch) -> Continuation:

@@ -35,7 +35,7 @@ class TextTokenizer(Protocol):
         """Return each text's ids, without start and end."""
         ...
 
-    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str] | list[list[str]]:
         """Return the texts of ids; special tokens are left out."""
         ...
 
@@ -76,8 +76,8 @@ class WritingHead(TiedHead, Protocol):
         continued: Continued,
         generators: Sequence[np.random.Generator],
         goes_on: Callable[[bool], bool],
-    ) -> list[str]:
-        """Return a text for each example; arguments as in :meth:`GeneratingHead.generate`."""
+    ) -> list[str] | list[list[str]]:
+        """Return a text, or some, for each example; arguments as in :meth:`GeneratingHead.generate`."""
         ...
 
 
@@ -102,8 +102,8 @@ class GeneratingHead(Protocol):
         mask_BL: Tensor,
         generators: Sequence[np.random.Generator],
         goes_on: Callable[[bool], bool],
-    ) -> list[str]:
-        """Return a text for each example.
+    ) -> list[str] | list[list[str]]:
+        """Return a text for each example, or a list of some, the best first.
 
         Args:
             hidden_BLD: the encoder's states.

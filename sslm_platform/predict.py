@@ -14,7 +14,7 @@ from torch import Tensor
 from sslm_platform.data.batching import collate_inputs
 from sslm_platform.data.encodings import encode_inputs
 from sslm_platform.errors import Problem, RunError, SslmError, suggest
-from sslm_platform.evaluate import evaluation_batches
+from sslm_platform.evaluate import best_of, evaluation_batches
 from sslm_platform.interfaces import Encoded
 from sslm_platform.kinds import FieldKind, OutputKind
 from sslm_platform.model.backbone import load_tokenizer, vocabulary_of
@@ -94,7 +94,8 @@ class Predictor:
 
         Returns:
             For each input: its fields and ``label`` or ``labels`` with ``probabilities``, ``value``, ``tags``
-            with ``probability`` (of each word's tag), or ``generated``, a text.
+            with ``probability`` (of each word's tag), or ``generated``, a text, and perhaps
+            ``others``, the next best ones.
 
         Raises:
             SslmError: an input is empty or lacks a field.
@@ -184,7 +185,8 @@ class Predictor:
         else:
             hidden_BLD, _ = self.encoder(inputs.input_ids_BL, inputs.mask_BL, inputs.segment_BL)
             texts = head.generate(hidden_BLD, inputs.mask_BL, generators, _while_unfinished)
-        return [{"generated": text} for text in texts]
+        others = [{} if isinstance(text, str) else {"others": text[1:]} for text in texts]
+        return [{"generated": best_of(text), **more} for text, more in zip(texts, others, strict=True)]
 
     def _labelled(self, outputs: Tensor, predictions: Sequence[int]) -> list[dict[str, Any]]:
         shares = torch.softmax(outputs.float(), dim=-1).tolist()

@@ -75,11 +75,12 @@ class Continuation:
         if self._kept is not None:
             self._kept.reorder_cache(rows_R)
 
+    def _rows(self) -> Tensor:
+        return torch.arange(len(self._prefix_R), device=self.device)
+
     def _append(self, ids_R: Tensor) -> None:
-        place_R1 = (self._prefix_R + self._num_written)[:, None]
-        if self._ids_RL.shape[1] <= int(place_R1.max()):
-            self._ids_RL = nn.functional.pad(self._ids_RL, (0, 1))
-        self._ids_RL = self._ids_RL.scatter(1, place_R1, ids_R[:, None])
+        self._ids_RL = nn.functional.pad(self._ids_RL, (0, 1))
+        self._ids_RL[self._rows(), self._prefix_R + self._num_written] = ids_R
         self._num_written += 1
 
     def _anew(self, kept: DynamicCache | None = None) -> Tensor:
@@ -109,10 +110,8 @@ class Continuation:
             return self._logits(ids_R[:, None], seen_RT[:, None, None], torch.ones_like(place_R1), zeros_R)
 
     def _logits(self, ids_RL: Tensor, visible: Tensor, segment_RL: Tensor, last_R: Tensor) -> Tensor:
-        rows_R = torch.arange(len(last_R), device=self.device)
-
         def last(hidden_RLD: Tensor) -> Tensor:
-            state_RD: Tensor = self._head.transform(hidden_RLD[rows_R, last_R])
+            state_RD: Tensor = self._head.transform(hidden_RLD[self._rows(), last_R])
             return state_RD
 
         inputs = {

@@ -65,12 +65,19 @@ class DecodingOptions(Options):
     no_repeat: int | None = Field(
         default=None, ge=2, description="No n-gram of this many tokens occurs twice in a text."
     )
+    n_best: int = Field(
+        default=1,
+        ge=1,
+        description="Hypotheses that `sslm predict` tells, of the beams; the first is scored.",
+    )
     max_length: int = Field(default=64, ge=1, description="Tokens of a text, its end included.")
 
     @model_validator(mode="after")
     def _one_way(self) -> DecodingOptions:
         if self.top_p is not None and self.beams > 1:
             raise ValueError("top_p samples one text and beams searches for the best: give one of them")
+        if self.n_best > self.beams:
+            raise ValueError("n_best are of the beams: there cannot be more")
         if self.top_p is None and self.temperature != 1.0:
             raise ValueError("temperature is of sampling: give top_p too")
         return self

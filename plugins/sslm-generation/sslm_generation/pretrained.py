@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModelForSeq2SeqLM
 from transformers.modeling_outputs import BaseModelOutput
 
 from sslm_generation.options import PretrainedDecoderOptions
-from sslm_generation.search import decode
+from sslm_generation.search import decode, written
 from sslm_platform.api import HeadContext, Problem, SpecError, Targets, TextTokenizer
 
 
@@ -96,13 +96,14 @@ class PretrainedDecoder(nn.Module):
         mask_BL: Tensor,
         generators: Sequence[np.random.Generator],
         goes_on: Callable[[bool], bool],
-    ) -> list[str]:
+    ) -> list[str] | list[list[str]]:
         """Return a text for each example (see :class:`~sslm_generation.options.DecodingOptions`)."""
         beams = self.options.decoding.beams
         memory_RLD, mask_RL = hidden_BLD.repeat_interleave(beams, 0), mask_BL.repeat_interleave(beams, 0)
         rows = _Rows(self, memory_RLD, mask_RL)
         tokens = _Started(self.tokenizer, self.start[0])
-        return self.tokenizer.decode(decode(rows, tokens, self.options.decoding, generators, goes_on))
+        found = decode(rows, tokens, self.options.decoding, generators, goes_on)
+        return written(self.tokenizer, found, self.options.decoding.n_best)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sslm_generation.options import UnilmOptions
-from sslm_generation.search import decode
+from sslm_generation.search import decode, written
 from sslm_platform.api import Continued, HeadContext, Targets
 
 
@@ -47,9 +47,10 @@ class EncoderWriter(nn.Module):
         continued: Continued,
         generators: Sequence[np.random.Generator],
         goes_on: Callable[[bool], bool],
-    ) -> list[str]:
+    ) -> list[str] | list[list[str]]:
         """Return a text for each example (see :class:`~sslm_generation.options.DecodingOptions`)."""
         decoding = self.options.decoding
         options = decoding.model_copy(update={"max_length": min(decoding.max_length, continued.room)})
         continued.repeat(options.beams)
-        return self.tokenizer.decode(decode(continued, self.tokenizer, options, generators, goes_on))
+        found = decode(continued, self.tokenizer, options, generators, goes_on)
+        return written(self.tokenizer, found, options.n_best)

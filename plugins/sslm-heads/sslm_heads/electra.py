@@ -47,7 +47,7 @@ class ReplacedTokenDetector(TokenClassifier):
         logits_MV = self.generator(input_ids_BL, mask_BL, example_M, position_M).float()
         losses_M = cross_entropy(logits_MV, targets["hidden_ids"], reduction="none")
         with torch.no_grad():
-            below_MV = logits_MV.double().softmax(dim=1).cumsum(dim=1)
+            below_MV = _running_sum(logits_MV.double().softmax(dim=1))
             wanted_M1 = targets["draw"].to(below_MV)[:, None] * below_MV[:, -1:]
             drawn_M = torch.searchsorted(below_MV, wanted_M1, right=True).squeeze(1)
             drawn_M = drawn_M.clamp(max=below_MV.shape[1] - 1)
@@ -82,6 +82,16 @@ class Generator(nn.Module):
         for layer in self.layers:
             x_BLW = layer(x_BLW, src_key_padding_mask=~mask_BL.bool())
         return product(self.norm(x_BLW[example_M, position_M]), self.weight, self.bias)
+
+
+def _running_sum(share_MV: Tensor) -> Tensor:
+    """Sum up along rows; on a GPU torch has nothing for that which it calls deterministic."""
+    strict = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        return share_MV.cumsum(dim=1)
+    finally:
+        torch.use_deterministic_algorithms(strict)
 
 
 def _sinusoids(length: int, width: int, device: torch.device) -> Tensor:

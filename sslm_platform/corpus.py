@@ -17,7 +17,7 @@ from sslm_platform.kinds import FieldKind
 from sslm_platform.model.adapter import add_adapter
 from sslm_platform.model.backbone import backbone_without_values, load_tokenizer, vocabulary_of
 from sslm_platform.model.layers import check_layers
-from sslm_platform.model.target_tokenizer import TargetCodec, trained_codec
+from sslm_platform.model.target_tokenizer import TargetCodec, pretrained_codec, trained_codec
 from sslm_platform.report.records import TaskInfo
 from sslm_platform.spec.resolved import FeedPlan, ResolvedRun, Task, feeds_of
 
@@ -67,7 +67,11 @@ class Corpus:
         spec = tasks[0].spec.head.tokenizer
         key = tuple(task.identity for task in tasks) if spec else ()
         if key not in self._codecs:
-            own = spec and trained_codec(spec, _TargetTexts(self, tasks), self.cache)
+            own = None
+            if spec is not None and spec.path is not None:
+                own = pretrained_codec(spec.path)
+            elif spec is not None:
+                own = trained_codec(spec, _TargetTexts(self, tasks), self.cache)
             self._codecs[key] = own or TargetCodec(self.tokenizer, is_own=False)
         return self._codecs[key]
 

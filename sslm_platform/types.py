@@ -149,7 +149,7 @@ class HeadDef:
     ``tied`` says that the head's ``forward`` reads vocabulary logits that the encoder's module has
     made with its own embedding matrix from the head's ``transform``. ``check(options, fields)`` yields what
     is wrong with the options for a task that has these fields; ``where`` is the option. ``rewrites`` says
-    that it is a :class:`~sslm_platform.interfaces.RewritingHead`.
+    that it is a :class:`~sslm_platform.interfaces.RewritingHead`, ``whole`` that ZeRO cannot shard it.
     """
 
     name: str
@@ -160,6 +160,7 @@ class HeadDef:
     summary: str = ""
     check: Callable[[Any, Collection[str]], Iterable[Problem]] = _no_field_problems
     rewrites: bool = False
+    whole: bool = False
 
     @property
     def no_probe(self) -> str:

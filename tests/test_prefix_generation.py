@@ -207,6 +207,14 @@ def test_reading_and_writing_must_fit(specs, problems):
     assert problems(made) == [f"{T}.fields.target.max_tokens: does not apply to a field of kind target_text"]
 
 
+def test_a_target_leaves_something_to_the_text(specs, problems):
+    made = content(specs)
+    made["streams"][0]["tasks"][0]["fields"]["target"]["max_tokens"] = 30
+    assert problems(made) == [
+        f"{T}.fields.target.max_tokens: 30 tokens of encoder.max_length 32 leave less than 8 to the text"
+    ]
+
+
 def test_the_encoder_writes_with_its_own_tokenizer(specs, problems):
     made = content(specs)
     made["streams"][0]["tasks"][0]["head"]["tokenizer"] = {"vocabulary_size": 300}

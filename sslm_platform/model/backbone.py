@@ -57,12 +57,17 @@ def load_tokenizer(spec: EncoderSpec, texts: Iterable[str] = (), cache: Path | N
         assert spec.tokenizer.train is not None
         trained = trained_tokenizer(spec.tokenizer.train, texts, spec.max_length, cache)
         return with_sentinels(trained, num_sentinels)
-    tokenizer = _from_pretrained(AutoTokenizer, locate(source), use_fast=True)
+    return with_sentinels(pretrained_tokenizer(source), num_sentinels)
+
+
+def pretrained_tokenizer(source: str, where: str = "encoder.path") -> Any:
+    """Return the fast tokenizer of a folder, package or hub name; ``where`` is the key that names it."""
+    tokenizer = _from_pretrained(AutoTokenizer, locate(source), where, use_fast=True)
     if not tokenizer.is_fast:
-        raise SpecError(Problem("encoder.path", f"{source}: needs a fast tokenizer (tokenizer.json)"))
+        raise SpecError(Problem(where, f"{source}: needs a fast tokenizer (tokenizer.json)"))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    return with_sentinels(tokenizer, num_sentinels)
+    return tokenizer
 
 
 def load_backbone(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
@@ -136,14 +141,14 @@ def _kind_of(config: Any) -> Any:
     return AutoModel
 
 
-def _from_pretrained(kind: Any, source: str, **options: Any) -> Any:
+def _from_pretrained(kind: Any, source: str, where: str = "encoder.path", **options: Any) -> Any:
     try:
         return kind.from_pretrained(source, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         what = "folder" if Path(source).exists() else "folder or reachable hub name"
         first = str(error).strip().splitlines()[0]
         raise SpecError(
-            Problem("encoder.path", f"{source}: not a {what} with a transformers encoder ({first})")
+            Problem(where, f"{source}: not a {what} with a transformers encoder ({first})")
         ) from None
 
 

@@ -59,7 +59,9 @@ def with_sentinels(tokenizer: Any, num: int) -> Any:
 
 
 def _key(spec: TokenizerTraining, texts: Iterable[str]) -> str:
-    digest = hashlib.sha256(json.dumps([tokenizers.__version__, spec.model_dump(mode="json")]).encode())
+    digest = hashlib.sha256(
+        json.dumps([tokenizers.__version__, spec.model_dump(mode="json", exclude_none=True)]).encode()
+    )
     for text in texts:
         digest.update(json.dumps(text).encode())
     return digest.hexdigest()[:40]

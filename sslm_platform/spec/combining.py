@@ -10,6 +10,8 @@ from sslm_platform.spec.resolved import Bound, FeedPlan, Task, gradient_scope
 from sslm_platform.spec.schema import HeadSpec, RunSpec
 from sslm_platform.types import BalancerDef, HeadDef, ObjectiveDef, WrapperDef
 
+LEAST_TEXT = 8  # tokens
+
 
 def head_problems(spec: HeadSpec, head: HeadDef, objective: ObjectiveDef, where: str) -> Iterator[Problem]:
     """Yield what a head's section asks for and the head cannot have, with this objective."""
@@ -25,6 +27,10 @@ def head_problems(spec: HeadSpec, head: HeadDef, objective: ObjectiveDef, where:
             f"{head.name} is called before the encoder and after it, and may lose a gradient: set it to false"
         )
         yield Problem(f"{where}.head.sharded", what)
+    if spec.sharded and head.whole:
+        yield Problem(
+            f"{where}.head.sharded", f"{head.name} has tied weights, which cannot be sharded: set false"
+        )
     continues = objective.attention is AttentionPattern.PREFIX
     if head.emits.is_generated and head.tied != continues:
         reads = "what it is to write too" if continues else "a text whole, and nothing after it"
@@ -55,6 +61,17 @@ def sharding_problems(feeds: Iterable[FeedPlan]) -> Iterator[Problem]:
                     f"{other.where} reads the same input with this head, and a sharded head can be called"
                     " once for each encoding: set it to false",
                 )
+
+
+def room_problems(tasks: Iterable[Task], max_length: int) -> Iterator[Problem]:
+    """What is kept for a target that is read must leave something of the input to the text."""
+    for task in tasks:
+        room = task.target_room(max_length)
+        if room > max_length - LEAST_TEXT:
+            what = (
+                f"{room} tokens of encoder.max_length {max_length} leave less than {LEAST_TEXT} to the text"
+            )
+            yield Problem(f"{task.where}.fields.target.max_tokens", what)
 
 
 def label_problems(tasks: Iterable[Task]) -> Iterator[Problem]:

@@ -13,6 +13,7 @@ from sslm_platform.spec.augmenting import check_targets
 from sslm_platform.spec.combining import (
     head_problems,
     label_problems,
+    room_problems,
     sharding_problems,
     wrapper_problems,
 )
@@ -91,6 +92,7 @@ class _Resolver:
             self._schedule(sampler, balancer, feeds)
             self.problems.extend(sharding_problems(feeds))
             self.problems.extend(label_problems(by_identity.values()))
+            self.problems.extend(room_problems(by_identity.values(), spec.encoder.max_length))
             if balancer is not None:
                 self.problems.extend(wrapper_problems(by_identity.values(), spec, balancer.definition))
         if self.problems or sampler is None or balancer is None or executor is None:

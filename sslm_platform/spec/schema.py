@@ -66,6 +66,16 @@ class TargetTokenizer(TokenizerTraining):
     """A tokenizer of target texts; bytes as the smallest pieces, so that no text has an unknown token."""
 
     model: Literal["wordpiece", "bpe", "unigram"] = "bpe"
+    path: str | None = Field(
+        default=None,
+        description="Folder or hub name of a pretrained one, for a decoder that has one.",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> TargetTokenizer:
+        if self.path is not None and self.model_fields_set != {"path"}:
+            raise ValueError("give path or what is to be trained, not both")
+        return self
 
 
 class HeadSpec(Component):
@@ -81,7 +91,7 @@ class HeadSpec(Component):
     tokenizer: TargetTokenizer | None = Field(
         default=None,
         description="Of heads that generate text: a tokenizer trained on the training targets of the head's"
-        " tasks; default: the encoder's.",
+        " tasks, or a pretrained one; default: the encoder's.",
     )
 
 

@@ -78,6 +78,7 @@ def sslm_heads() -> Iterable[HeadDef]:
         build=_build_pretrained_decoder,
         emits=OutputKind.GENERATED_TEXT,
         options=PretrainedDecoderOptions,
+        whole=True,
         summary="The decoder of a pretrained encoder-decoder (T5, BART, …).",
     )
     yield HeadDef(

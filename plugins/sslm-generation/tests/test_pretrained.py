@@ -190,6 +190,27 @@ def test_the_encoder_is_saved_and_read_without_its_decoder(whole, tmp_path):
     assert all(torch.equal(again.state_dict()[name], value) for name, value in weights.items())
 
 
+def test_it_stays_whole():
+    from sslm_generation import sslm_heads
+
+    assert {head.name: head.whole for head in sslm_heads()}["pretrained_decoder"]
+
+
+def test_a_pretrained_tokenizer_is_saved_with_its_head(tmp_path):
+    from sslm_platform.model.target_tokenizer import pretrained_codec, saved_codec
+
+    tokenizer().save_pretrained(tmp_path)
+    codec = pretrained_codec(str(tmp_path))
+    again = saved_codec(codec.content)
+    assert again.content == codec.content
+    ids = codec.encode(["w3 w7 x", "w1"])
+    assert ids == [[7, 11, SIZE - 1], [5]]
+    assert again.encode(["w3 w7 x"]) == ids[:1]
+    assert again.decode(ids) == codec.decode(ids) == ["w3 w7 x", "w1"]
+    marks = [(one.size, one.pad_id, one.start_id, one.end_id) for one in (codec, again)]
+    assert marks == [(SIZE, 0, 0, 1)] * 2
+
+
 def test_what_does_not_fit_is_refused(tmp_path):
     saved(tmp_path / "wide", "bart", width=16)
     from sslm_platform.testing import data

@@ -39,11 +39,13 @@ def run(tmp_path_factory, make_specs, texts):
     transfer = [{"source_stage": "full", "target_stage": "zero_shot", "sources": "joint", "targets": "all"}]
     made = content(
         specs,
-        schedule={"tokens_per_batch": 512, "max_steps": 60},
-        evaluation={"every": 30, "max_generated": 5},
+        schedule={"tokens_per_batch": 512, "max_steps": 150},
+        evaluation={"every": 150, "max_generated": 5},
+        optimizer={"lr": 3.0e-3},
         limit={"test": 12},
         transfer=transfer,
     )
+    made["encoder"]["dropout"] = 0.0
     status, out, err = run_cli("run", specs.write(made), "--out", folder / "run", "--cache", texts / "cache")
     assert status == 0, err
     return folder / "run", out
@@ -132,7 +134,13 @@ def test_keys_and_values_are_kept_where_that_changes_nothing(kind, expected):
     from transformers import AutoConfig, AutoModel
 
     torch.manual_seed(0)
-    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    sizes = {
+        "hidden_size": 16,
+        "embedding_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
     if kind == "distilbert":
         sizes = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 16}
     backbone = AutoModel.from_config(AutoConfig.for_model(kind, vocab_size=30, **sizes))
@@ -158,7 +166,10 @@ def test_a_text_is_cut_at_one_length_whatever_its_target(specs):
     made = content(specs)
     made["encoder"] |= {"max_length": 14}
     rows = [
-        {"text": "the plot was great and the cast felt dull " * 3, "label": label * (1 + i % 9)}
+        {
+            "text": f"take {i}: the plot was great " + "and the cast felt dull " * 3,
+            "label": label * (1 + i % 9),
+        }
         for i in range(60)
         for label in ("good ", "bad ")
     ]

@@ -75,6 +75,11 @@ class Continuation:
         if self._kept is not None:
             self._kept.reorder_cache(rows_R)
 
+    @property
+    def has_kept(self) -> bool:
+        """Whether keys and values were kept at the first step."""
+        return self._kept is not None
+
     def _rows(self) -> Tensor:
         return torch.arange(len(self._prefix_R), device=self.device)
 
@@ -163,17 +168,17 @@ def keeps_states(backbone: Any) -> bool:
     inputs = {"input_ids_BL": ids_BL, "segment_BL": torch.zeros_like(ids_BL)}
     inputs = {name: value.to(next(backbone.parameters()).device) for name, value in inputs.items()}
 
-    def logits(kept: Any) -> list[Tensor]:
+    def tried(kept: Any) -> tuple[bool, list[Tensor]]:
         continued = Continuation(encoder, _Plain(), inputs, torch.tensor([4, 2]), 3, kept)
-        return [continued.following(torch.full((2,), step % size).to(continued.device)) for step in range(3)]
+        logits = [continued.following(torch.full((2,), n % size).to(continued.device)) for n in range(3)]
+        return continued.has_kept, logits
 
     with torch.no_grad(), evaluating(backbone):
-        whole = logits(None)
         try:
-            found = logits(backbone)
+            (_, whole), (has_kept, found) = tried(None), tried(backbone)
         except (AttributeError, IndexError, RuntimeError, TypeError, ValueError):
             return False
-    return all(_are_close(a, b) for a, b in zip(whole, found, strict=True))
+    return has_kept and all(_are_close(a, b) for a, b in zip(whole, found, strict=True))
 
 
 def _are_close(first: Tensor, second: Tensor) -> bool:

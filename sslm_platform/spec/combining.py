@@ -23,9 +23,7 @@ def head_problems(spec: HeadSpec, head: HeadDef, objective: ObjectiveDef, where:
         what = f"objective {objective.name} needs {need} other tokens in before the encoder reads them"
         yield Problem(f"{where}.head.name", what)
     if spec.sharded and head.rewrites:
-        what = (
-            f"{head.name} is called before the encoder and after it, and may lose a gradient: set it to false"
-        )
+        what = f"{head.name} is called before the encoder and after it, which may lose a gradient: set false"
         yield Problem(f"{where}.head.sharded", what)
     if spec.sharded and head.whole:
         yield Problem(

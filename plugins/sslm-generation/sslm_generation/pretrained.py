@@ -16,6 +16,8 @@ from sslm_generation.options import PretrainedDecoderOptions
 from sslm_generation.search import decode, written
 from sslm_platform.api import HeadContext, Problem, SpecError, Targets, TextTokenizer
 
+LONGEST = 1 << 20
+
 
 class Reading(NamedTuple):
     """What the decoder reads: states and mask, tokens, where the wanted ones are predicted, a cache."""
@@ -51,6 +53,7 @@ class PretrainedDecoder(nn.Module):
         start = context.facts.get("start") or _start_of(self.model)
         self.facts = {"config": config.to_dict(), "start": start}
         self.start: list[int] = start
+        self.longest: int = getattr(config, "max_position_embeddings", None) or LONGEST  # T5: no limit
         if options.dropout is not None:
             _set_dropout(self.model, options.dropout)
         _without_encoder(self.model)
@@ -71,6 +74,11 @@ class PretrainedDecoder(nn.Module):
         example_N, position_N = targets["example"], targets["position"]
         first = len(self.start)
         length = first + (int(position_N.max()) if len(position_N) else 0)
+        if length > self.longest:
+            what = (
+                f"a target of {length} tokens, and {type(self.model).__name__} writes {self.longest} at most"
+            )
+            raise SpecError(Problem("objective.options.max_target_length", what))
         ids_BT = torch.full((len(hidden_BLD), length + 1), self.tokenizer.pad_id, device=hidden_BLD.device)
         ids_BT[:, :first] = torch.tensor(self.start, device=hidden_BLD.device)
         ids_BT[example_N, position_N + first] = targets["labels"]
@@ -98,12 +106,15 @@ class PretrainedDecoder(nn.Module):
         goes_on: Callable[[bool], bool],
     ) -> list[str] | list[list[str]]:
         """Return a text for each example (see :class:`~sslm_generation.options.DecodingOptions`)."""
-        beams = self.options.decoding.beams
+        longest = self.longest - len(self.start) + 1
+        options = self.options.decoding
+        options = options.model_copy(update={"max_length": min(options.max_length, longest)})
+        beams = options.beams
         memory_RLD, mask_RL = hidden_BLD.repeat_interleave(beams, 0), mask_BL.repeat_interleave(beams, 0)
         rows = _Rows(self, memory_RLD, mask_RL)
         tokens = _Started(self.tokenizer, self.start[0])
-        found = decode(rows, tokens, self.options.decoding, generators, goes_on)
-        return written(self.tokenizer, found, self.options.decoding.n_best)
+        found = decode(rows, tokens, options, generators, goes_on)
+        return written(self.tokenizer, found, options.n_best)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,12 +36,20 @@ def tokenizer():
     )
 
 
-def tiny(name, width=8):
-    """Random weights, large enough that logits differ."""
+def tiny(name, width=8, scale=3.0):
+    """Random weights, large enough that texts differ."""
     torch.manual_seed(5)
+    model = random(name, width)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(scale if parameter.ndim > 1 else 1.0)
+    return model
+
+
+def random(name, width):
     if name == "t5":
         config = T5Config(
-            vocab_size=SIZE, d_model=width, d_kv=4, d_ff=16, num_layers=2, num_decoder_layers=3, num_heads=2,
+            vocab_size=SIZE, d_model=width, d_kv=4, d_ff=16, num_layers=2, num_decoder_layers=2, num_heads=2,
             decoder_start_token_id=0, pad_token_id=0, eos_token_id=1, initializer_factor=1.0,
         )  # fmt: skip
         return T5ForConditionalGeneration(config)
@@ -63,7 +71,7 @@ def tiny(name, width=8):
             bos_token_id=3,
             eos_token_id=1,
             decoder_start_token_id=1,
-            init_std=0.5,
+            init_std=0.1,
             forced_eos_token_id=None,
             forced_bos_token_id=3 if name == "bart" else None,
         )
@@ -72,8 +80,8 @@ def tiny(name, width=8):
     return made
 
 
-def saved(folder, name, width=8):
-    model = tiny(name, width).eval()
+def saved(folder, name, width=8, scale=3.0):
+    model = tiny(name, width, scale).eval()
     model.generation_config.forced_eos_token_id = None
     model.generation_config.forced_bos_token_id = 3 if name == "bart" else None
     model.save_pretrained(folder)
@@ -82,7 +90,7 @@ def saved(folder, name, width=8):
 
 
 CHECKED = Path(tempfile.mkdtemp()) / "bart"
-saved(CHECKED, "bart")
+saved(CHECKED, "bart", scale=1.0)
 
 
 @parametrize_with_checks("pretrained_decoder", options={"path": str(CHECKED), "decoding": {"max_length": 12}})
@@ -149,7 +157,7 @@ def test_texts_are_those_of_generate(whole, beams):
             num_beams=beams, length_penalty=0.0, early_stopping="never" if beams > 1 else False,
             bad_words_ids=[[0]] if model.config.eos_token_id == head.start[0] else [[0], [head.start[0]]],
         )  # fmt: skip
-    expected = tokenizer().batch_decode(found, skip_special_tokens=True)
+    expected = tokenizer().batch_decode(found[:, len(head.start) :], skip_special_tokens=True)
     assert texts == [text.strip() for text in expected]
     assert len(set(texts)) > 1
 
@@ -167,10 +175,11 @@ def test_a_head_is_built_again_from_what_it_says_of_itself(whole, tmp_path):
     assert again.start == head.start
     _, mask_BL = inputs()
     hidden_BLD = torch.randn(4, 9, 8)
-    texts = [
-        one.generate(hidden_BLD, mask_BL.bool(), [np.random.default_rng(0)] * 4, lambda more: more)
-        for one in (head, again)
-    ]
+    with torch.no_grad():
+        texts = [
+            one.generate(hidden_BLD, mask_BL.bool(), [np.random.default_rng(0)] * 4, lambda more: more)
+            for one in (head, again)
+        ]
     assert texts[0] == texts[1]
 
 
@@ -188,6 +197,25 @@ def test_the_encoder_is_saved_and_read_without_its_decoder(whole, tmp_path):
     again = SharedEncoder(load_backbone(spec, tokenizer(), 0))
     assert again.state_dict().keys() == weights.keys()
     assert all(torch.equal(again.state_dict()[name], value) for name, value in weights.items())
+
+
+def test_no_text_is_longer_than_the_decoder_has_places(tmp_path):
+    saved(tmp_path, "bart")
+    encoder, head = parts(tmp_path, decoding={"max_length": 500})
+    ids_BL, mask_BL = inputs()
+    with torch.no_grad():
+        hidden_BLD, _ = encoder(ids_BL, mask_BL.bool())
+        texts = head.generate(hidden_BLD, mask_BL.bool(), [np.random.default_rng(0)] * 4, lambda more: more)
+        assert max(len(text.split()) for text in texts) <= 63
+        labels = {
+            "labels": torch.full((70,), 5),
+            "example": torch.zeros(70).long(),
+            "position": torch.arange(70),
+        }
+        with pytest.raises(
+            SpecError, match=r"max_target_length: a target of 71 tokens, .* writes 64 at most"
+        ):
+            head.features(hidden_BLD, mask_BL, labels)
 
 
 def test_it_stays_whole():

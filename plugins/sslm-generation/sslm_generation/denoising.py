@@ -23,8 +23,9 @@ class Denoising:
       closes it; what follows the last such token is one too.
     - ``infill``: spans are drawn, of lengths that are Poisson(``mean_span``), until they hold this share of
       the tokens (rounded at random; the last one is cut off there), and put anywhere between the tokens that
-      are left (so the ends of a text are hidden less often). Each is shown as one mask token: one of length 0 hides nothing and is only a mask more. There
-      are never more masks than hidden tokens, so that no text gets longer.
+      are left, so that the ends of a text are hidden less often. Each is shown as one mask token: one of
+      length 0 hides nothing and is only a mask more. There are never more masks than hidden tokens, so that
+      no text gets longer.
     - ``delete``: each other token is left out with this chance.
     """
 

@@ -41,8 +41,10 @@ def tiny(name, width=8, scale=3.0):
     torch.manual_seed(5)
     model = random(name, width)
     with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(scale if parameter.ndim > 1 else 1.0)
+        for name, parameter in model.named_parameters():
+            if parameter.requires_grad and parameter.ndim > 1:  # no sinusoids
+                # what is read decides, and not only the tokens before
+                parameter.mul_(scale * (20 if "encoder_attn" in name and scale > 1 else 1))
     return model
 
 
@@ -144,19 +146,20 @@ def test_logits_are_those_of_the_whole_model(whole):
     assert logits_NV.std() > 0.1
 
 
-@pytest.mark.parametrize("beams", [1, 3])
-def test_texts_are_those_of_generate(whole, beams):
+def test_texts_are_those_of_generate(whole):
     model, folder = whole
-    encoder, head = parts(folder, decoding={"max_length": 9, "beams": beams, "length_penalty": 0.0})
+    encoder, head = parts(folder, decoding={"max_length": 9})
     ids_BL, mask_BL = inputs()
     with torch.no_grad():
         hidden_BLD, _ = encoder(ids_BL, mask_BL.bool())
         texts = head.generate(hidden_BLD, mask_BL.bool(), [np.random.default_rng(0)] * 4, lambda more: more)
         found = model.generate(
-            input_ids=ids_BL, attention_mask=mask_BL, max_new_tokens=9 + len(head.start) - 1, do_sample=False,
-            num_beams=beams, length_penalty=0.0, early_stopping="never" if beams > 1 else False,
-            bad_words_ids=[[0]] if model.config.eos_token_id == head.start[0] else [[0], [head.start[0]]],
-        )  # fmt: skip
+            input_ids=ids_BL,
+            attention_mask=mask_BL,
+            max_new_tokens=9 + len(head.start) - 1,
+            do_sample=False,
+            bad_words_ids=[[0]],
+        )
     expected = tokenizer().batch_decode(found[:, len(head.start) :], skip_special_tokens=True)
     assert texts == [text.strip() for text in expected]
     assert len(set(texts)) > 1

@@ -235,7 +235,8 @@ def _check_definition(where: str, item: object, kind: type[Any]) -> None:
 
 
 _LABELLED = ({OutputKind.SEQUENCE_LOGITS}, {OutputKind.TOKEN_LOGITS})
-_TIED = (OutputKind.VOCABULARY_LOGITS, OutputKind.GENERATED_TEXT)
+_TIED = {OutputKind.VOCABULARY_LOGITS}  # whose heads project inside the encoder's one call
+_MAY_BE_TIED = _TIED | {OutputKind.GENERATED_TEXT}
 
 
 def _wrong_kinds(definition: object) -> str:
@@ -243,6 +244,10 @@ def _wrong_kinds(definition: object) -> str:
     match definition:
         case ObjectiveDef(needs=needs) if not _are_kinds(needs):
             return "needs must map OutputKind to fields"
+        case ObjectiveDef(encoder_calls=calls) if calls < 1:
+            return f"encoder_calls must be 1 or more; got {calls}"
+        case ObjectiveDef(encoder_calls=calls, needs=needs) if calls > 1 and _TIED & set(needs):
+            return "encoder_calls of more than 1 do not go with OutputKind.VOCABULARY_LOGITS"
         case ObjectiveDef(labels=[_, *_], needs=needs) if set(needs) not in _LABELLED:
             return "labels go with needs of OutputKind.SEQUENCE_LOGITS or TOKEN_LOGITS alone"
         case ObjectiveDef(rewritten=True, changes_input=False):
@@ -251,7 +256,7 @@ def _wrong_kinds(definition: object) -> str:
             return "kinds must be a set of OutputKind"
         case HeadDef(emits=emits) if not isinstance(emits, OutputKind):
             return f"emits must be an OutputKind; got {emits!r}"
-        case HeadDef(emits=emits, tied=True) if emits not in _TIED:
+        case HeadDef(emits=emits, tied=True) if emits not in _MAY_BE_TIED:
             return "tied goes with emits=OutputKind.VOCABULARY_LOGITS or GENERATED_TEXT"
         case MetricDef(accepts=accepts) if not _are_kinds(accepts):
             return "accepts must be a set of OutputKind"

@@ -156,13 +156,20 @@ def predict(
             help="Lines are JSON objects of the task's fields, as in a file named .jsonl.",
         ),
     ] = False,
+    candidates: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of a task that ranks: a file with one candidate a line.", show_default="the stream's"
+        ),
+    ] = None,
 ) -> None:
     """Answer for texts (arguments, a file, or standard input): JSON Lines, or a table on a terminal."""
     from sslm_platform.runs import load_run
     from sslm_platform.tables import prediction_table
 
     inputs = _inputs(texts or [], file, jsonl)
-    answers = load_run(run).predict(inputs, task)
+    pool = None if candidates is None else _inputs([], candidates, jsonl=False)
+    answers = load_run(run).predict(inputs, task, pool)
     if sys.stdout.isatty():
         _stdout().print(prediction_table(answers))
     else:

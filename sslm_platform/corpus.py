@@ -193,6 +193,7 @@ class Corpus:
                 limit=plan.stream.limit,
                 seed=seed,
                 cache=self.cache,
+                readings=plan.tasks[0].readings,
             )
         return self._feeds[key]
 
@@ -240,9 +241,11 @@ class _TrainingTexts:
             seen.add((task.stream.name, *names))
             split = self._corpus.task_rows[task.identity].splits["train"]
             for name in names:
-                joined = kinds[name] is FieldKind.TOKENS
                 for value in split.all_values(name):
-                    yield " ".join(value) if joined else value
+                    if kinds[name] is FieldKind.TEXTS:
+                        yield from value
+                    else:
+                        yield " ".join(value) if kinds[name] is FieldKind.TOKENS else value
 
 
 class _TargetTexts:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NUMERIC = {
     *("cells", "done", "n", "test", "dev", "train", "majority"),
-    *("steps", "tokens to train", "to encode", "time", "disk"),
+    *("steps", "train tokens", "encode", "time", "disk"),
 }
 
 
@@ -178,9 +178,22 @@ def prediction_table(answers: Sequence[Mapping[str, Any]]) -> Table:
         elif "value" in answer:
             table.add_row(escape(_text(answer)), f"{answer['value']:.3f}", "")
         else:
-            found = answer["generated"] if "generated" in answer else answer["answer"]
-            table.add_row(escape(_text(answer)), "no answer" if found is None else escape(found), "")
+            table.add_row(escape(_text(answer)), *map(escape, _told(answer)))
     return table
+
+
+def _told(answer: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what an answer of another kind says, and how sure it is where that is known."""
+    if "ranking" in answer:
+        first = answer["ranking"][0]
+        return first["text"], f"{first['cosine']:.2f} (cosine)"
+    if "choice" in answer:
+        choice = answer["choice"]
+        return answer["candidates"][choice], f"{answer['probabilities'][choice]:.2f}"
+    if "vector" in answer:
+        return f"a vector of {len(answer['vector'])}", ""
+    found = answer["generated"] if "generated" in answer else answer["answer"]
+    return "no answer" if found is None else found, ""
 
 
 def plan_table(plan: Plan, estimate: Estimate) -> Group:
@@ -192,7 +205,7 @@ def plan_table(plan: Plan, estimate: Estimate) -> Group:
     table = _table("protocol", "cells", "done", "")
     for key, count in sorted(planned.items(), key=lambda item: (item[0][1], item[0][0])):
         table.add_row(key[0], str(count), str(count - left[key]), "baseline" if key[1] else "")
-    units = _table("unit of work", "cells", "steps", "tokens to train", "to encode", "time", "disk")
+    units = _table("unit of work", "cells", "steps", "train tokens", "encode", "time", "disk")
     for unit in estimate.units:
         units.add_row(
             unit.name,
@@ -219,7 +232,7 @@ def _table(*columns: str) -> Table:
             column,
             justify="right" if numeric else "left",
             overflow="fold",
-            no_wrap=not index or column == "name",
+            no_wrap=numeric or column == "name" or (not index and columns[-1] != "disk"),
         )
     return table
 

@@ -128,7 +128,8 @@ def encoder_fingerprint(spec: EncoderSpec) -> dict[str, Any]:
 
 def encoder_of(model: Any) -> Any:
     """Return the encoder of an encoder-decoder (T5, BART), and any other model as it is."""
-    return model.get_encoder() if hasattr(model, "decoder") and hasattr(model, "encoder") else model
+    has_both = getattr(model.config, "is_encoder_decoder", False) and hasattr(model, "encoder")
+    return model.get_encoder() if has_both else model
 
 
 def _kind_of(config: Any) -> Any:

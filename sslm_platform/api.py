@@ -1,6 +1,6 @@
 """Everything a plugin may import from the platform, in one place."""
 
-from sslm_platform.augmenting import Augmenter, Word
+from sslm_platform.augmenting import Augmenter, Word, open_run
 from sslm_platform.errors import (
     DataError,
     PluginError,
@@ -137,6 +137,7 @@ __all__ = [
     "WrapperContext",
     "WrapperDef",
     "hookimpl",
+    "open_run",
     "rows_by_example",
     "suggest",
 ]

@@ -166,13 +166,15 @@ def outputs_of(encode: Encode, models: Mapping[str, TaskModel]) -> Outputs:
 
 def texts_of(encode: Encode, models: Mapping[str, TaskModel]) -> Texts:
     """Return the function from a batch to the texts of those heads that generate."""
-    heads = {task: model.head.module for task, model in models.items() if model.is_generated}
+    generating = {task: model.head for task, model in models.items() if model.is_generated}
+    heads = {task: head.module for task, head in generating.items()}
 
     def run(batch: Batch, goes_on: GoesOn) -> dict[str, Sequence[str]]:
         if not heads:
             return {}
         mask_BL = batch.inputs["mask_BL"]
-        hidden_BLD, _ = encode_inputs(encode, batch.inputs)
+        adapter = next(iter(generating.values())).adapter
+        hidden_BLD, _ = encode_inputs(encode, batch.inputs, adapter=adapter)
         return {
             t: head.generate(hidden_BLD, mask_BL, batch.generators(), goes_on) for t, head in heads.items()
         }

@@ -22,6 +22,7 @@ from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead, task_outputs
 from sslm_platform.model.store import read_heads
 from sslm_platform.model.target_tokenizer import TargetCodec, saved_codec
+from sslm_platform.model.task_adapter import give_adapters
 from sslm_platform.spec.resolved import ResolvedRun
 from sslm_platform.spec.schema import EncoderSpec
 from sslm_platform.train.model import encoder_weights
@@ -54,7 +55,9 @@ class Predictor:
         if self.task.objective.definition.labels:
             raise RunError(f"{identity}: its objective makes texts and labels of its own; nothing to predict")
         self.max_length = run.spec.encoder.max_length
-        spec = EncoderSpec(path=str(model / "encoder"), max_length=self.max_length)
+        adapter = run.spec.encoder.adapter
+        own = adapter if adapter is not None and adapter.per == "task" else None
+        spec = EncoderSpec(path=str(model / "encoder"), max_length=self.max_length, adapter=own)
         self.tokenizer = load_tokenizer(spec)
         self._load(spec, model)
 
@@ -62,7 +65,8 @@ class Predictor:
         from sslm_platform.model.backbone import load_backbone
 
         self.encoder = SharedEncoder(load_backbone(spec, self.tokenizer, 0))
-        self.encoder.load_state_dict(encoder_weights(model))
+        if spec.adapter is None:
+            self.encoder.load_state_dict(encoder_weights(model))
         size = self.encoder.backbone.get_input_embeddings().num_embeddings
         heads = read_heads(model)
         if self.task.head_key not in heads:
@@ -74,6 +78,8 @@ class Predictor:
             own = info.tokenizer
             codec = saved_codec(own) if own else TargetCodec(self.tokenizer, is_own=False)
         head = self.task.head.build(HeadContext(self.encoder.hidden_size, size, info.labels, codec))
+        if spec.adapter is not None:
+            give_adapters(self.encoder.backbone, [head])
         head.load_state_dict(state)
         self.head = TaskHead(head, self.task.head.definition.tied)
         vocabulary = vocabulary_of(self.tokenizer)
@@ -170,7 +176,9 @@ class Predictor:
         self, examples: Sequence[Encoded], generators: Sequence[np.random.Generator]
     ) -> list[dict[str, Any]]:
         inputs = collate_inputs(examples, None, self.pad_id)
-        hidden_BLD, _ = self.encoder(inputs.input_ids_BL, inputs.mask_BL, inputs.segment_BL)
+        hidden_BLD, _ = self.encoder(
+            inputs.input_ids_BL, inputs.mask_BL, inputs.segment_BL, adapter=self.head.adapter
+        )
         texts = self.head.module.generate(
             hidden_BLD, inputs.mask_BL, generators, lambda unfinished: unfinished
         )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sslm_platform.interfaces import Targets
+from sslm_platform.model.task_adapter import TaskAdapter, adapter_of
 from sslm_platform.spec.resolved import Bound
 from sslm_platform.types import HeadContext, HeadDef
 
@@ -23,6 +24,11 @@ class TaskHead:
 
     module: Any  # a Head
     tied: bool
+
+    @property
+    def adapter(self) -> TaskAdapter | None:
+        """What the head has put into the encoder, if it has something."""
+        return adapter_of(self.module)
 
 
 def build_head(bound: Bound[HeadDef], context: HeadContext, *seed: object) -> nn.Module:
@@ -38,6 +44,7 @@ def encode_inputs(
     inputs: Mapping[str, Tensor | None],
     transform: Callable[[Tensor], Tensor] | None = None,
     shift_BLE: Tensor | None = None,
+    adapter: TaskAdapter | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Call the encoder.
 
@@ -47,12 +54,13 @@ def encode_inputs(
             closely than the mask what each token sees (see :mod:`~sslm_platform.model.attention`).
         transform: a tied head's; with it the logits are returned too.
         shift_BLE: added to what the token embedding gives.
+        adapter: the heads' own.
     """
     visible_B1LL = inputs.get("visible_B1LL")
     seen = inputs["mask_BL"] if visible_B1LL is None else visible_B1LL
-    if shift_BLE is None:
-        return encode(inputs["input_ids_BL"], seen, inputs["segment_BL"], transform)
-    return encode(inputs["input_ids_BL"], seen, inputs["segment_BL"], transform, shift_BLE)
+    more = {"shift_BLE": shift_BLE, "adapter": adapter}
+    given = {name: value for name, value in more.items() if value is not None}
+    return encode(inputs["input_ids_BL"], seen, inputs["segment_BL"], transform, **given)
 
 
 def task_outputs(
@@ -66,6 +74,7 @@ def task_outputs(
 
     ``inputs`` are :func:`encode_inputs`'s. Tied heads' rows are projected onto
     the embedding matrix inside the encoder call (see :class:`~sslm_platform.model.encoder.SharedEncoder`).
+    Heads with an adapter are all one head: another one's states would be others.
     """
     mask_BL = inputs["mask_BL"]
     assert mask_BL is not None
@@ -80,7 +89,8 @@ def task_outputs(
         sizes.extend(len(r) for r in rows)
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
-    hidden_BLD, logits_NV = encode_inputs(encode, inputs, transform if tied else None, shift_BLE)
+    adapter = next(iter(heads.values())).adapter
+    hidden_BLD, logits_NV = encode_inputs(encode, inputs, transform if tied else None, shift_BLE, adapter)
     outputs = {
         task: head.module(head.module.features(hidden_BLD, mask_BL, targets[task]))
         for task, head in heads.items()

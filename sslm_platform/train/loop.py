@@ -156,7 +156,7 @@ def train_steps(
     for head in training.model.heads.values():
         head.train()
     ahead = None if adapts(training) else plans_ahead(planner, engine.device)
-    with Fetcher(partial(_rank_batch, training, engine, progress), ahead) as fetch:
+    with Fetcher(partial(_rank_batch, training, engine, progress), ahead, engine.device) as fetch:
         for step in range(start, planner.num_steps):
             plan = planner.plan(step, progress.positions, progress.sampler)
             record = train_step(training, engine, plan, progress, fetch, requests)

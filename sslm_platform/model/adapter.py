@@ -31,8 +31,20 @@ OWNED = {
     "trainable_token_indices",
     "layer_replication",
 }
-OWNED_OF = {"adalora": {"total_step", "rank_pattern"}}
 LONG = 1 << 60  # steps, of a schedule whose length is not known yet
+OWNED_OF = {
+    "adalora": {"total_step", "rank_pattern"},
+    "prefix_tuning": {
+        "num_layers",
+        "num_attention_heads",
+        "num_transformer_submodules",
+        "token_dim",
+        "encoder_hidden_size",
+        "prefix_projection",
+    },
+}
+GIVEN = {"adalora": {"total_step": LONG}, "prefix_tuning": {"task_type": "FEATURE_EXTRACTION"}}
+DEFAULTS = {"prefix_tuning": {"num_virtual_tokens": 20}}
 
 
 def add_adapter(backbone: Any, spec: AdapterSpec, base: str | None, seed: int) -> None:
@@ -54,6 +66,11 @@ def add_adapter(backbone: Any, spec: AdapterSpec, base: str | None, seed: int) -
 
     config = _config(spec)
     config.base_model_name_or_path = base
+    if spec.name == "prefix_tuning":
+        from sslm_platform.model.prefix import add_prefix
+
+        add_prefix(backbone, config, seed)
+        return
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -80,9 +97,17 @@ def _config(spec: AdapterSpec) -> Any:
     if problems:
         raise SpecError(*problems)
     try:
-        return kind(**spec.options, **({"total_step": LONG} if spec.name == "adalora" else {}))
+        return kind(**DEFAULTS.get(spec.name, {}) | spec.options | GIVEN.get(spec.name, {}))
     except (ValueError, TypeError) as error:
         raise _refused(str(error).splitlines()[0]) from None
+
+
+def prefix_length(spec: AdapterSpec | None) -> int:
+    """Return how many positions a prefix takes before each text, 0 without one."""
+    if spec is None or spec.name != "prefix_tuning":
+        return 0
+    length = (DEFAULTS["prefix_tuning"] | spec.options)["num_virtual_tokens"]
+    return length if isinstance(length, int) else 0
 
 
 def _refused(what: str) -> SpecError:

@@ -13,7 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from sslm_platform.errors import DataError, Problem, SpecError, suggest
-from sslm_platform.model.adapter import add_adapter
+from sslm_platform.model.adapter import add_adapter, prefix_length
 from sslm_platform.model.layers import freeze
 from sslm_platform.model.tokenizer import trained_tokenizer
 from sslm_platform.spec.schema import EncoderSpec
@@ -69,7 +69,7 @@ def load_backbone(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
         folder = locate(spec.path)
         _check_digest(folder, spec.sha256)
         config = _with_dropout(_from_pretrained(AutoConfig, folder), spec.dropout)
-        _check_length(config, spec.max_length)
+        _check_length(config, spec.max_length, prefix_length(spec.adapter))
         backbone = _from_pretrained(
             AutoModel, folder, config=config, use_safetensors=True, dtype=torch.float32
         )
@@ -144,10 +144,11 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _check_length(config: Any, max_length: int) -> None:
+def _check_length(config: Any, max_length: int, prefix: int = 0) -> None:
     longest = getattr(config, "max_position_embeddings", None)
-    if longest is not None and max_length > longest:
-        raise SpecError(Problem("encoder.max_length", f"{max_length} > {longest}, the encoder's own limit"))
+    if longest is not None and max_length + prefix > longest:
+        asked = f"{max_length} and a prefix of {prefix}" if prefix else str(max_length)
+        raise SpecError(Problem("encoder.max_length", f"{asked} > {longest}, the encoder's own limit"))
 
 
 def _from_config(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:

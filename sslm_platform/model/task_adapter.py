@@ -15,12 +15,21 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from sslm_platform.model.adapter import FILE, NAME, PREFIX
+from sslm_platform.model.prefix import first_values, is_prefixed, with_prefix
 
 OWN = "encoder_adapter"  # a head's submodule
 
 
 class TaskAdapter(nn.Module):
-    """Values of an encoder's adapter, named as ``peft`` names them in its files.
+    """Values that a head puts into the encoder, named as ``peft`` names them in its files."""
+
+    def call(self, backbone: Any, inputs: Mapping[str, Any]) -> Any:
+        """Call a backbone with these values in it."""
+        raise NotImplementedError
+
+
+class InjectedAdapter(TaskAdapter):
+    """Values of the adapter that an encoder has inside.
 
     Args:
         backbone: has an adapter, whose values these begin as.
@@ -43,9 +52,25 @@ class TaskAdapter(nn.Module):
         """Return the values by the backbone's names."""
         return {self._places[name]: value for name, value in self.named_parameters()}
 
-    def call(self, backbone: nn.Module, inputs: Mapping[str, Any]) -> Any:
+    def call(self, backbone: Any, inputs: Mapping[str, Any]) -> Any:
         """Call a backbone with these values in the place of its adapter's."""
         return functional_call(backbone, self.in_backbone(), (), dict(inputs))
+
+
+class PrefixAdapter(TaskAdapter):
+    """Keys and values that all tokens of a text see before it, in each layer (Li & Liang 2021).
+
+    Args:
+        backbone: says how many, and what they begin as.
+    """
+
+    def __init__(self, backbone: Any) -> None:
+        super().__init__()
+        self.prompt_embeddings = nn.Parameter(first_values(backbone))
+
+    def call(self, backbone: Any, inputs: Mapping[str, Any]) -> Any:
+        """Call a backbone with the prefix before each text."""
+        return with_prefix(backbone, inputs, self.prompt_embeddings)
 
 
 def adapter_of(head: Any) -> TaskAdapter | None:
@@ -56,14 +81,15 @@ def adapter_of(head: Any) -> TaskAdapter | None:
 
 def give_adapters(backbone: nn.Module, heads: Iterable[nn.Module]) -> None:
     """Give each head an adapter of its own, which begins as the one inside the backbone."""
+    kind = PrefixAdapter if is_prefixed(backbone) else InjectedAdapter
     for head in heads:
-        head.add_module(OWN, TaskAdapter(backbone))
+        head.add_module(OWN, kind(backbone))
 
 
 def wear(backbone: nn.Module, head: nn.Module) -> None:
     """Move a head's adapter into the backbone, for all who call it from here on."""
     adapter = adapter_of(head)
-    assert adapter is not None
+    assert isinstance(adapter, InjectedAdapter), "a prefix has no place inside"
     values = adapter.in_backbone()
     with torch.no_grad():
         for name, value in _inside(backbone).items():
@@ -84,7 +110,8 @@ def save_task_adapter(folder: Path, backbone: Any, values: Mapping[str, Tensor])
 
     folder.mkdir(parents=True)
     backbone.peft_config[NAME].save_pretrained(folder)
-    named = {f"{PREFIX}{name}": value.detach().cpu().contiguous() for name, value in values.items()}
+    start = "" if is_prefixed(backbone) else PREFIX
+    named = {f"{start}{name}": value.detach().cpu().contiguous() for name, value in values.items()}
     save_file(named, folder / FILE)
 
 

@@ -25,6 +25,8 @@ def adapter_problems(
         yield Problem(where("encoder", "adapter"), "peft is not installed: pip install sslm-platform[peft]")
     if spec.encoder.adapter.name == "adalora":
         yield from _ranks(spec, where)
+    if spec.encoder.adapter.name == "prefix_tuning":
+        yield from _prefix(spec, where)
     if spec.encoder.adapter.per == "run":
         return
     frozen = "encoder.adapter.per: task leaves the encoder frozen"
@@ -47,6 +49,14 @@ def adapter_problems(
             yield Problem(where("optimizer", key), f"is about the encoder's training, and {frozen}")
     if spec.optimizer.decay_to == "start":
         yield Problem(where("optimizer", "decay_to"), f"start is the encoder's, and {frozen}")
+
+
+def _prefix(spec: RunSpec, where: Where) -> Iterator[Problem]:
+    what = "prefix_tuning does not merge into the encoder's weights"
+    if spec.encoder.adapter is not None and spec.encoder.adapter.per == "run":
+        yield Problem(where("encoder", "adapter", "per"), f"{what}: set task, or take lora")
+    if spec.transfer:
+        yield Problem(where("transfer"), f"cells read a source's encoder, and {what}: take lora")
 
 
 def _ranks(spec: RunSpec, where: Where) -> Iterator[Problem]:

@@ -169,10 +169,11 @@ class AdapterSpec(Section):
     """A small part that is trained inside the frozen encoder, by `peft` (extra `sslm-platform[peft]`).
 
     LoRA (Hu et al. 2022), AdaLoRA (Zhang et al. 2023), IA³ (Liu et al. 2022), LoHa (Hyeon-Woo et al. 2022),
-    LoKr (Edalati et al. 2022): of the methods of `peft`, those that merge into the encoder's weights.
+    LoKr (Edalati et al. 2022): of the methods of `peft`, those that merge into the encoder's weights; and
+    prefix tuning (Li & Liang 2021), one for each task.
     """
 
-    name: Literal["lora", "adalora", "ia3", "loha", "lokr"]
+    name: Literal["lora", "adalora", "ia3", "loha", "lokr", "prefix_tuning"]
     per: Literal["run", "task"] = Field(
         default="run",
         description="`run`: one adapter, which all tasks train. `task`: one for each head, trained with it"

@@ -175,6 +175,77 @@ def test_cells_read_a_source_through_its_adapter(specs, content, tmp_path, cli):
     assert "each of the source's heads has an adapter of its own" in plan
 
 
+def test_prefixes_are_trained_killed_resumed_and_loaded_by_peft(
+    specs, content, encoder_folder, tmp_path, trainings
+):
+    from peft import PeftModel
+
+    content["encoder"]["adapter"] = {
+        "name": "prefix_tuning",
+        "per": "task",
+        "options": {"num_virtual_tokens": 3},
+    }
+    content["encoder"]["max_length"] = 24
+    corpus = specs.corpus(content)
+    corpus.check_backbone()
+    assert "each head has an adapter of its own, of 384" in trainings.train(corpus, tmp_path / "whole")
+    trainings.kill(corpus, tmp_path / "killed", 5)
+    trainings.train(corpus, tmp_path / "killed")
+    trainings.assert_same(tmp_path / "killed", tmp_path / "whole")
+    folder = RunFolder(tmp_path / "whole").model
+    model = load_trained(corpus, list(corpus.run.tasks.values()), folder)
+    model.encoder.eval()
+    for key, head in model.heads.items():
+        mask_BL = torch.tensor([[1, 1, 1, 0]])
+        states, _ = model.encoder(IDS_BL, mask_BL, adapter=head.encoder_adapter)
+        base = AutoModel.from_pretrained(encoder_folder["path"])
+        own = PeftModel.from_pretrained(base, folder / "heads" / key / "adapter").eval()
+        expected = own(input_ids=IDS_BL, attention_mask=mask_BL).last_hidden_state
+        torch.testing.assert_close(states[:, :3], expected[:, :3], rtol=1e-4, atol=1e-5)
+    assert Predictor(corpus.run, folder, "sentiment@film")(["the film was great"])[0]["label"]
+
+
+def test_every_token_sees_a_prefix_where_attention_is_by_pairs(specs, content):
+    content["encoder"]["adapter"] = {"name": "prefix_tuning", "per": "task"}
+    content["encoder"]["max_length"] = 8
+    content["encoder"]["adapter"]["options"] = {"num_virtual_tokens": 2}
+    corpus = specs.corpus(content)
+    model = build_model(corpus, [corpus.run.tasks["sentiment@film"]], 1)
+    adapter = next(iter(model.heads.values())).encoder_adapter
+    model.encoder.eval()
+    causal_B1LL = torch.ones(4, 4).tril().bool()[None, None]
+    with torch.no_grad():
+        states, _ = model.encoder(IDS_BL, causal_B1LL, adapter=adapter)
+        first, _ = model.encoder(IDS_BL[:, :1], torch.ones(1, 1).bool(), adapter=adapter)
+        torch.testing.assert_close(states[:, :1], first)
+        adapter.prompt_embeddings.mul_(50.0)
+        changed, _ = model.encoder(IDS_BL, causal_B1LL, adapter=adapter)
+    assert ((changed - states).abs().amax(dim=-1) > 1e-3).all()
+
+
+@pytest.mark.parametrize(("per", "wrapper"), [("task", "freelb"), ("run", "smart")])
+def test_wrapped_objectives_and_averages_go_with_adapters(specs, content, tmp_path, trainings, per, wrapper):
+    content["encoder"]["adapter"] = {**LORA, "per": per}
+    content["streams"][0]["tasks"][0]["objective"]["wrapper"] = {"name": wrapper}
+    content["optimizer"]["average"] = {"name": "ema", "decay": 0.5}
+    corpus = specs.corpus(content)
+    trainings.train(corpus, tmp_path / "whole")
+    trainings.kill(corpus, tmp_path / "killed", 5)
+    trainings.train(corpus, tmp_path / "killed")
+    trainings.assert_same(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_a_prefix_for_all_and_cells_of_one_are_refused(specs, content, cli):
+    content["encoder"]["adapter"] = {"name": "prefix_tuning"}
+    content["transfer"] = [
+        {"source_stage": "full", "target_stage": "probe", "sources": "joint", "targets": {"task": "names"}}
+    ]
+    status, _, err = cli("check", specs.write(content))
+    assert status == 2
+    assert "encoder.adapter.per: prefix_tuning does not merge into the encoder's weights" in err
+    assert "transfer: cells read a source's encoder" in err
+
+
 @pytest.mark.parametrize(
     ("section", "value", "message"),
     [

@@ -43,8 +43,11 @@ OWNED_OF = {
         "prefix_projection",
     },
 }
-GIVEN = {"adalora": {"total_step": LONG}, "prefix_tuning": {"task_type": "FEATURE_EXTRACTION"}}
-DEFAULTS = {"prefix_tuning": {"num_virtual_tokens": 20}}
+GIVEN: dict[str, dict[str, Any]] = {
+    "adalora": {"total_step": LONG},
+    "prefix_tuning": {"task_type": "FEATURE_EXTRACTION"},
+}
+DEFAULTS: dict[str, dict[str, Any]] = {"prefix_tuning": {"num_virtual_tokens": 20}}
 
 
 def add_adapter(backbone: Any, spec: AdapterSpec, base: str | None, seed: int) -> None:

@@ -65,7 +65,7 @@ def save_checkpoint(
     """
     heads = {f"{name}{SEPARATOR}{key}": v for name, s in engine.head_states().items() for key, v in s.items()}
     tensors = {"encoder": engine.encoder_state(), "heads": heads, "optimizer": engine.optimizer_state()}
-    tensors |= dict(more or {})
+    tensors |= {name: dict(group) for name, group in (more or {}).items()}
     failure = ""
     if engine.rank == 0:
         try:

@@ -33,7 +33,7 @@ class Encoded:
     end), (-1, -1) where it is no part of it. The encoder reads each window as a row of its own.
     ``values`` holds the task's target fields: labels and tags as ids into the head's labels, values as
     floats. ``partner`` is another example of the same split, drawn by the example's own generator, for
-    objectives that ask for ``partners``.
+    objectives that ask for ``partners``; ``variant`` the text as augmenters have changed it (``variants``).
     """
 
     input_ids_L: np.ndarray
@@ -46,6 +46,7 @@ class Encoded:
     window_S: np.ndarray | None = None
     offset_L2: np.ndarray | None = None
     partner: Encoded | None = None
+    variant: Encoded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,8 @@ class TaskBatch:
     encoder runs. ``input_ids`` replaces the examples' ids when the objective changes the input: as many of
     each, or, where ``segments`` come with them that number their texts, at most as many. ``prefix_B``, (B,)
     int64, is how many first tokens of each example all of its tokens see, when the objective's ``attention``
-    is ``prefix``.
+    is ``prefix``. ``windows`` say where an example's rows begin in its ``input_ids``, ``calls`` which of the
+    ``encoder_calls`` reads each, from 0.
     """
 
     targets: Targets
@@ -65,6 +67,8 @@ class TaskBatch:
     input_ids: Sequence[np.ndarray] | None = None
     segments: Sequence[np.ndarray] | None = None
     prefix_B: Tensor | None = None
+    windows: Sequence[np.ndarray] | None = None
+    calls: Sequence[np.ndarray] | None = None
 
 
 class Objective(Protocol):

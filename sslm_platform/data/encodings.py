@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sslm_platform.data.several import encode_apart, encode_candidates
 from sslm_platform.data.windows import encode_windows
 from sslm_platform.data.words import mark_spans, word_bounds
 from sslm_platform.interfaces import Encoded
@@ -122,6 +123,8 @@ def _columns(raw: Mapping[str, Sequence[Any]]) -> list[str]:
     names = ["input_ids", "special"]
     if "context" in raw:
         return [*names, "segment", "window", "offset"]
+    if "answer" in raw or "candidates" in raw:
+        return [*names, "segment", "window"]
     if "tokens" in raw:
         names += ["word_start", "word_end"]
     is_pair = "text_pair" in raw or "target_text" in raw
@@ -160,7 +163,12 @@ def _tokenized(tokenizer: Any, first: Sequence[Any], pair: Any, max_length: int,
     )
 
 
-_ENCODERS = {"context": encode_windows, "tokens": _encode_words}
+_ENCODERS = {
+    "context": encode_windows,
+    "tokens": _encode_words,
+    "answer": encode_apart,
+    "candidates": encode_candidates,
+}
 
 
 def _is_input(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 Scheme = Literal["bio", "iob1", "iobes", "io", "word"]
@@ -38,6 +38,11 @@ def to_bio(tags: Sequence[str], scheme: Scheme) -> list[str]:
         result.append(f"{'B' if begins else 'I'}-{kind}")
         open_type = None if letter in "ES" else kind
     return result
+
+
+def rename_types(tags: Sequence[str], names: Mapping[str, str]) -> list[str]:
+    """Return BIO tags with the name of each chunk's type; chunks of types without a name are outside."""
+    return [f"{tag[:2]}{names[tag[2:]]}" if tag[2:] in names else OUTSIDE for tag in tags]
 
 
 def tag_set(tags: Sequence[str]) -> tuple[str, ...]:

@@ -14,13 +14,14 @@ from sslm_platform.types import AugmenterDef
 def check_targets(
     stream: StreamSpec, tasks: Mapping[str, Task], augmenters: Sequence[AugmenterDef], where: str
 ) -> Iterator[Problem]:
-    """Yield the tasks of a stream whose targets name places of the text: nobody moves them with its words."""
+    """Yield the tasks of a stream with fields that nobody changes with the words of the text."""
     rewriting = [definition.name for definition in augmenters if definition.rewrites]
     for task in tasks.values():
         for name in task.spec.fields if task.stream is stream else ():
             kind = task.needs[name].kind
             if not kind.survives_augmentation:
-                yield Problem(where, f"{task.identity} has {name}, a field of kind {kind}: it names places")
+                what = "they are no one text" if kind is FieldKind.TEXTS else "it names places"
+                yield Problem(where, f"{task.identity} has {name}, a field of kind {kind}: {what}")
             elif rewriting and kind is FieldKind.TAGS:
                 what = f"{rewriting[0]} writes texts anew, and nothing says which word has which tag"
                 yield Problem(where, f"{task.identity} has {name}, a field of kind {kind}: {what}")

@@ -162,6 +162,9 @@ class _Resolver:
         problems = list(head.definition.check(head.options, spec.fields))
         for problem in problems:
             self.problem(f"{where}.head.options.{problem.where}", problem.what)
+        for problem in objective.definition.check(objective.options, head.options):
+            self.problem(f"{where}.objective.options.{problem.where}", problem.what)
+            problems.append(problem)
         if problems:
             return None
         identity = f"{spec.name}@{stream.domain}"

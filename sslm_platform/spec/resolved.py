@@ -106,7 +106,14 @@ class Task:
     def _reads_alone(self) -> bool:
         definition = self.objective.definition
         is_own = definition.changes_input or definition.attention is AttentionPattern.PREFIX
+        is_own = is_own or definition.encoder_calls > 1
         return is_own or self.wrapper is not None
+
+    @property
+    def readings(self) -> int:
+        """How often the encoder reads each token: once a call, where the objective makes the texts."""
+        definition = self.objective.definition
+        return definition.encoder_calls if definition.changes_input else 1
 
     @property
     def axes(self) -> dict[str, str]:

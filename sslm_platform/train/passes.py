@@ -28,7 +28,7 @@ class SlotPasses:
         batch: the task's.
         mask_BL: bool, True for tokens.
         width: E, of the embeddings.
-        generators: each example's own.
+        generators: of each row's example.
     """
 
     def __init__(
@@ -96,4 +96,5 @@ def passes_of(training: Training, engine: Engine, batch: Batch) -> SlotPasses | 
         return task_outputs(engine.encoder, heads, batch.inputs, targets, shift_BLE)[name]
 
     width = training.model.encoder.embedding_size
-    return SlotPasses(outputs, model.objective, part, mask_BL, width, batch.generators(stream=1))
+    generators = np.repeat(np.array(batch.generators(stream=1), dtype=object), batch.windows_B)
+    return SlotPasses(outputs, model.objective, part, mask_BL, width, list(generators))

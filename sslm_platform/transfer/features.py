@@ -35,7 +35,14 @@ from sslm_platform.model.multitask import encode_inputs
 from sslm_platform.spec.data import SplitName
 
 MAX_BYTES = 2 << 30  # of states in memory: 700,000 tokens of a BERT-base
-ROWS_BY_TARGET = (OutputKind.TOKEN_LOGITS, OutputKind.SPAN_LOGITS, OutputKind.VOCABULARY_LOGITS)
+ROWS_BY_TARGET = (
+    OutputKind.TOKEN_LOGITS,
+    OutputKind.SPAN_LOGITS,
+    OutputKind.VOCABULARY_LOGITS,
+    OutputKind.VECTORS,
+    OutputKind.RANKING,
+    OutputKind.CHOICE_LOGITS,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,13 +179,12 @@ class FeatureStore:
         models = {model.task.identity: model}
         pad_id = self.corpus.vocabulary.pad_id
         batch = make_batch(part, rows, models, pad_id, EVALUATION_SEED, 0, self.device)
-        inputs, examples = batch.inputs, batch.examples[model.task.identity]
-        windows_B = np.array([1 if e.window_S is None else len(e.window_S) for e in examples])
+        inputs = batch.inputs
         mask_BL = inputs["mask_BL"]
         assert mask_BL is not None
         hidden_BLD, _ = encode_inputs(self.encoder, inputs)
         self.num_tokens += int(part.lengths_N[rows].sum())
-        return _States(part.rows_N[rows], windows_B, hidden_BLD, mask_BL)
+        return _States(part.rows_N[rows], batch.windows_B, hidden_BLD, mask_BL)
 
     def _has_room(self, num_bytes: int) -> bool:
         """Forget what was not read for longest, but not what is being read; whether it was enough."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sslm_platform.api import Augmenter, AugmenterDef, Options, hookimpl
 
@@ -46,9 +46,18 @@ class SynonymOptions(ShareOptions):
 
     path: str | None = Field(
         default=None,
-        description="JSON file: lower-case word to its synonyms, each one word; default: WordNet (English;"
-        " extra `sslm-augmenters[wordnet]`).",
+        description="JSON file: lower-case word to its synonyms, each one word; default, without `words`:"
+        " WordNet (English; extra `sslm-augmenters[wordnet]`).",
     )
+    words: dict[str, list[str]] = Field(
+        default_factory=dict, description="The same, in the spec; instead of `path`."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> SynonymOptions:
+        if self.path is not None and self.words:
+            raise ValueError("give path or words, not both")
+        return self
 
 
 @hookimpl
@@ -89,20 +98,22 @@ def _deletion(options: Any) -> Augmenter:
 def _insertion(options: Any) -> Augmenter:
     from sslm_augmenters.synonyms import RandomInsertion
 
-    return RandomInsertion(options.share, _of(options.path))
+    return RandomInsertion(options.share, _given(options))
 
 
 def _synonyms(options: Any) -> Augmenter:
     from sslm_augmenters.synonyms import SynonymReplacement
 
-    return SynonymReplacement(options.share, _of(options.path))
+    return SynonymReplacement(options.share, _given(options))
 
 
-def _of(path: str | None) -> Mapping[str, Sequence[str]]:
-    from sslm_augmenters.synonyms import read_synonyms
+def _given(options: Any) -> Any:
+    from sslm_augmenters.synonyms import checked, read_synonyms
     from sslm_augmenters.wordnet import wordnet_synonyms
 
-    return wordnet_synonyms() if path is None else read_synonyms(path)
+    if options.words:
+        return checked(options.words, "words")
+    return wordnet_synonyms() if options.path is None else read_synonyms(options.path)
 
 
 def _shuffle(options: Any) -> Augmenter:

@@ -6,6 +6,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from sslm_augmenters.back_translation import BackTranslation, translator
 from sslm_augmenters.characters import CharacterNoise
 from sslm_augmenters.sentences import SentenceDeletion, SentenceShuffle, sentences_of
@@ -14,6 +15,7 @@ from sslm_augmenters.wordnet import WordNetSynonyms, wordnet_synonyms
 from sslm_augmenters.words import RandomDeletion, RandomSwap
 
 from sslm_platform.api import SpecError, Word
+from sslm_platform.plugins import host
 
 WORDS = tuple("abcdefghijklmnopqrst")  # 20
 SINGLE = [range(i, i + 1) for i in range(20)]
@@ -189,3 +191,15 @@ def test_a_text_is_translated_there_and_back_once_and_kept_on_disk(tmp_path):
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(SpecError, match=r"augment.options.there.run: .*is not a run's folder"):
         translator(str(tmp_path), "translation@x", "there")
+
+
+def test_synonyms_stand_in_a_file_or_in_the_spec():
+    options = {"share": 0.5, "words": {"good": ["fine"]}}
+    definition = host().registry.augmenters.get("synonyms").definition
+    built = definition.build(definition.options(**options))
+    words = built.augment(["a", "good", "day"], [range(3)], np.random.default_rng(0))
+    assert [word.text for word in words] == ["a", "fine", "day"]
+    with pytest.raises(ValidationError, match="give path or words, not both"):
+        definition.options(path="x.json", words={"good": ["fine"]})
+    with pytest.raises(SpecError, match=r"augment.options.words: 'good' must have a list of words"):
+        definition.build(definition.options(words={"good": ["very fine"]}))

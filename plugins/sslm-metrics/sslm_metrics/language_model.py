@@ -1,4 +1,4 @@
-"""Perplexity and bits per token, from the losses themselves."""
+"""Perplexity, bits per token and mean loss, from the losses themselves."""
 
 from __future__ import annotations
 
@@ -33,6 +33,18 @@ class Perplexity(BitsPerToken):
         return np.exp(np.minimum(ratio(totals_RK[:, 0], totals_RK[:, 1]), LARGEST_EXPONENT))
 
 
+class MeanLoss(BitsPerToken):
+    """Mean loss of what an objective weighs, in its own unit; 0 where there is nothing."""
+
+    def finalize(self, totals_RK: np.ndarray) -> np.ndarray:
+        """Return losses / weights."""
+        return ratio(totals_RK[:, 0], totals_RK[:, 1])
+
+
+def _build_mean_loss(options: Any, context: MetricContext) -> Metric:
+    return MeanLoss()
+
+
 def _build_bits(options: Any, context: MetricContext) -> Metric:
     return BitsPerToken()
 
@@ -57,5 +69,13 @@ DEFINITIONS = (
         higher_is_better=False,
         best=0.0,
         summary="Mean loss of a target token in bits.",
+    ),
+    MetricDef(
+        "mean_loss",
+        _build_mean_loss,
+        accepts=frozenset({OutputKind.VECTORS}),
+        higher_is_better=False,
+        best=0.0,
+        summary="Mean loss of the objective, say nats of telling a text from its batch.",
     ),
 )

@@ -60,7 +60,7 @@ def encode_inputs(
     """
     if inputs.get("lengths_CR") is not None:
         assert transform is None, "a tied head projects inside the encoder's one call"
-        return _encode_by_call(encode, inputs, shift_BLE), None
+        return _encode_by_call(encode, inputs, shift_BLE, adapter), None
     visible_B1LL = inputs.get("visible_B1LL")
     seen = inputs["mask_BL"] if visible_B1LL is None else visible_B1LL
     more = {"shift_BLE": shift_BLE, "adapter": adapter}
@@ -68,7 +68,12 @@ def encode_inputs(
     return encode(inputs["input_ids_BL"], seen, inputs["segment_BL"], transform, **given)
 
 
-def _encode_by_call(encode: Encode, inputs: Mapping[str, Tensor | None], shift_BLE: Tensor | None) -> Tensor:
+def _encode_by_call(
+    encode: Encode,
+    inputs: Mapping[str, Tensor | None],
+    shift_BLE: Tensor | None,
+    adapter: TaskAdapter | None,
+) -> Tensor:
     """Call the encoder for some rows at a time, each call padded to its longest row; return all rows' states.
 
     A call without rows reads one in vain: ranks that called a sharded encoder unequally would wait forever.
@@ -85,7 +90,7 @@ def _encode_by_call(encode: Encode, inputs: Mapping[str, Tensor | None], shift_B
             n: None if v is None else _cut(v, rows, length) for n, v in inputs.items() if n != "lengths_CR"
         }
         shift = None if shift_BLE is None else shift_BLE[rows.to(shift_BLE.device), :length]
-        hidden_BLD, _ = encode_inputs(encode, part, None, shift)
+        hidden_BLD, _ = encode_inputs(encode, part, None, shift, adapter)
         if is_idle:
             idle.append(0.0 * hidden_BLD.sum())
         else:

@@ -1,6 +1,6 @@
 """Everything a plugin may import from the platform, in one place."""
 
-from sslm_platform.augmenting import Augmenter, Word
+from sslm_platform.augmenting import Augmenter, Word, open_run
 from sslm_platform.errors import (
     DataError,
     PluginError,
@@ -140,6 +140,7 @@ __all__ = [
     "WrapperDef",
     "WritingHead",
     "hookimpl",
+    "open_run",
     "rows_by_example",
     "suggest",
 ]

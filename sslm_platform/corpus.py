@@ -162,7 +162,8 @@ class Corpus:
             SpecError: with every one.
         """
         spec = self.run.spec
-        if not (spec.encoder.freeze or spec.encoder.adapter or spec.optimizer.needs_layers):
+        asks = spec.encoder.freeze or spec.encoder.adapter or isinstance(spec.encoder.dropout, dict)
+        if not (asks or spec.optimizer.needs_layers):
             return
         backbone = backbone_without_values(spec.encoder, self.tokenizer)
         check_layers(backbone, spec.encoder.freeze, spec.optimizer.needs_layers)

@@ -216,11 +216,12 @@ def outputs_of(encode: Encode, models: Mapping[str, TaskModel]) -> Outputs:
 def texts_of(encode: Encode, models: Mapping[str, TaskModel]) -> Texts:
     """Return the function from a batch to the texts of those heads that generate."""
     writing = {task: model for task, model in models.items() if model.writes}
-    reading = [task for task, model in writing.items() if not model.head.tied]
+    reading = [model.head for model in writing.values() if not model.head.tied]
 
     def run(batch: Batch, goes_on: GoesOn) -> dict[str, Sequence[str]]:
         mask_BL = batch.inputs["mask_BL"]
-        hidden_BLD = encode_inputs(encode, batch.inputs)[0] if reading else None
+        adapter = reading[0].adapter if reading else None  # heads with one are all one head
+        hidden_BLD = encode_inputs(encode, batch.inputs, adapter=adapter)[0] if reading else None
         found = {}
         for task, model in writing.items():
             head, generators = model.head.module, batch.generators()

@@ -23,6 +23,7 @@ from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead, task_outputs
 from sslm_platform.model.store import read_heads
 from sslm_platform.model.target_tokenizer import TargetCodec, saved_codec
+from sslm_platform.model.task_adapter import give_adapters
 from sslm_platform.spec.resolved import ResolvedRun
 from sslm_platform.spec.schema import EncoderSpec
 from sslm_platform.train.model import encoder_weights
@@ -56,7 +57,9 @@ class Predictor:
             raise RunError(f"{identity}: its objective makes texts and labels of its own; nothing to predict")
         self.max_length = run.spec.encoder.max_length
         self.room = self.task.target_room(self.max_length)
-        spec = EncoderSpec(path=str(model / "encoder"), max_length=self.max_length)
+        adapter = run.spec.encoder.adapter
+        own = adapter if adapter is not None and adapter.per == "task" else None
+        spec = EncoderSpec(path=str(model / "encoder"), max_length=self.max_length, adapter=own)
         self.tokenizer = load_tokenizer(spec)
         self._load(spec, model)
 
@@ -64,7 +67,8 @@ class Predictor:
         from sslm_platform.model.backbone import load_backbone
 
         self.encoder = SharedEncoder(load_backbone(spec, self.tokenizer, 0))
-        self.encoder.load_state_dict(encoder_weights(model))
+        if spec.adapter is None:
+            self.encoder.load_state_dict(encoder_weights(model))
         size = self.encoder.backbone.get_input_embeddings().num_embeddings
         heads = read_heads(model)
         if self.task.head_key not in heads:
@@ -78,6 +82,8 @@ class Predictor:
         head = self.task.head.build(
             HeadContext(self.encoder.hidden_size, size, info.labels, codec, info.facts)
         )
+        if spec.adapter is not None:
+            give_adapters(self.encoder.backbone, [head])
         head.load_state_dict(state)
         self.head = TaskHead(head, self.task.head.definition.tied)
         vocabulary = vocabulary_of(self.tokenizer)
@@ -230,7 +236,9 @@ class Predictor:
             continued = Continuation(self.encoder, head, tensors, prefix_B, self.room, self.kept)
             texts = head.write(continued, generators, _while_unfinished)
         else:
-            hidden_BLD, _ = self.encoder(inputs.input_ids_BL, inputs.mask_BL, inputs.segment_BL)
+            hidden_BLD, _ = self.encoder(
+                inputs.input_ids_BL, inputs.mask_BL, inputs.segment_BL, adapter=self.head.adapter
+            )
             texts = head.generate(hidden_BLD, inputs.mask_BL, generators, _while_unfinished)
         others = [{} if isinstance(text, str) else {"others": text[1:]} for text in texts]
         return [{"generated": best_of(text), **more} for text, more in zip(texts, others, strict=True)]

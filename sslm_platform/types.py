@@ -281,12 +281,16 @@ class ExecutorDef:
 
 @dataclass(frozen=True, slots=True)
 class AugmenterDef:
-    """An augmenter: training texts changed a little, and in each pass differently."""
+    """An augmenter: training texts changed a little, and in each pass differently.
+
+    ``rewrites`` says that no word of its texts stands for one of the original's: texts with tags are refused.
+    """
 
     name: str
     build: Callable[[Any], Augmenter]
     options: type[Options] = Options
     summary: str = ""
+    rewrites: bool = False
 
 
 Definition = (

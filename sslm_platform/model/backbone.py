@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from sslm_platform.errors import DataError, Problem, SpecError
-from sslm_platform.model.adapter import add_adapter
+from sslm_platform.errors import DataError, Problem, SpecError, suggest
+from sslm_platform.model.adapter import add_adapter, prefix_length
 from sslm_platform.model.layers import freeze
 from sslm_platform.model.tokenizer import trained_tokenizer, with_sentinels
 from sslm_platform.spec.schema import EncoderSpec
@@ -75,8 +75,8 @@ def load_backbone(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
     if spec.path is not None:
         folder = locate(spec.path)
         _check_digest(folder, spec.sha256)
-        config = _without_dropout(_from_pretrained(AutoConfig, folder), spec.dropout)
-        _check_length(config, spec.max_length)
+        config = _with_dropout(_from_pretrained(AutoConfig, folder), spec.dropout)
+        _check_length(config, spec.max_length, prefix_length(spec.adapter))
         backbone = encoder_of(
             _from_pretrained(
                 _kind_of(config), folder, config=config, use_safetensors=True, dtype=torch.float32
@@ -94,7 +94,7 @@ def load_backbone(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
 def backbone_without_values(spec: EncoderSpec, tokenizer: Any) -> Any:
     """Return the backbone with the names and shapes of its weights alone, in no time."""
     if spec.path is not None:
-        config = _from_pretrained(AutoConfig, locate(spec.path))
+        config = _with_dropout(_from_pretrained(AutoConfig, locate(spec.path)), spec.dropout)
         with torch.device("meta"):
             return encoder_of(AutoModel.from_config(config))
     with torch.device("meta"):
@@ -169,10 +169,11 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _check_length(config: Any, max_length: int) -> None:
+def _check_length(config: Any, max_length: int, prefix: int = 0) -> None:
     longest = getattr(config, "max_position_embeddings", None)
-    if longest is not None and max_length > longest:
-        raise SpecError(Problem("encoder.max_length", f"{max_length} > {longest}, the encoder's own limit"))
+    if longest is not None and max_length + prefix > longest:
+        asked = f"{max_length} and a prefix of {prefix}" if prefix else str(max_length)
+        raise SpecError(Problem("encoder.max_length", f"{asked} > {longest}, the encoder's own limit"))
 
 
 def _from_config(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
@@ -181,7 +182,7 @@ def _from_config(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
     options |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
     options["max_position_embeddings"] = max(options.get("max_position_embeddings", 0), spec.max_length + 2)
     try:
-        config = _without_dropout(AutoConfig.for_model(kind, **options), spec.dropout)
+        config = _with_dropout(AutoConfig.for_model(kind, **options), spec.dropout)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return encoder_of(AutoModel.from_config(config, dtype=torch.float32))
@@ -189,11 +190,15 @@ def _from_config(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
         raise SpecError(Problem("encoder.config", str(error).splitlines()[0])) from None
 
 
-def _without_dropout(config: Any, rate: float | None) -> Any:
-    if rate is not None:
-        for name, value in config.to_dict().items():
-            if "drop" in name and isinstance(value, float):
-                setattr(config, name, rate)
+def _with_dropout(config: Any, rates: float | Mapping[str, float] | None) -> Any:
+    known = {name for name, value in config.to_dict().items() if "drop" in name and isinstance(value, float)}
+    if isinstance(rates, float):
+        rates = dict.fromkeys(known, rates)
+    for name, rate in (rates or {}).items():
+        if name not in known:
+            what = f"{type(config).__name__} has no such rate{suggest(name, known)}"
+            raise SpecError(Problem(f"encoder.dropout.{name}", what))
+        setattr(config, name, rate)
     return config
 
 

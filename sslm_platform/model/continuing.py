@@ -15,6 +15,7 @@ from sslm_platform.model.attention import visible_tokens
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import Encode, encode_inputs
 from sslm_platform.model.tap import evaluating
+from sslm_platform.model.task_adapter import adapter_of
 
 SAME = 1e-4  # of the largest logit: rounding
 
@@ -125,7 +126,7 @@ class Continuation:
             "segment_BL": segment_RL if self._has_segments else None,
             "visible_B1LL": visible,
         }
-        _, logits_RV = encode_inputs(self._encode, inputs, last)
+        _, logits_RV = encode_inputs(self._encode, inputs, last, adapter=adapter_of(self._head))
         assert logits_RV is not None
         return self._head(logits_RV)
 

@@ -64,6 +64,7 @@ class Task:
     metrics: Mapping[str, Bound[MetricDef]]
     where: str
     wrapper: Bound[WrapperDef] | None = None
+    own_adapter: bool = False
 
     @property
     def head_key(self) -> str:
@@ -109,7 +110,7 @@ class Task:
     def encoding(self) -> tuple[Any, ...]:
         """What must be equal for tasks to be served by one encoding of a stream's rows."""
         definition = self.objective.definition
-        alone = self.identity if self._reads_alone else ""
+        alone = self.identity if self._reads_alone else self.head_key if self.own_adapter else ""
         return (self.stream.name, alone, definition.attention, self.input_columns)
 
     @property

@@ -47,7 +47,10 @@ def task_content(corpus: Corpus, task: Task) -> dict[str, Any]:
             codec = corpus.text_tokenizer([task])
             head["tokenizer"]["content"] = digest(codec.content if codec is not None else "")
     changed = zip(corpus.run.augmenters.get(task.stream.name, ()), task.stream.augment, strict=True)
-    augment = [{**bound.fingerprint(), "probability": spec.probability} for bound, spec in changed]
+    augment = [
+        {**bound.fingerprint(), **spec.model_dump(include={"probability", "adapt"}, exclude_none=True)}
+        for bound, spec in changed
+    ]
     return {
         "identity": task.identity,
         "data": corpus.fingerprint(task),
@@ -85,7 +88,9 @@ def training_content(
             **logged,  # logging changes how sums are rounded
             "gradients_of": corpus.run.gradients_of,
         },
-        "optimizer": spec.optimizer.model_dump(mode="json", exclude={"max_skipped"}),
+        "optimizer": spec.optimizer.model_dump(
+            mode="json", exclude={"max_skipped"} | ({"distill"} if spec.optimizer.distill is None else set())
+        ),
         "precision": spec.engine.precision,
         "seed": seed,
         **({"freeze": spec.encoder.freeze} if spec.encoder.freeze else {}),

@@ -29,6 +29,8 @@ def locate(path: str) -> str:
     The distribution is found through its metadata: none of its code is imported.
     """
     if not path.startswith("package:"):
+        if Path(path).is_absolute() and not Path(path).is_dir():  # a hub name is none
+            raise SpecError(Problem("encoder.path", f"{path}: no such folder"))
         return path
     distribution, _, inside = path.removeprefix("package:").partition("/")
     try:

@@ -176,7 +176,8 @@ class Corpus:
                 ]
                 rows = self.rows[feed.stream].splits["train"]
                 length = self.run.spec.encoder.max_length
-                found[name] = Augmentation(steps, rows, dict(task.input_columns), self.tokenizer, length)
+                inputs = dict(task.input_columns)
+                found[name] = Augmentation(steps, rows, inputs, self.tokenizer, length, task.windows)
         return found
 
     def _feed(self, plan: FeedPlan, seed: int) -> Feed:
@@ -190,6 +191,7 @@ class Corpus:
                 plan.name,
                 self.tokenizer,
                 max_length=self.run.spec.encoder.max_length,
+                windows=plan.tasks[0].windows,
                 limit=plan.stream.limit,
                 seed=seed,
                 cache=self.cache,

@@ -28,9 +28,9 @@ class Encoded:
     ``word_start_W`` gives the position of each word's first token, -1 where truncation cut the
     word off, and ``word_end_W`` the position after its last one, 0 there (only when the input is ``tokens``).
     ``marker_S`` gives the positions of the markers before the two ``spans``, -1 where cut off.
-    With ``question`` and ``context`` the tokens are those of all windows of a long context, end to end:
-    ``window_S`` gives where each begins, and ``offset_L2`` each token's characters of the context, [start,
-    end), (-1, -1) where it is no part of it. The encoder reads each window as a row of its own.
+    A long context with its ``question``, and words whose tasks are all tagging, are read in windows: the
+    tokens are those of all of them, end to end, and ``window_S`` gives where each begins. Of a context
+    ``offset_L2`` gives each token's characters, [start, end), (-1, -1) where it is no part of it. The encoder reads each window as a row of its own.
     ``values`` holds the task's target fields: labels and tags as ids into the head's labels, values as
     floats. ``partner`` is another example of the same split, drawn by the example's own generator, for
     objectives that ask for ``partners``.
@@ -74,9 +74,11 @@ class Objective(Protocol):
         """Make targets. ``generators[i]`` is keyed by (seed, epoch, example): use no other randomness.
 
         By convention ``targets["labels"]`` holds the gold ids or values, (B,) or (N,), and targets of N
-        rows also give ``"example"`` and ``"position"``, (N,) each. ``token_logits`` have one row for each
-        word that truncation left (its first token) and give ``"word"``, (N,), the word's index in its
-        example, and ``"num_words"``, (B,), which counts the words cut off too. ``"position"`` is where the
+        rows also give ``"example"`` and ``"position"``, (N,) each. Tags have one row for each word that
+        truncation left (its first token), in order, and give ``"row"``, (N,), the row of the encoder's
+        states, which are one for each window of an example; ``"end"``, (N,), the position after its last
+        token; ``"word"``, (N,), its index in its example; and ``"num_words"``, (B,), which counts the words
+        cut off too. ``"position"`` is where the
         head reads: of an objective whose ``attention`` is not bidirectional it is the token before the one
         that ``"labels"`` names.
 

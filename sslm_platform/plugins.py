@@ -267,7 +267,8 @@ def _scorable(needs: Iterable[EvidenceKind]) -> set[OutputKind]:
     if EvidenceKind.FEATURES in needs:
         kinds -= {OutputKind.VOCABULARY_LOGITS, OutputKind.LABEL_SET_LOGITS, OutputKind.GENERATED_TEXT}
     if EvidenceKind.OUTPUTS in needs:
-        kinds = {kind for kind in kinds if kind.has_labels} - {OutputKind.LABEL_SET_LOGITS}
+        unmapped = {OutputKind.LABEL_SET_LOGITS, OutputKind.TAG_PAIR_LOGITS}
+        kinds = {kind for kind in kinds if kind.has_labels} - unmapped
     return kinds
 
 

@@ -98,7 +98,10 @@ class Predictor:
             return []
         names = list(inputs[0])
         examples = encode_inputs(
-            {n: [row[n] for row in inputs] for n in names}, self.tokenizer, self.max_length
+            {n: [row[n] for row in inputs] for n in names},
+            self.tokenizer,
+            self.max_length,
+            windows=self.task.windows,
         )
         examples = [self._with_blank_targets(e, row) for e, row in zip(examples, inputs, strict=True)]
         answers: list[dict[str, Any]] = [{} for _ in inputs]
@@ -164,6 +167,8 @@ class Predictor:
                 {"answer": e.values["answers"]["context"][span[0] : span[1]] if span[0] >= 0 else None}
                 for e, span in zip(examples, predictions, strict=True)
             ]
+        if self.emits is OutputKind.TAG_PAIR_LOGITS:
+            return [{"tags": self._names(tags)} for tags in predictions]
         return self._tagged(outputs, targets["example"], targets["word"], predictions)
 
     def _generated(
@@ -206,9 +211,11 @@ class Predictor:
             probability: list[float | None] = [None] * len(tags)
             for row in torch.nonzero(example_N == index).flatten().tolist():
                 probability[int(word_N[row])] = round(float(shares_N[row]), 4)
-            named = [self.labels[int(t)] if t >= 0 else None for t in tags]
-            answers.append({"tags": named, "probability": probability})
+            answers.append({"tags": self._names(tags), "probability": probability})
         return answers
+
+    def _names(self, tags: np.ndarray) -> list[str | None]:
+        return [self.labels[int(t)] if t >= 0 else None for t in tags]
 
 
 _NAMES = {

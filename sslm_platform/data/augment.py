@@ -32,6 +32,7 @@ class Augmentation:
         inputs: what the encoder reads, field to column.
         tokenizer: a fast ``transformers`` tokenizer.
         max_length: in tokens.
+        windows: whether words beyond it are read in windows of their own.
     """
 
     steps: Sequence[tuple[Augmenter, float]]
@@ -39,6 +40,7 @@ class Augmentation:
     inputs: Mapping[str, str]
     tokenizer: Any
     max_length: int
+    windows: bool = False
 
     def apply(
         self,
@@ -84,7 +86,7 @@ class Augmentation:
     ) -> Examples:
         texts = [inputs for inputs, _ in changed.values()]
         columns = {name: [inputs[name] for inputs in texts] for name in self.inputs}
-        encoded = encode_inputs(columns, self.tokenizer, self.max_length)
+        encoded = encode_inputs(columns, self.tokenizer, self.max_length, windows=self.windows)
         result = {task: list(views) for task, views in examples.items()}
         for (index, (_, origins)), example in zip(changed.items(), encoded, strict=True):
             for task, views in result.items():

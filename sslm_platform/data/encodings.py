@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from sslm_platform.data.windows import encode_windows
+from sslm_platform.data.windows import encode_windows, encode_word_windows
 from sslm_platform.data.words import mark_spans, word_bounds
 from sslm_platform.interfaces import Encoded
 
@@ -87,7 +87,9 @@ class Encodings:
         )
 
 
-def encode_inputs(columns: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int) -> list[Encoded]:
+def encode_inputs(
+    columns: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int, *, windows: bool = False
+) -> list[Encoded]:
     """Tokenize inputs that belong to no stream, say a user's; the examples have no target values.
 
     Args:
@@ -95,8 +97,9 @@ def encode_inputs(columns: Mapping[str, Sequence[Any]], tokenizer: Any, max_leng
             row.
         tokenizer: a fast ``transformers`` tokenizer.
         max_length: in tokens, special ones included; longer rows are truncated.
+        windows: instead, words are read in as many windows as it takes.
     """
-    table = pa.table(encode_batch(columns, tokenizer, max_length))
+    table = pa.table(encode_batch(columns, tokenizer, max_length, windows=windows))
     encodings = encodings_of(table)
     return [encodings.example(row, {}) for row in range(table.num_rows)]
 
@@ -107,23 +110,27 @@ def encodings_of(table: pa.Table) -> Encodings:
     return Encodings(*(present.get(name) for name in _TYPES))  # type: ignore[arg-type]
 
 
-def encode_batch(raw: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int) -> dict[str, pa.Array]:
+def encode_batch(
+    raw: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int, *, windows: bool = False
+) -> dict[str, pa.Array]:
     """Tokenize rows at once, to list columns; a row without its inputs is encoded as empty."""
     usable = [i for i, values in enumerate(zip(*raw.values(), strict=True)) if all(map(_is_input, values))]
     rows = {name: [values[i] for i in usable] for name, values in raw.items()}
     encode = next((encode for name, encode in _ENCODERS.items() if name in raw), _encode_texts)
-    columns = encode(rows, tokenizer, max_length) if usable else {name: [] for name in _columns(raw)}
+    if windows:
+        encode = encode_word_windows
+    columns = encode(rows, tokenizer, max_length) if usable else {name: [] for name in _columns(raw, windows)}
     num_rows = len(next(iter(raw.values())))
     return {name: _scatter(values, usable, num_rows, _TYPES[name]) for name, values in columns.items()}
 
 
-def _columns(raw: Mapping[str, Sequence[Any]]) -> list[str]:
+def _columns(raw: Mapping[str, Sequence[Any]], windows: bool) -> list[str]:
     """Return the columns that these inputs are encoded to."""
     names = ["input_ids", "special"]
     if "context" in raw:
         return [*names, "segment", "window", "offset"]
     if "tokens" in raw:
-        names += ["word_start", "word_end"]
+        names += ["word_start", "word_end"] + ["window"] * windows
     is_pair = "text_pair" in raw or "target_text" in raw
     return names + ["marker"] * ("spans" in raw) + ["segment"] * is_pair
 

@@ -128,6 +128,7 @@ def build_feed(
     tokenizer: Any,
     *,
     max_length: int,
+    windows: bool = False,
     limit: LimitSpec,
     seed: int,
     cache: Path,
@@ -140,6 +141,7 @@ def build_feed(
         name: the feed's name.
         tokenizer: a fast ``transformers`` tokenizer.
         max_length: in tokens, special ones included.
+        windows: words beyond it are read in windows of their own, instead of being cut off.
         limit: largest number of examples of each split. The training examples are drawn by ``seed``; those of
             dev and test are the ones whose key is smallest, the same in every run.
         seed: of the training subsample.
@@ -164,6 +166,7 @@ def build_feed(
             first.inputs,
             tokenizer,
             max_length,
+            windows=windows,
             key=(rows.fingerprint, split, digest),
             cache=cache,
         )

@@ -30,6 +30,7 @@ def encode_rows(
     tokenizer: Any,
     max_length: int,
     *,
+    windows: bool = False,
     key: Sequence[str],
     cache: Path,
 ) -> Encodings:
@@ -42,11 +43,14 @@ def encode_rows(
             them is encoded as empty.
         tokenizer: a fast ``transformers`` tokenizer.
         max_length: in tokens, special ones included; longer rows are truncated.
+        windows: instead, words are read in as many windows as it takes.
         key: what identifies the rows and the tokenizer.
         cache: folder of all caches.
     """
-    path = table_path(cache, "tokens", _VERSION, *key, inputs, max_length)
-    return encodings_of(stored_table(path, lambda: _tokenize(rows, dict(inputs), tokenizer, max_length)))
+    how = (max_length, "windows") if windows else (max_length,)
+    path = table_path(cache, "tokens", _VERSION, *key, inputs, *how)
+    columns = dict(inputs)
+    return encodings_of(stored_table(path, lambda: _tokenize(rows, columns, tokenizer, max_length, windows)))
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
@@ -71,9 +75,9 @@ def _digest(serialized: str, facts: tuple[Any, ...]) -> str:
 
 
 def _tokenize(
-    rows: datasets.Dataset, inputs: Mapping[str, str], tokenizer: Any, max_length: int
+    rows: datasets.Dataset, inputs: Mapping[str, str], tokenizer: Any, max_length: int, windows: bool
 ) -> Iterator[pa.RecordBatch]:
     logger.debug("tokenizing %d rows", len(rows))
     for batch in row_batches(rows, inputs.values()):
         raw = {field: batch[column] for field, column in inputs.items()}
-        yield pa.RecordBatch.from_pydict(encode_batch(raw, tokenizer, max_length))
+        yield pa.RecordBatch.from_pydict(encode_batch(raw, tokenizer, max_length, windows=windows))

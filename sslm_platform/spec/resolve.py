@@ -13,7 +13,16 @@ from sslm_platform.spec.augmenting import check_targets
 from sslm_platform.spec.combining import label_problems, sharding_problems, wrapper_problems
 from sslm_platform.spec.fields import field_problems
 from sslm_platform.spec.load import LoadedSpec, validated_options
-from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
+from sslm_platform.spec.resolved import (
+    Bound,
+    FeedPlan,
+    ResolvedRun,
+    Task,
+    axes_of,
+    feeds_of,
+    matches,
+    with_windows,
+)
 from sslm_platform.spec.schema import StreamSpec, TaskSpec
 from sslm_platform.spec.section import Component
 from sslm_platform.spec.transfer import Selector
@@ -65,7 +74,7 @@ class _Resolver:
         spec, registry = self.loaded.spec, self.plugins.registry
         if not spec.streams:
             self.problem(self.loaded.where("streams"), "a run needs at least one stream")
-        tasks = [task for index in range(len(spec.streams)) for task in self._stream(index)]
+        tasks = with_windows(task for index in range(len(spec.streams)) for task in self._stream(index))
         self._selected()
         by_identity = self._unique(tasks)
         self._shared_heads(by_identity)

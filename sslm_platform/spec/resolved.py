@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from sslm_platform.kinds import AttentionPattern, Field
@@ -62,6 +62,7 @@ class Task:
     metrics: Mapping[str, Bound[MetricDef]]
     where: str
     wrapper: Bound[WrapperDef] | None = None
+    windows: bool = False  # whether words beyond the encoder's length are read in windows of their own
 
     @property
     def head_key(self) -> str:
@@ -99,7 +100,7 @@ class Task:
         """What must be equal for tasks to be served by one encoding of a stream's rows."""
         definition = self.objective.definition
         alone = self.identity if self._reads_alone else ""
-        return (self.stream.name, alone, definition.attention, self.input_columns)
+        return (self.stream.name, alone, definition.attention, self.input_columns, self.windows)
 
     @property
     def _reads_alone(self) -> bool:
@@ -173,6 +174,16 @@ def axes_of(stream: StreamSpec, task: TaskSpec) -> dict[str, str]:
 def matches(axes: Mapping[str, str], selector: Selector) -> bool:
     """Whether a task's axes have one of the wanted values wherever the selector names some."""
     return all(axes.get(key) in values for key, values in selector.criteria.items())
+
+
+def with_windows(tasks: Iterable[Task]) -> list[Task]:
+    """Let words be read in windows, where all that reads them is tagging.
+
+    What is said of a text as a whole is read from one row of states.
+    """
+    tasks = list(tasks)
+    others = {task.encoding for task in tasks if not task.head.definition.emits.has_tags}
+    return [replace(task, windows=task.encoding not in others) for task in tasks]
 
 
 def feeds_of(tasks: Iterable[Task]) -> Iterable[FeedPlan]:

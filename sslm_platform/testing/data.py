@@ -25,14 +25,15 @@ LABELS = ("negative", "neutral", "positive")
 TAGS = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
 HIDDEN_SIZE = 8
 TOKENIZER = WordTokenizer(WORDS, VOCABULARY, CLS_ID, SEP_ID)
-ROW_KINDS = frozenset({OutputKind.TOKEN_LOGITS, OutputKind.VOCABULARY_LOGITS})
+TAG_KINDS = frozenset(kind for kind in OutputKind if kind.has_tags)
+ROW_KINDS = TAG_KINDS | {OutputKind.VOCABULARY_LOGITS}
 TEXT_KINDS = frozenset({OutputKind.GENERATED_TEXT})
 SPAN_KINDS = frozenset({OutputKind.SPAN_LOGITS})
 
 
 def labels_of(kind: OutputKind) -> tuple[str, ...]:
     """Return the label names that go with a kind of output."""
-    if kind is OutputKind.TOKEN_LOGITS:
+    if kind in TAG_KINDS:
         return TAGS
     return LABELS if kind.has_labels else ()
 
@@ -44,6 +45,14 @@ def width_of(kind: OutputKind) -> int | None:
     if kind in SPAN_KINDS:
         return 2
     return len(labels_of(kind)) if kind.has_labels else VOCABULARY.size
+
+
+def shape_of(kind: OutputKind) -> tuple[int, ...]:
+    """Return the shape of one row of the outputs."""
+    width = width_of(kind)
+    if width is None:
+        return ()
+    return (width, width) if kind is OutputKind.TAG_PAIR_LOGITS else (width,)
 
 
 def make_examples(
@@ -95,8 +104,7 @@ def make_hidden(examples: Sequence[Encoded], padding: int = 0, seed: int = 0) ->
 
 def make_outputs(kind: OutputKind, targets: Targets, keys: Sequence[int]) -> Tensor:
     """Make outputs whose rows depend on the example's key and the position, never on the batch."""
-    width = width_of(kind)
-    shape = () if width is None else (width,)
+    shape = shape_of(kind)
     if kind in ROW_KINDS | TEXT_KINDS | SPAN_KINDS:
         places = zip(targets["example"].tolist(), targets["position"].tolist(), strict=True)
         rows = [(keys[example], position) for example, position in places]
@@ -121,7 +129,8 @@ def make_targets(kind: OutputKind, examples: Sequence[Encoded]) -> TaskBatch:
     table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 4)
     targets = dict(zip(("example", "position", "word", "labels"), table.unbind(dim=1), strict=True))
     words = [0 if e.word_start_W is None else len(e.word_start_W) for e in examples]
-    if kind is OutputKind.TOKEN_LOGITS:
+    if kind in TAG_KINDS:
+        targets["row"] = targets["example"]
         ends = [e.word_end_W for e in examples if e.word_end_W is not None]
         found = [int(ends[row[0]][row[2]]) for row in rows]
         targets["end"] = torch.tensor(found, dtype=torch.int64)
@@ -131,7 +140,7 @@ def make_targets(kind: OutputKind, examples: Sequence[Encoded]) -> TaskBatch:
 
 def head_needs(kind: OutputKind) -> Mapping[str, Field]:
     """Return the input fields of examples for a head of this kind."""
-    if kind is OutputKind.TOKEN_LOGITS:
+    if kind in TAG_KINDS:
         return {"tokens": Field(FieldKind.TOKENS), "tags": Field(FieldKind.TAGS)}
     if kind in SPAN_KINDS:
         return spans.NEEDS
@@ -197,7 +206,7 @@ def _value(kind: FieldKind, rng: np.random.Generator, num_words: int, context: S
 
 
 def _target_rows(kind: OutputKind, example: Encoded) -> list[tuple[int, int, int]]:
-    if kind is OutputKind.TOKEN_LOGITS:
+    if kind in TAG_KINDS:
         assert example.word_start_W is not None
         starts = [(int(start), word) for word, start in enumerate(example.word_start_W) if start >= 0]
         return [(start, word, 0) for start, word in starts]
@@ -235,7 +244,7 @@ def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
         return spans.make_reference(rng.choice(WORDS, size=rng.integers(2, 9)).tolist(), rng)
     if kind in TEXT_KINDS:
         return " ".join(rng.choice(WORDS, size=rng.integers(4, 9)))
-    ids = len(TAGS) if kind is OutputKind.TOKEN_LOGITS else VOCABULARY.size
+    ids = len(TAGS) if kind in TAG_KINDS else VOCABULARY.size
     return rng.integers(ids, size=rng.integers(1, 8))
 
 

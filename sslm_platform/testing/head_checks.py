@@ -85,8 +85,7 @@ def check_output_shape(case: HeadCase) -> None:
     examples = examples_of(case)
     outputs = outputs_of(case, build(case).eval(), examples)
     num_rows = len(data.make_targets(case.kind, examples).targets["labels"])
-    width = data.width_of(case.kind)
-    expected = (num_rows,) if width is None else (num_rows, width)
+    expected = (num_rows, *data.shape_of(case.kind))
     assert tuple(outputs.shape) == expected, f"{case.kind} are {expected}; got {tuple(outputs.shape)}"
     assert torch.isfinite(outputs).all(), "outputs are not finite"
 
@@ -161,7 +160,7 @@ def check_predictions(case: HeadCase) -> None:
             assert set(prediction) <= set(range(len(data.LABELS))), f"{prediction} are no labels' ids"
             assert (np.diff(prediction) > 0).all(), f"{prediction} are not rising"
         else:
-            words = case.kind is OutputKind.TOKEN_LOGITS
+            words = case.kind in data.TAG_KINDS
             _check_ids(prediction, int(targets["num_words"][i]) if words else sizes[i])
 
 
@@ -176,10 +175,22 @@ def check_no_targets(case: HeadCase) -> None:
     examples = [data.make_empty_example(data.head_needs(case.kind))]
     head = build(case).eval()
     outputs = outputs_of(case, head, examples)
-    width = data.width_of(case.kind)
-    assert tuple(outputs.shape) == (0, width), f"expected (0, {width}); got {tuple(outputs.shape)}"
+    expected = (0, *data.shape_of(case.kind))
+    assert tuple(outputs.shape) == expected, f"expected {expected}; got {tuple(outputs.shape)}"
     targets = data.make_targets(case.kind, examples).targets
     assert len(head.predict(outputs, targets, 1)) == 1, "an example without targets has a prediction too"
+
+
+def check_windows_are_read(case: HeadCase) -> None:
+    """States are read at ``row``, which is not the example's number where one before it has two windows."""
+    examples, head = examples_of(case), build(case).eval()
+    hidden_BLD, mask_BL = data.make_hidden(examples)
+    targets = data.make_targets(case.kind, examples).targets
+    moved = {**targets, "row": targets["row"] + 1}
+    more = (torch.cat([hidden_BLD[-1:], hidden_BLD]), torch.cat([mask_BL[-1:], mask_BL]))
+    assert torch.equal(
+        run(case, head, hidden_BLD, mask_BL, targets), run(case, head, *more, moved)
+    ), "states are not read at targets['row']"
 
 
 def generated(
@@ -311,4 +322,5 @@ def head_checks(case: HeadCase) -> tuple[Any, ...]:
         return ANY_HEAD + GENERATING_HEAD
     deciding = DECIDING_HEAD if isinstance(build(case), DecidingHead) else ()
     rows = (check_no_targets,) if case.kind in data.ROW_KINDS else ()
+    rows += (check_windows_are_read,) if case.kind.has_tags else ()
     return ANY_HEAD + PREDICTING_HEAD + deciding + rows

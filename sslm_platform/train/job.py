@@ -48,6 +48,7 @@ def task_content(corpus: Corpus, task: Task) -> dict[str, Any]:
     return {
         "identity": task.identity,
         "data": corpus.fingerprint(task),
+        **({"windows": True} if task.windows else {}),
         **({"augment": augment} if augment else {}),
         "objective": task.objective.fingerprint(),
         **({"wrapper": task.wrapper.fingerprint()} if task.wrapper else {}),

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 
-from sslm_heads.options import MultilabelOptions, OrdinalOptions, SequenceOptions, SpanOptions, TokenOptions
+from sslm_heads.options import (
+    CrfOptions,
+    MultilabelOptions,
+    OrdinalOptions,
+    SequenceOptions,
+    SpanOptions,
+    TokenOptions,
+)
 from sslm_platform.api import Head, HeadContext, HeadDef, Options, OutputKind, Problem, hookimpl
 
 
@@ -59,6 +66,13 @@ def sslm_heads() -> Iterable[HeadDef]:
             summary="One tag for each word, from its first token's state.",
         ),
         HeadDef(
+            name="crf_tagger",
+            build=_build_crf_tagger,
+            emits=OutputKind.TAG_PAIR_LOGITS,
+            options=CrfOptions,
+            summary="The likeliest sequence of tags of a text: a conditional random field.",
+        ),
+        HeadDef(
             name="lm",
             build=_build_lm,
             emits=OutputKind.VOCABULARY_LOGITS,
@@ -107,6 +121,12 @@ def _build_token_classifier(options: TokenOptions, context: HeadContext) -> Head
     from sslm_heads.token import TokenClassifier
 
     return TokenClassifier(options, context)
+
+
+def _build_crf_tagger(options: CrfOptions, context: HeadContext) -> Head:
+    from sslm_heads.crf import CrfTagger
+
+    return CrfTagger(options, context)
 
 
 def _build_lm(options: Options, context: HeadContext) -> Head:

@@ -55,3 +55,11 @@ class TokenOptions(Options):
         default="first", description="Whose state stands for a word: its first or last token, or their mean."
     )
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Dropout before the linear layer.")
+
+
+class CrfOptions(TokenOptions):
+    """Options of ``crf_tagger``."""
+
+    constrained: bool = Field(
+        default=True, description="Never predict an `I-` that continues no chunk; training is as it would be."
+    )

@@ -43,3 +43,9 @@ def test_ordinal_classifier(check):
 @parametrize_with_checks("span_extractor")
 def test_span_extractor(check):
     check()
+
+
+@pytest.mark.parametrize("alignment", ["first", "mean", "last"])
+def test_crf_tagger(alignment):
+    for check in checks_of(host().registry.heads.get("crf_tagger").definition, {"alignment": alignment}):
+        check()

@@ -18,7 +18,7 @@ from sslm_platform.api import (
     Scored,
 )
 
-LABELS = frozenset({OutputKind.SEQUENCE_LOGITS, OutputKind.TOKEN_LOGITS})
+LABELS = frozenset({OutputKind.SEQUENCE_LOGITS, OutputKind.TOKEN_LOGITS, OutputKind.TAG_PAIR_LOGITS})
 SETS = frozenset({OutputKind.LABEL_SET_LOGITS})
 
 

@@ -128,7 +128,7 @@ def _definition(name: str, metric: Callable[..., Metric], score: Score, summary:
     return MetricDef(
         name,
         partial(_build, name, metric, score),
-        accepts=frozenset({OutputKind.TOKEN_LOGITS}),
+        accepts=frozenset({OutputKind.TOKEN_LOGITS, OutputKind.TAG_PAIR_LOGITS}),
         options=EntityOptions if metric is EntityMetric else Options,
         summary=summary,
     )

@@ -94,3 +94,8 @@ def test_sop(check):
 @parametrize_with_checks("nsp")
 def test_nsp(check):
     check()
+
+
+@parametrize_with_checks("crf")
+def test_crf(check):
+    check()

@@ -181,7 +181,12 @@ class EncoderSpec(Section):
         default=None, description="A transformers config with `model_type`; random weights."
     )
     tokenizer: TokenizerSpec | None = None
-    max_length: int = Field(default=128, ge=4, description="Longer inputs are truncated.")
+    max_length: int = Field(
+        default=128,
+        ge=4,
+        description="In tokens. Longer inputs are truncated, but contexts of questions, and words that tasks only tag,"
+        " are read in overlapping windows.",
+    )
     dropout: Fraction | None = Field(default=None, description="Overrides all of the encoder's dropout.")
     freeze: list[str] = Field(
         default_factory=list,

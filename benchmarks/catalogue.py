@@ -1,9 +1,12 @@
 """What plugins score on real text: trains the specs of task_specs/ and keeps their test scores.
 
-They are kept in results/catalogue.json. A spec that reads local copies of data needs the variable DATA, as
-its streams say. Scores of specs that are not named stay as they were.
+They are kept in results/catalogue.json, spec by spec: each task beside simple methods (floors.py) and, where
+the spec has a pretrained encoder, a small one from scratch with the same budget. What is kept and unchanged
+is not measured again, so that a run that was stopped goes on; a spec that fails is said, and the others go
+on. A spec that reads local copies of data needs the variable DATA, as its streams say. `make docs` writes
+what is kept into docs/catalogue.md.
 
-    python benchmarks/catalogue.py [--quick] [SPEC ...]
+    python benchmarks/catalogue.py [--quick] [--again] [--no-scratch] [SPEC ...]
 """
 
 from __future__ import annotations
@@ -12,35 +15,76 @@ import argparse
 import json
 import os
 import re
+import sys
 import tempfile
+import time
+import traceback
+import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from measuring import RESULTS, TASK_SPECS
+import numpy as np
+from floors import floors
+from measuring import RESULTS, TASK_SPECS, machine
 
+from sslm_platform.evaluate import build_metrics
+from sslm_platform.interfaces import Scored
+from sslm_platform.kinds import OutputKind
 from sslm_platform.report.curves import read_curves
 from sslm_platform.report.records import TaskScore
-from sslm_platform.runs import Run, open_run
+from sslm_platform.runs import Run, open_run, read_scores
+from sslm_platform.spec.load import dump_spec
+from sslm_platform.spec.resolved import Task
+from sslm_platform.statistics import NUM_RESAMPLES, percentile_interval, resample_counts
 
 RESULT = RESULTS / "catalogue.json"
 QUICK = ("limit.train=16", "limit.dev=8", "limit.test=8", "schedule.epochs=null", "schedule.max_steps=2")
+SMALL = (
+    "{model_type: bert, hidden_size: 128, num_hidden_layers: 2, num_attention_heads: 4,"
+    " intermediate_size: 512}"
+)
+SCRATCH = "{config: %s, tokenizer: {train: {model: bpe, vocabulary_size: 4000}}, max_length: %d}"
+SCRATCH_LR = 1.0e-3
+
+Outcome = tuple[float, np.ndarray]  # the primary metric, and that of each bootstrap resample
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("specs", nargs="*", default=names(), help="default: all whose data is there")
     parser.add_argument("--quick", action="store_true", help="see that they run; nothing is written")
+    parser.add_argument("--again", action="store_true", help="measure also what is kept and unchanged")
+    parser.add_argument("--no-scratch", action="store_true", help="without encoders from scratch")
+    parser.add_argument("--out", type=Path, default=RESULT, help="where scores are kept")
     options = parser.parse_args()
+    failed = []
     for name in options.specs:
-        if needs_data(TASK_SPECS / f"{name}.yaml") and "DATA" not in os.environ:
-            print(f"{name}: left out, set DATA", flush=True)
+        began = time.monotonic()
+        try:
+            if needs_data(TASK_SPECS / f"{name}.yaml") and "DATA" not in os.environ:
+                print(f"{name}: left out, set DATA", flush=True)
+                continue
+            run = opened(name, QUICK if options.quick else ())
+            if kept(options.out).get(name, {}).get("spec") == digest(run) and not options.again:
+                print(f"{name}: is kept", flush=True)
+                continue
+            entry = measured(run, not options.no_scratch)
+        except Exception as error:  # whatever it is, the other specs can still be measured
+            traceback.print_exc()
+            print(f"{name}: FAILED after {time.monotonic() - began:.0f} s: {error}", flush=True)
+            failed.append(name)
             continue
-        rows = measured(name, QUICK if options.quick else ())
-        for row in rows:
-            print(f"{name}: {row['task']} {row['scores']}", flush=True)
+        for row in entry["rows"]:
+            print(f"{name}: {row['task']} {row['primary']} {row['scores'][row['primary']]}"
+                  f" {row['baselines']}", flush=True)  # fmt: skip
+        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
         if not options.quick:
-            keep(name, rows)
+            keep(options.out, name, entry)
+    if failed:
+        sys.exit(f"failed: {', '.join(failed)}")
 
 
 def names() -> list[str]:
@@ -54,44 +98,160 @@ def needs_data(spec: Path) -> bool:
     return any("${DATA}" in part for part in [text, *(path.read_text(encoding="utf-8") for path in included)])
 
 
-def measured(name: str, overrides: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Train a spec's tasks jointly, and return a row for each."""
-    with tempfile.TemporaryDirectory() as folder:
-        run = open_run(TASK_SPECS / f"{name}.yaml", out=Path(folder) / "run", overrides=overrides)
-        run.train()
-        curves = read_curves(run.path / "train" / "metrics.jsonl")
-        budget = f"{len(curves.steps)} steps, {curves.num_tokens:,} tokens, seed {run.resolved.spec.seed}"
-        return [row(run, score, budget) for score in run.evaluate("test")]
+def opened(name: str, overrides: tuple[str, ...]) -> Run:
+    out = Path(tempfile.mkdtemp()) / "run"
+    return open_run(TASK_SPECS / f"{name}.yaml", out=out, overrides=("transfer=[]", *overrides))
 
 
-def row(run: Run, score: TaskScore, budget: str) -> dict[str, Any]:
-    task = run.resolved.tasks[score.task]
-    train = run.corpus.task_feed(task, run.resolved.spec.seed).splits["train"]
+def digest(run: Run) -> str:
+    """Return what tells whether a spec has changed since; places of data may differ."""
+    text = dump_spec(run.resolved.spec).replace(os.environ.get("DATA", "${DATA}"), "${DATA}")
+    return sha256(text.replace(str(TASK_SPECS.resolve()), "").encode()).hexdigest()[:16]
+
+
+def measured(run: Run, scratch: bool) -> dict[str, Any]:
+    """Train a spec's tasks jointly, and return its entry: the circumstances, and a row for each task."""
+    spec, began = run.resolved.spec, time.monotonic()
+    run.train()
+    seconds = round(time.monotonic() - began, 1)
+    curves = read_curves(run.path / "train" / "metrics.jsonl")
+    found = {score.task: score for score in read_scores(run.path)}
+    others = small(run) if scratch and spec.encoder.path and not spec.encoder.adapter else {}
+    constant = constant_answers(run)
+    rows = []
+    for identity, task in run.resolved.tasks.items():
+        methods = {"majority": constant[identity]}
+        if identity in others and task.head.definition.emits is not OutputKind.VOCABULARY_LOGITS:
+            methods["scratch"] = of_score(others[identity])
+        for name, scored in floors(run.corpus, task):
+            methods[name] = resampled(task, scored, run.corpus.labels([task]))
+        rows.append(row(run, task, found[identity], methods))
     return {
-        "task": score.task,
-        "stream": task.stream.name,
-        "objective": task.objective.definition.name,
-        "head": task.head.definition.name,
-        "primary": score.metric,
-        "scores": {
-            metric: [
-                *(round(number, 4) for number in (value.value, value.low, value.high)),
-                round(score.majority[metric].value, 4) if metric in score.majority else None,
-            ]
-            for metric, value in score.scores.items()
-        },
-        "num_train": len(train),
-        "num_test": score.num_test,
-        "budget": budget,
+        "spec": digest(run),
+        "date": datetime.now(UTC).date().isoformat(),
+        "device": device(),
+        "seconds": seconds,
+        "budget": {"steps": len(curves.steps), "tokens": curves.num_tokens, "seed": spec.seed},
+        "uses": uses(run),
+        "rows": rows,
     }
 
 
-def keep(name: str, rows: list[dict[str, Any]]) -> None:
-    """Write a spec's rows beside those of the others."""
-    found = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.exists() else {}
-    found[name] = {"date": datetime.now(UTC).date().isoformat(), "rows": rows}
-    text = json.dumps(dict(sorted(found.items())), indent=1, ensure_ascii=False) + "\n"
-    RESULT.write_text(text, encoding="utf-8")
+def device() -> str:
+    """Return what trains here, and by which torch."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{torch.cuda.get_device_name()}, torch {torch.__version__}"
+    found = machine(torch.get_num_threads())
+    return f"{found['processor'].split(' avx')[0]}, {found['threads']} threads, torch {torch.__version__}"
+
+
+def uses(run: Run) -> dict[str, list[str]]:
+    """Return the definitions that belong to the run and not to one of its tasks."""
+    resolved, adapter = run.resolved, run.resolved.spec.encoder.adapter
+    return {
+        "sampler": [resolved.sampler.definition.name],
+        "balancer": [resolved.balancer.definition.name],
+        "augmenter": sorted({a.definition.name for bound in resolved.augmenters.values() for a in bound}),
+        "adapter": [adapter.name] if adapter else [],
+    }
+
+
+def small(run: Run) -> dict[str, TaskScore]:
+    """Train a small encoder from scratch on the same tasks, with as many steps; return its test scores."""
+    spec = run.resolved.spec
+    encoder = SCRATCH % (SMALL, spec.encoder.max_length)
+    overrides = [f"encoder={encoder}", f"optimizer.lr={max(spec.optimizer.lr, SCRATCH_LR)}"]
+    overrides += ["optimizer.layer_decay=null", "optimizer.unfreeze=null", "optimizer.decay_to=zero"]
+    loaded = run.path.parent / "spec.yaml"
+    loaded.write_text(dump_spec(spec), encoding="utf-8")
+    other = open_run(loaded, out=run.path.parent / "scratch", overrides=overrides)
+    other.train()
+    return {score.task: score for score in read_scores(other.path)}
+
+
+def constant_answers(run: Run) -> dict[str, Outcome]:
+    """Return what the constant predictor scores on each task's test split."""
+    from sslm_platform.engine.factory import make_engine
+    from sslm_platform.train.folder import RunFolder
+    from sslm_platform.train.loop import plan_training
+    from sslm_platform.train.model import load_trained
+    from sslm_platform.train.selection import Evaluator
+
+    spec, corpus = run.resolved.spec, run.corpus
+    model = load_trained(corpus, list(run.resolved.tasks.values()), RunFolder(run.path).model)
+    engine = make_engine(spec.engine, spec.optimizer, model.encoder, model.heads)
+    training = plan_training(corpus, model, spec.schedule, spec.optimizer, spec.seed, "evaluation")
+    constant = Evaluator(training, engine).majority_scored("test")
+    return {
+        name: resampled(run.resolved.tasks[name], scored, model.tasks[name].labels)
+        for name, scored in constant.items()
+    }
+
+
+def of_score(score: TaskScore) -> Outcome:
+    return score.scores[score.metric].value, np.asarray(score.resamples)
+
+
+def resampled(task: Task, scored: Scored, labels: tuple[str, ...]) -> Outcome:
+    """Return the primary metric of some answers, and of the resamples that the model's score has."""
+    metric = build_metrics(task, labels)[task.primary_name]
+    counts_RN = resample_counts(len(scored), NUM_RESAMPLES, zlib.crc32(task.stream.name.encode()))
+    return float(metric.score(scored)), np.asarray(metric.resample(scored, counts_RN))
+
+
+def row(run: Run, task: Task, score: TaskScore, methods: Mapping[str, Outcome]) -> dict[str, Any]:
+    """Return a task's scores with 95 % intervals, and the lead over each method, paired by example."""
+    splits = run.corpus.task_feed(task, run.resolved.spec.seed).splits
+    value, resamples_R = of_score(score)
+    sign = 1 if score.higher_is_better else -1
+    return {
+        "task": task.identity,
+        "stream": task.stream.name,
+        "objective": task.objective.definition.name,
+        "wrapper": task.wrapper.definition.name if task.wrapper else None,
+        "head": task.head.definition.name,
+        "primary": score.metric,
+        "higher_is_better": score.higher_is_better,
+        "scores": {name: rounded(v.value, v.low, v.high) for name, v in score.scores.items()},
+        "baselines": {
+            name: {
+                "score": interval(other, others_R),
+                "lead": interval(sign * (value - other), sign * (resamples_R - others_R)),
+            }
+            for name, (other, others_R) in methods.items()
+        },
+        "num_train": len(splits["train"]),
+        "num_test": score.num_test,
+    }
+
+
+def interval(value: float, resamples_R: np.ndarray) -> list[float]:
+    return rounded(value, *percentile_interval(resamples_R))
+
+
+def rounded(*numbers: float) -> list[float]:
+    return [round(float(number), 4) for number in numbers]
+
+
+def kept(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
+def keep(path: Path, name: str, entry: dict[str, Any]) -> None:
+    """Write a spec's entry beside those of the others."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = dict(sorted({**kept(path), name: entry}.items()))
+    text = "{\n" + ",\n".join(f'"{spec}": {_lines(one)}' for spec, one in found.items()) + "\n}\n"
+    path.write_text(text, encoding="utf-8")
+
+
+def _lines(entry: dict[str, Any]) -> str:
+    """Write an entry with a line for each of its rows."""
+    rows = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in entry["rows"])
+    head = json.dumps({k: v for k, v in entry.items() if k != "rows"}, ensure_ascii=False)
+    return f'{head[:-1]},\n "rows": [\n{rows}\n ]}}'
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 The texts are those of the quickstart's streams: sentiment in four genres, which library a docstring is from,
 and whether a name is that of a person, a company or an address. Every side has the same pretrained encoder, a
 linear head for each task on mean-pooled states, cross entropy, fused AdamW, the same schedule and gradient
-clipping, and as many examples a step: the 8 that are the HF Trainer's default. Batches are each side's own:
-random ones padded to their longest example (HF: all tasks mixed; sentence-transformers: one task), or the
-platform's token-budget batches, 8 on average.
+clipping, and as many examples a step: 8, the HF Trainer's default, or 64 on a GPU. Batches are each
+side's own: random ones padded to their longest example (HF: tasks mixed; sentence-transformers: one task),
+or the platform's token-budget batches, as many on average.
 
 All sides profit from how the platform sets up malloc, which holds for the whole process.
 """
@@ -13,7 +13,6 @@ All sides profit from how the platform sets up malloc, which holds for the whole
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measuring import TASK_SPECS
+from measuring import TASK_SPECS, device, now
 from sklearn.metrics import f1_score
 from torch import Tensor, nn
 
@@ -33,7 +32,8 @@ from sslm_platform.spec.optimizer import OptimizerSpec
 from sslm_platform.train.loop import plan_training, train_steps
 from sslm_platform.train.model import build_model
 
-EXAMPLES_PER_STEP = 8  # TrainingArguments.per_device_train_batch_size
+# TrainingArguments.per_device_train_batch_size; a GPU would mostly wait with so few
+EXAMPLES_PER_STEP = 64 if device().type == "cuda" else 8
 SCHEDULE = {"warmup": 0.1, "decay": "linear", "clip": 1.0, "weight_decay": 0.0}
 
 
@@ -42,21 +42,21 @@ class Clock:
     """Seconds, real tokens and examples of training steps; what happens while it stands is not counted."""
 
     seconds: float = 0.0
-    tokens: int = 0
+    tokens: int | Tensor = 0  # on a GPU counted there: asking for a number would make the host wait
     padded: int = 0
     examples: int = 0
     _since: float | None = field(default=None, repr=False)
 
     def go(self) -> None:
-        self._since = time.perf_counter()
+        self._since = now()
 
     def stand(self) -> None:
         if self._since is not None:
-            self.seconds += time.perf_counter() - self._since
+            self.seconds += now() - self._since
         self._since = None
 
     def count(self, mask_BL: Tensor) -> None:
-        self.tokens += int(mask_BL.sum())
+        self.tokens += mask_BL.sum()
         self.padded += mask_BL.numel()
         self.examples += len(mask_BL)
 
@@ -137,7 +137,7 @@ class Tasks:
             parts = [feed.splits["train"].lengths_N for feed in self.feeds.values()]
             return sum(map(len, parts)) / sum(len(plan_batches(part, tokens, (0,))) for part in parts)
 
-        budgets = range(int(self.lengths().max()), 600, 16)
+        budgets = range(int(self.lengths().max()), 75 * EXAMPLES_PER_STEP, 16)
         return min(budgets, key=lambda tokens: abs(mean(tokens) - EXAMPLES_PER_STEP))
 
     @cached_property
@@ -161,9 +161,10 @@ class Tasks:
             for task, (gold_N, batches) in self._dev.items():
                 found_N = np.zeros_like(gold_N)
                 for rows, inputs in batches:
-                    states = backbone(input_ids=inputs.input_ids_BL, attention_mask=inputs.mask_BL)
-                    pooled_BD = mean_pool(states.last_hidden_state, inputs.mask_BL)
-                    found_N[rows] = heads(task, pooled_BD).argmax(dim=-1).numpy()
+                    ids_BL, mask_BL = inputs.input_ids_BL.to(device()), inputs.mask_BL.to(device())
+                    states = backbone(input_ids=ids_BL, attention_mask=mask_BL)
+                    pooled_BD = mean_pool(states.last_hidden_state, mask_BL)
+                    found_N[rows] = heads(task, pooled_BD).argmax(dim=-1).cpu().numpy()
                 scores.append(f1_score(gold_N, found_N, average="macro"))
         backbone.train(was_training)
         return float(np.mean(scores))

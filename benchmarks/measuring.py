@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 RESULTS = Path(__file__).parent / "results"
 TASK_SPECS = Path(__file__).parent.parent / "task_specs"
@@ -77,6 +79,18 @@ def median(what: str, values: Sequence[float], unit: str = "", **bound: float) -
     return Finding(what, float(np.median(values)), unit, float(low), float(high), **bound)
 
 
+def device() -> torch.device:
+    """Return what engines train on here."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def now() -> float:
+    """Read the clock when all that was asked of the device is done."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
 def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
     """Divide pair by pair."""
     return [a / b for a, b in zip(above, below, strict=True)]
@@ -85,7 +99,12 @@ def ratios(above: Sequence[float], below: Sequence[float]) -> list[float]:
 def save(
     options: argparse.Namespace, name: str, title: str, findings: Sequence[Finding], **details: Any
 ) -> None:
-    """Print the findings; write them, with the machine and all details, where the options say."""
+    """Print the findings; write them, with the machine and all details, where the options say.
+
+    Figures of a GPU are a result of their own, ``NAME_gpu``.
+    """
+    if torch.cuda.is_available():
+        name, title = f"{name}_gpu", f"{title}, on a GPU"
     for one in findings:
         print(f"{one.what}: {one.value:.4g} {one.unit}", flush=True)
     if options.out is None:
@@ -108,6 +127,8 @@ def machine(threads: int) -> dict[str, Any]:
     """Return what the figures depend on."""
     found = {"processor": processor(), "cores": os.cpu_count(), "threads": threads, "versions": {}}
     found["memory_gib"] = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    if torch.cuda.is_available():
+        found["gpu"] = torch.cuda.get_device_name()
     found["versions"]["python"] = platform.python_version()
     for package in PACKAGES:
         try:

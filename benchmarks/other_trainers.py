@@ -7,6 +7,7 @@ import tempfile
 import torch
 from datasets import Dataset, DatasetDict, concatenate_datasets
 from joint_set import EXAMPLES_PER_STEP, SCHEDULE, Clock, Point, Tasks, mean_pool
+from measuring import device
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -80,7 +81,7 @@ def arguments(kind, folder: str, rate: float, num_steps: int, seed: int, **more)
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
-        use_cpu=True,
+        use_cpu=device().type == "cpu",
         **more,
     )
 
@@ -161,7 +162,7 @@ class SentenceTransformers:
         torch.manual_seed(seed)
         words = Transformer(self.folder, max_seq_length=self.tasks.spec.encoder.max_length)
         modules = [words, Pooling(words.get_embedding_dimension(), "mean")]
-        model = SentenceTransformer(modules=modules, device="cpu")
+        model = SentenceTransformer(modules=modules, device=str(device()))
         clock = Clock()
         losses = {t: TaskLoss(model, len(self.tasks.labels[t]), clock) for t in self.data}
 

@@ -8,9 +8,7 @@ the same modules, fused AdamW and schedule. Both sides take turns, pair by pair,
 
 from __future__ import annotations
 
-import time
-
-from measuring import TASK_SPECS, alternate, arguments, median, ratios, save
+from measuring import TASK_SPECS, alternate, arguments, device, median, now, ratios, save
 from torch import nn
 
 from sslm_platform.engine.factory import make_engine
@@ -53,19 +51,21 @@ def platform_steps(spec, corpus, model):
     engine.encoder.train()
 
     def run(steps: int) -> float:
-        began = time.perf_counter()
+        began = now()
         for _ in range(steps):
             progress = state["progress"]
             plan = training.planner.plan(state["step"], progress.positions, progress.sampler)
             train_step(training, engine, plan, progress)
             progress.advance(plan)
             state["step"] += 1
-        return time.perf_counter() - began
+        return now() - began
 
     return run
 
 
 def bare_steps(spec, corpus, model):
+    for module in (model.encoder, *model.heads.values()):
+        module.to(device())
     training = plan_training(corpus, model, spec.schedule, spec.optimizer, spec.seed, "benchmark")
     steps = list(ready_batches(training, corpus))
     optimizers = {
@@ -76,7 +76,7 @@ def bare_steps(spec, corpus, model):
     state = {"step": 0}
 
     def run(count: int) -> float:
-        began = time.perf_counter()
+        began = now()
         for _ in range(count):
             active = set()
             for inputs, targets, heads, factors, models in steps[state["step"]]:
@@ -97,7 +97,7 @@ def bare_steps(spec, corpus, model):
                 optimizer.step()
                 optimizer.zero_grad()
             state["step"] += 1
-        return time.perf_counter() - began
+        return now() - began
 
     return run
 
@@ -112,7 +112,8 @@ def ready_batches(training, corpus):
         for slot in plan.slots:
             models = {t: training.model.tasks[t] for t in training.tasks_of(slot.feed)}
             split = training.feeds[slot.feed].splits["train"]
-            batch = make_batch(split, slot.rows, models, corpus.vocabulary.pad_id, training.seed, slot.epoch)
+            pad_id, here = corpus.vocabulary.pad_id, device()
+            batch = make_batch(split, slot.rows, models, pad_id, training.seed, slot.epoch, here)
             for task, part in batch.tasks.items():
                 totals[task] = totals.get(task, 0.0) + float(part.weight_B.sum())
             made.append((batch, models))

@@ -31,8 +31,9 @@ def section(name: str, result: dict[str, Any]) -> str:
     rows = [row(finding) for finding in result["findings"]]
     machine = result["machine"]
     versions = ", ".join(f"{package} {version}" for package, version in machine["versions"].items())
-    where = f"{machine['processor']}, {machine['threads']} threads; {versions}; {result['date'][:10]}"
-    head = f"## {result['title']}\n\n`benchmarks/{name}.py`: {where}.\n"
+    hardware = machine.get("gpu") or f"{machine['processor']}, {machine['threads']} threads"
+    where = f"{hardware}; {versions}; {result['date'][:10]}"
+    head = f"## {result['title']}\n\n`benchmarks/{name.removesuffix('_gpu')}.py`: {where}.\n"
     return "\n".join([head, "| | | 95 % | bound | |", "|---|--:|---|---|---|", *rows, ""])
 
 

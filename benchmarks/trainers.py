@@ -53,8 +53,8 @@ def throughput(tasks: Tasks, options) -> tuple[list[Finding], dict]:
 
     def turn(side) -> float:
         clock, _ = side.train(2e-5, options.steps, seed=len(shares))
-        shares[side.name] = clock.tokens / clock.padded
-        return clock.tokens / clock.seconds
+        shares[side.name] = int(clock.tokens) / clock.padded
+        return int(clock.tokens) / clock.seconds
 
     for side in sides:
         side.train(2e-5, 2, seed=0)  # warm-up

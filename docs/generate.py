@@ -1,5 +1,7 @@
 """Writes the generated pages of this folder: ``spec.md`` from the schema, ``cli.md`` from the command line.
 
+``catalogue.md`` is made from what ``benchmarks/catalogue.py`` measured.
+
 ``python docs/generate.py`` (or ``make docs``); a test fails while a committed page is stale.
 """
 
@@ -7,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +59,7 @@ def pages() -> dict[str, str]:
     """Return each generated page by file name."""
     return {
         "spec.md": f"{NOTE}{SPEC_INTRODUCTION}\n" + "\n".join([*_sections(), *_definitions()]),
+        "catalogue.md": NOTE + runpy.run_path(str(HERE / "catalogue.py"))["page"](),
         "cli.md": f"{NOTE}{CLI_INTRODUCTION}\n" + "\n".join(_commands(typer.main.get_command(app), "sslm")),
     }
 

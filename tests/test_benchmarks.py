@@ -84,3 +84,42 @@ def test_matrices_cost_what_they_must(measuring, tmp_path):
     found = transfer_cost.counted(tmp_path / "domains", 2)
     missed = [f"{one.what}: {one.value}" for one in found if one.unit != "s" and not one.met]
     assert not missed
+
+
+def test_what_is_kept_of_a_spec_stands_beside_that_of_others(measuring, tmp_path):
+    import catalogue
+
+    path = tmp_path / "catalogue.json"
+    entries = {name: {"spec": name, "rows": [{"task": "t@d", "score": [0.5]}]} for name in "ba"}
+    for name, entry in entries.items():
+        catalogue.keep(path, name, entry)
+    assert catalogue.kept(path) == entries
+    assert list(catalogue.kept(path)) == ["a", "b"]
+    assert catalogue.kept(tmp_path / "none.json") == {}
+
+
+def test_a_specs_digest_is_not_that_of_another_place(measuring, monkeypatch):
+    import catalogue
+
+    monkeypatch.setenv("DATA", "/here")
+    here = catalogue.digest(catalogue.opened("sentences", ()))
+    shorter = catalogue.digest(catalogue.opened("sentences", catalogue.QUICK))
+    monkeypatch.setenv("DATA", "/elsewhere/data")
+    assert catalogue.digest(catalogue.opened("sentences", ())) == here != shorter
+
+
+def test_the_nearest_sentence_has_most_of_the_questions_words(measuring):
+    from floors import nearest
+
+    context = "The cat sat. A dog barked at the red cat! Nobody came."
+    start, end = nearest("Who barked at the cat?", context)
+    assert context[start:end] == "A dog barked at the red cat!"
+    assert tuple(nearest("What?", "One sentence ")) == (0, len("One sentence"))
+
+
+def test_features_of_words_name_their_neighbours_and_shapes(measuring):
+    from floors import described
+
+    paris, of_1900 = described(["Paris", "1900"])
+    assert {"w=paris", "shape=Xxxxx", "s3=ris", "w1=1900", "w-1=-"} <= set(paris)
+    assert {"shape=0000", "w-1=paris", "w1=-"} <= set(of_1900)

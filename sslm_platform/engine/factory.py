@@ -11,6 +11,7 @@ from torch import nn
 
 from sslm_platform.engine.base import Engine
 from sslm_platform.engine.check import check_engine
+from sslm_platform.engine.determinism import keep_deterministic
 from sslm_platform.engine.memory import keep_freed_memory
 from sslm_platform.engine.threads import threads_per_rank
 from sslm_platform.errors import Problem, SpecError, raise_all
@@ -48,8 +49,9 @@ def make_engine(
     raise_all(SpecError, check_engine(spec, gradients_of, sharded_heads, optimizer))
     _set_threads(spec)
     keep_freed_memory()
-    if spec.precision == "bf16" and not torch.cuda.is_available():
-        logger.warning("engine.precision: bf16 is far slower than fp32 on most CPUs")
+    keep_deterministic(spec.deterministic)
+    if spec.precision == "bf16":
+        _warn_of_bf16()
     if not torch.cuda.is_available():
         # else DeepSpeed, which accelerate imports when transformers saves, warns of what it did not find
         os.environ.setdefault("DS_ACCELERATOR", "cpu")
@@ -80,6 +82,14 @@ def _local(
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return LocalEngine(spec, optimizer, encoder, heads, device, gradients_of)
+
+
+def _warn_of_bf16() -> None:
+    if not torch.cuda.is_available():
+        logger.warning("engine.precision: bf16 is far slower than fp32 on most CPUs")
+    elif not torch.cuda.is_bf16_supported(including_emulation=False):
+        name = torch.cuda.get_device_name()
+        logger.warning("engine.precision: %s has no bf16, and emulates it slowly: set fp32", name)
 
 
 def _set_threads(spec: EngineSpec) -> None:

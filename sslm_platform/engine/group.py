@@ -27,12 +27,14 @@ def join_group() -> torch.device:
     if dist.is_initialized():
         return device
     backend = "nccl" if device.type == "cuda" else "gloo"
+    bound = device if device.type == "cuda" else None
     missing = [name for name in _BY_LAUNCHERS if name not in os.environ]
     if not missing:
-        dist.init_process_group(backend, device_id=device if device.type == "cuda" else None)
+        dist.init_process_group(backend, device_id=bound)
     elif os.environ.get("WORLD_SIZE", "1") == "1":
         os.environ["LOCAL_RANK"] = "0"  # DeepSpeed reads it
-        dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
+        store = dist.HashStore()  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=0, world_size=1, device_id=bound)
     else:
         raise SpecError(
             Problem(
@@ -93,5 +95,6 @@ def gather_json(value: Any, device: torch.device) -> list[Any]:
     received = [torch.empty_like(padded) for _ in range(world_size)]
     dist.all_gather(received, padded)
     return [
-        json.loads(bytes(buffer[: int(size)].tolist())) for buffer, size in zip(received, sizes, strict=True)
+        json.loads(buffer[: int(size)].cpu().numpy().tobytes())
+        for buffer, size in zip(received, sizes, strict=True)
     ]

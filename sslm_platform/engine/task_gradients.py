@@ -50,11 +50,17 @@ class TaskGradients:
     def gramian(self, tasks: Sequence[str]) -> np.ndarray:
         """Return the inner products of the tasks' gradients, (T, T), equal on all ranks."""
         gramian_TT = np.zeros((len(tasks), len(tasks)))
+        parts: list[tuple[list[int], Tensor]] = []
         for name in self._parameters:
             present = [i for i, task in enumerate(tasks) if name in self._rows[task]]
             if present:
                 rows_TP = torch.stack([self._rows[tasks[i]][name].flatten() for i in present])
-                gramian_TT[np.ix_(present, present)] += (rows_TP @ rows_TP.T).double().cpu().numpy()
+                parts.append((present, (rows_TP @ rows_TP.T).double().flatten()))
+        if parts:  # read at once: each read waits for the device
+            flat = torch.cat([part for _, part in parts]).cpu().numpy()
+            ends = np.cumsum([len(present) ** 2 for present, _ in parts])
+            for (present, _), part in zip(parts, np.split(flat, ends[:-1]), strict=True):
+                gramian_TT[np.ix_(present, present)] += part.reshape(len(present), len(present))
         return gramian_TT
 
     @contextmanager

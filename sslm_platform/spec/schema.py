@@ -239,6 +239,11 @@ class EngineSpec(Section):
     )
     precision: Literal["fp32", "bf16"] = "fp32"
     threads: int | None = Field(default=None, ge=1, description="CPU threads of each rank.")
+    deterministic: bool = Field(
+        default=True,
+        description="On a GPU, use only operations that give the same bits each time, as an exact resume"
+        " needs; torch's error names one that a plugin uses and that does not.",
+    )
 
     @model_validator(mode="after")
     def _deepspeed_only(self) -> EngineSpec:

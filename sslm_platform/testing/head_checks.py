@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sslm_platform.interfaces import DecidingHead, Encoded, Scored, Targets
 from sslm_platform.kinds import OutputKind
-from sslm_platform.testing import data
+from sslm_platform.testing import data, elsewhere
 from sslm_platform.testing.cases import Case
 from sslm_platform.types import HeadContext, HeadDef
 
@@ -42,7 +42,7 @@ def run(case: HeadCase, head: Any, hidden_BLD: Tensor, mask_BL: Tensor, targets:
         return head(features)
     generator = torch.Generator().manual_seed(5)
     embedding_VD = torch.randn(data.VOCABULARY.size, data.HIDDEN_SIZE, generator=generator)
-    return head(head.transform(features) @ embedding_VD.T)
+    return head(head.transform(features) @ embedding_VD.to(hidden_BLD.device).T)
 
 
 def outputs_of(case: HeadCase, head: Any, examples: Sequence[Encoded], padding: int = 0) -> Tensor:
@@ -304,6 +304,14 @@ def check_tune_ignores_order(case: HeadCase) -> None:
         assert torch.equal(first[name], value), f"{name} depends on the order of the dev split"
 
 
+def check_device(case: HeadCase) -> None:
+    """The head runs on the device that it and its inputs are on."""
+    examples, head = examples_of(case), build(case).to(elsewhere.DEVICE)
+    hidden_BLD, mask_BL = (tensor.to(elsewhere.DEVICE) for tensor in data.make_hidden(examples))
+    targets = elsewhere.to_device(data.make_targets(case.kind, examples).targets)
+    elsewhere.check_runs(lambda: run(case, head, hidden_BLD, mask_BL, targets).sum().backward())
+
+
 ANY_HEAD = (
     check_features_have_no_parameters,
     check_output_shape,
@@ -312,6 +320,7 @@ ANY_HEAD = (
     check_every_parameter_learns,
     check_eval_is_deterministic,
     check_state_dict_round_trip,
+    check_device,
 )
 DECIDING_HEAD = (check_decisions_are_predictions, check_threshold_is_saved, check_tune_ignores_order)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sslm_platform.interfaces import Encoded, Objective, TaskBatch
 from sslm_platform.kinds import AttentionPattern, FieldKind, OutputKind
-from sslm_platform.testing import data
+from sslm_platform.testing import data, elsewhere
 from sslm_platform.testing.cases import Case
 from sslm_platform.types import ObjectiveContext, ObjectiveDef
 
@@ -235,6 +235,15 @@ def check_example_without_targets(case: ObjectiveCase) -> None:
     assert loss_B.tolist() == [0.0], "an example without targets must have loss 0"
 
 
+def check_device(case: ObjectiveCase) -> None:
+    """Losses are computed on the device that outputs and targets are on."""
+    examples, objective = examples_of(case), build(case)
+    targets = collate(objective, examples, range(len(examples))).targets
+    outputs = data.make_outputs(case.kind, targets, range(len(examples)))
+    there = (outputs.to(elsewhere.DEVICE), elsewhere.to_device(targets))
+    elsewhere.check_runs(lambda: objective.losses(*there, len(examples)))
+
+
 def check_changed_input(case: ObjectiveCase) -> None:
     """``changes_input`` is true exactly if ids are replaced; none are added, and special tokens stay."""
     examples = examples_of(case)
@@ -335,6 +344,7 @@ ANY_OBJECTIVE = (
     check_batch_order,
     check_losses_shape,
     check_losses_are_differentiable,
+    check_device,
     check_changed_input,
     check_prefix,
     check_labels,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Generic, TypeVar
 
@@ -24,14 +25,20 @@ class Fetcher(Generic[T]):
     Args:
         make: makes the batch of one slot; what it does depends on the slot alone.
         following: returns the plan after a plan, or None; None as the argument: nothing is made ahead.
+        device: where the batches go.
     """
 
     def __init__(
-        self, make: Callable[[Slot], T], following: Callable[[StepPlan], StepPlan | None] | None = None
+        self,
+        make: Callable[[Slot], T],
+        following: Callable[[StepPlan], StepPlan | None] | None = None,
+        device: torch.device | None = None,
     ) -> None:
         self._make = make
         self._following = following
-        self._pool = ThreadPoolExecutor(1) if following is not None else None
+        # a new thread begins on the first GPU, and would take memory there for what it pins
+        bind = partial(torch.cuda.set_device, device) if device is not None and device.index else None
+        self._pool = ThreadPoolExecutor(1, initializer=bind) if following is not None else None
         self._ahead: tuple[int, Future[list[T]]] | None = None
 
     def __call__(self, plan: StepPlan) -> list[T]:

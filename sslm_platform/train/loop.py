@@ -152,7 +152,8 @@ def train_steps(
     engine.encoder.train()
     for head in training.model.heads.values():
         head.train()
-    with Fetcher(partial(_rank_batch, training, engine), plans_ahead(planner, engine.device)) as fetch:
+    make, ahead = partial(_rank_batch, training, engine), plans_ahead(planner, engine.device)
+    with Fetcher(make, ahead, engine.device) as fetch:
         for step in range(start, planner.num_steps):
             plan = planner.plan(step, progress.positions, progress.sampler)
             record = train_step(training, engine, plan, progress, fetch, requests)

@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from sslm_platform.corpus import Corpus
+from sslm_platform.engine.determinism import keep_deterministic
 from sslm_platform.engine.threads import threads_per_rank
 from sslm_platform.errors import RunError, suggest
 from sslm_platform.jobs import WorkerCommand
@@ -131,13 +132,14 @@ def train_planned(corpus: Corpus, folder: RunFolder, console: Console, training:
 def open_lab(corpus: Corpus, folder: RunFolder, console: Console, num_processes: int = 1) -> Lab:
     """Return what measuring and predicting need."""
     engine = corpus.run.spec.engine
+    keep_deterministic(engine.deterministic)
     return Lab(
         corpus,
         folder,
         console,
         Notifier(host()),
         # one process measures cells, whatever engine the joint training has
-        EngineSpec(precision=engine.precision, threads=engine.threads),
+        EngineSpec(precision=engine.precision, threads=engine.threads, deterministic=engine.deterministic),
         torch.device("cuda" if torch.cuda.is_available() else "cpu"),
         num_processes,
     )

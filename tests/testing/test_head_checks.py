@@ -53,6 +53,11 @@ class IdleParameter(SequenceClassifier):
         self.idle = nn.Parameter(torch.zeros(3))
 
 
+class ConstantOnTheCpu(SequenceClassifier):
+    def forward(self, features):
+        return super().forward(features) * torch.arange(3.0)
+
+
 class AlwaysDropout(SequenceClassifier):
     def forward(self, features):
         return super().forward(nn.functional.dropout(features, training=True))
@@ -164,6 +169,7 @@ TWINS = [
     (checks.check_every_parameter_learns, "sequence_classifier", IdleParameter, "idle gets no gradient"),
     (checks.check_eval_is_deterministic, "sequence_classifier", AlwaysDropout, "from call to call"),
     (checks.check_state_dict_round_trip, "sequence_classifier", HiddenState, "restored head"),
+    (checks.check_device, "sequence_classifier", ConstantOnTheCpu, "keep constants in a head"),
     (checks.check_predictions, "sequence_classifier", TensorPredictions, "is an int; got Tensor"),
     (checks.check_predictions, "token_classifier", ForgetsCutOffWords, "words cut off included"),
     (checks.check_generates_texts, "decoder", OneText, "1 texts of 5 examples"),

@@ -92,6 +92,11 @@ class Scalar(SequenceCrossEntropy):
         return super().losses(outputs, targets, num_examples).mean()
 
 
+class WeightsOnTheCpu(SequenceCrossEntropy):
+    def losses(self, outputs, targets, num_examples):
+        return super().losses(outputs, targets, num_examples) * torch.ones(num_examples)
+
+
 class Detached(SequenceCrossEntropy):
     def losses(self, outputs, targets, num_examples):
         return super().losses(outputs.detach(), targets, num_examples)
@@ -210,6 +215,7 @@ TWINS = [
     (checks.check_additive, case_of("cross_entropy", BatchMean), "additive=False"),
     (checks.check_losses_shape, case_of("cross_entropy", Scalar), r"losses are \(\)"),
     (checks.check_losses_are_differentiable, case_of("cross_entropy", Detached), "no gradient"),
+    (checks.check_device, case_of("cross_entropy", WeightsOnTheCpu), "where the inputs are"),
     (checks.check_losses_are_sums, token_case(ExampleMean), "not sums over targets"),
     (checks.check_example_without_targets, case_of("mlm", NeverWeighsNothing), "must weigh 0"),
     (checks.check_changed_input, case_of("mlm", Unchanged), "gives no input_ids"),

@@ -48,6 +48,15 @@ def test_an_error_ahead_is_raised_when_its_step_comes():
             fetch(plan(1))
 
 
+def test_batches_are_made_on_the_rank_s_own_gpu(monkeypatch):
+    bound = []
+    monkeypatch.setattr(torch.cuda, "set_device", bound.append)
+    for index in (0, 1):
+        with Fetcher(repr, next_plan, torch.device("cuda", index)) as fetch:
+            fetch(plan(0))
+    assert bound == [torch.device("cuda", 1)]  # a new thread is on the first one as it is
+
+
 @pytest.fixture
 def trained(specs):
     """Train some steps with dropout; return their records and the final weights."""

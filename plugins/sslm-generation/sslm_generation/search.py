@@ -5,7 +5,8 @@ B texts, K beams, R = B · K rows, V tokens, T tokens so far.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol
 
 import numpy as np
@@ -135,7 +136,8 @@ def _sample(
     for length in range(1, options.max_length + 1):
         logits_BV = _allowed(rows.following(last_B), ids_BT, tokenizer, options.no_repeat)
         share_BV, token_BV = (logits_BV.double() / options.temperature).softmax(dim=1).sort(descending=True)
-        below_BV = share_BV.cumsum(dim=1)
+        with _any_operation():
+            below_BV = share_BV.cumsum(dim=1)
         # the fewest tokens that reach top_p: those before which it is not reached
         mass_B = below_BV.masked_fill(below_BV - share_BV >= top_p, 0.0).amax(dim=1)
         drawn = [generator.random() for generator in generators]
@@ -147,6 +149,17 @@ def _sample(
         if length == options.max_length or not goes_on(not bool(ended_B.all())):
             break
     return [_until(ids, tokenizer.end_id) for ids in ids_BT.tolist()]
+
+
+@contextmanager
+def _any_operation() -> Iterator[None]:
+    """On a GPU, torch calls a running sum not deterministic; there is none that it would call so."""
+    strict = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(strict)
 
 
 def _log_softmax(logits_RV: Tensor) -> Tensor:

@@ -106,7 +106,8 @@ class OrdinalClassifier(_SequenceHead):
     def forward(self, features: Tensor) -> Tensor:
         """Map (B, D) to log probabilities (B, num_labels)."""
         gap = nn.functional.softplus(self.gaps)
-        above_BC = self.first + torch.cat([gap.new_zeros(1), gap.cumsum(0)]) - self.layers(features)
+        sums = gap.new_ones(len(gap), len(gap)).tril() @ gap  # torch's cumsum has no fixed order on a GPU
+        above_BC = self.first + torch.cat([gap.new_zeros(1), sums]) - self.layers(features)
         low_B1, high_B1 = logsigmoid(above_BC[:, :1]), logsigmoid(-above_BC[:, -1:])
         # sigmoid(a) - sigmoid(b) = sigmoid(a) sigmoid(-b) (1 - exp(b - a))
         between = logsigmoid(above_BC[:, 1:]) + logsigmoid(-above_BC[:, :-1]) + torch.log(-torch.expm1(-gap))

@@ -43,5 +43,6 @@ class BinaryCrossEntropy:
         loss_BK = -log_p_BK
         if self.focal_gamma:
             loss_BK = (-torch.expm1(log_p_BK)).clamp(min=1e-12) ** self.focal_gamma * loss_BK
-        weight_BK = torch.where(labels_BK > 0, self.positive_K.to(loss_BK), 1.0)
+        self.positive_K = self.positive_K.to(loss_BK)  # once: a copy to a GPU waits for it
+        weight_BK = torch.where(labels_BK > 0, self.positive_K, 1.0)
         return (weight_BK * loss_BK).sum(dim=1)

@@ -47,7 +47,8 @@ class SpanCrossEntropy:
             logit_N, example_N = outputs[:, column].float(), targets["example"]
             gold_N = (targets["labels"] & bit) > 0
             all_B = _log_sum(logit_N, example_N, num_examples)
-            gold_B = _log_sum(logit_N[gold_N], example_N[gold_N], num_examples)
+            # not a selection of rows, whose number a GPU would have to tell first
+            gold_B = _log_sum(logit_N.masked_fill(~gold_N, float("-inf")), example_N, num_examples)
             found_B = torch.isfinite(gold_B)
             loss_B = loss_B + torch.where(found_B, all_B - torch.where(found_B, gold_B, 0.0), 0.0)
         return loss_B

@@ -22,25 +22,16 @@ from sslm_platform.evidence import (
 )
 from sslm_platform.hookspecs import hookimpl
 from sslm_platform.interfaces import (
-    Balancer,
-    BalancingState,
     DecidingHead,
     DecomposableMetric,
-    DevScore,
+    DetailedMetric,
     Encoded,
     GeneratingHead,
-    GradientBalancer,
     Head,
-    LearningBalancer,
-    LearningSampler,
-    Memory,
+    ListingHead,
     Metric,
     Objective,
-    Observation,
-    Sampler,
-    SamplingState,
     Scored,
-    StagedSampler,
     Targets,
     TaskBatch,
     TextTokenizer,
@@ -50,6 +41,19 @@ from sslm_platform.interfaces import (
 from sslm_platform.jobs import Executor, Job, WorkerCommand
 from sslm_platform.kinds import AttentionPattern, EvidenceKind, Field, FieldKind, OutputKind
 from sslm_platform.passes import Pass, Passes, Wrapper
+from sslm_platform.scheduling import (
+    Balancer,
+    BalancingState,
+    DevScore,
+    GradientBalancer,
+    LearningBalancer,
+    LearningSampler,
+    Memory,
+    Observation,
+    Sampler,
+    SamplingState,
+    StagedSampler,
+)
 from sslm_platform.steps import StepRecord
 from sslm_platform.types import (
     AugmenterDef,
@@ -79,6 +83,7 @@ __all__ = [
     "DataError",
     "DecidingHead",
     "DecomposableMetric",
+    "DetailedMetric",
     "DevScore",
     "Encoded",
     "Estimator",
@@ -98,6 +103,7 @@ __all__ = [
     "JointLog",
     "LearningBalancer",
     "LearningSampler",
+    "ListingHead",
     "Memory",
     "Metric",
     "MetricContext",

@@ -126,6 +126,9 @@ def evaluate(
     run: RunPath,
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="Also each class: precision, recall, F1 and how many there are.")
+    ] = False,
     cache: Cache = None,
 ) -> None:
     """Score a run's trained model on a split, beside the constant predictor."""
@@ -138,9 +141,9 @@ def evaluate(
         content = [score.model_dump(mode="json", exclude={"resamples"}) for score in scores]
         typer.echo(json.dumps(content, indent=1))
         return
-    from sslm_platform.tables import score_table
+    from sslm_platform.tables import detail_tables, score_table
 
-    _stdout().print(score_table(scores, split))
+    _stdout().print(score_table(scores, split), *(detail_tables(scores) if details else ()))
 
 
 @app.command()
@@ -152,13 +155,16 @@ def predict(
     jsonl: Annotated[
         bool, typer.Option("--jsonl", help="Lines are JSON objects of the task's fields.")
     ] = False,
+    scheme: Annotated[str, typer.Option(help="How tags are written: bio, iob1, iobes, io or word.")] = "bio",
 ) -> None:
     """Answer for texts (arguments, a file, or standard input): JSON Lines, or a table on a terminal."""
     from sslm_platform.runs import load_run
     from sslm_platform.tables import prediction_table
 
     inputs = _inputs(texts or [], file, jsonl)
-    answers = load_run(run).predict(inputs, task)
+    if scheme not in (known := ("bio", "iob1", "iobes", "io", "word")):
+        raise SslmError(f"--scheme {scheme}: expected one of {', '.join(known)}")
+    answers = load_run(run).predict(inputs, task, scheme)  # type: ignore[arg-type]
     if sys.stdout.isatty():
         _stdout().print(prediction_table(answers))
     else:

@@ -17,6 +17,7 @@ from sslm_platform.kinds import FieldKind
 from sslm_platform.model.adapter import add_adapter
 from sslm_platform.model.backbone import backbone_without_values, load_tokenizer, vocabulary_of
 from sslm_platform.model.layers import check_layers
+from sslm_platform.model.lm_head import pretrained_lm_head
 from sslm_platform.model.target_tokenizer import TargetCodec, trained_codec
 from sslm_platform.report.records import TaskInfo
 from sslm_platform.spec.resolved import FeedPlan, ResolvedRun, Task, feeds_of
@@ -60,9 +61,13 @@ class Corpus:
         return self._labels[key]
 
     def text_tokenizer(self, tasks: Iterable[Task]) -> TargetCodec | None:
-        """Return the tokenizer of the texts that a head of these tasks generates; None for other heads."""
+        """Return the tokenizer of the texts that a head of these tasks generates, or of words for masks.
+
+        None for other heads.
+        """
         tasks = list(tasks)
-        if not tasks[0].head.definition.emits.is_generated:
+        definition = tasks[0].head.definition
+        if not definition.emits.is_generated and not definition.reads_masks:
             return None
         spec = tasks[0].spec.head.tokenizer
         key = tuple(task.identity for task in tasks) if spec else ()
@@ -135,7 +140,7 @@ class Corpus:
 
     def _unwritable(self, members: Sequence[Task], limit: float) -> Iterator[Problem]:
         """Measure what a generating head's tokenizer loses of its tasks' first training targets."""
-        codec = self.text_tokenizer(members)
+        codec = self.text_tokenizer(members) if members[0].head.definition.emits.is_generated else None
         for task in members if codec else ():
             assert codec is not None
             split = self.task_rows[task.identity].splits["train"]
@@ -156,12 +161,22 @@ class Corpus:
             SpecError: with every one.
         """
         spec = self.run.spec
+        self._note_new_lm_heads()
         if not (spec.encoder.freeze or spec.encoder.adapter or spec.optimizer.needs_layers):
             return
         backbone = backbone_without_values(spec.encoder, self.tokenizer)
         check_layers(backbone, spec.encoder.freeze, spec.optimizer.needs_layers)
         if spec.encoder.adapter is not None:
             add_adapter(backbone, spec.encoder.adapter, spec.encoder.path, seed=0)
+
+    def _note_new_lm_heads(self) -> None:
+        spec = self.run.spec.encoder
+        tied = [task.identity for task in self.run.tasks.values() if task.head.definition.tied]
+        if not tied or spec.path is None:
+            return
+        if pretrained_lm_head(spec, backbone_without_values(spec, self.tokenizer)) is None:
+            what = "the encoder's checkpoint has no language-model head that fits: a new one is trained"
+            self.warnings.append(f"{', '.join(tied)}: {what}")
 
     def augmentations(self, feeds: Mapping[str, Feed]) -> dict[str, Augmentation]:
         """Return what changes the training texts of the feeds whose stream asks for it."""
@@ -177,7 +192,7 @@ class Corpus:
                 rows = self.rows[feed.stream].splits["train"]
                 length = self.run.spec.encoder.max_length
                 inputs = dict(task.input_columns)
-                found[name] = Augmentation(steps, rows, inputs, self.tokenizer, length, task.windows)
+                found[name] = Augmentation(steps, rows, inputs, self.tokenizer, length, task.form)
         return found
 
     def _feed(self, plan: FeedPlan, seed: int) -> Feed:
@@ -191,7 +206,7 @@ class Corpus:
                 plan.name,
                 self.tokenizer,
                 max_length=self.run.spec.encoder.max_length,
-                windows=plan.tasks[0].windows,
+                form=plan.tasks[0].form,
                 limit=plan.stream.limit,
                 seed=seed,
                 cache=self.cache,

@@ -15,8 +15,9 @@ from sslm_platform.corpus import target_field
 from sslm_platform.data.augment import Augmentation
 from sslm_platform.data.batching import collate_inputs, example_generator
 from sslm_platform.data.feeds import FeedSplit
-from sslm_platform.decisions import scores_of
+from sslm_platform.decisions import scores_of, target_bytes
 from sslm_platform.interfaces import (
+    DetailedMetric,
     Encoded,
     Metric,
     Objective,
@@ -256,6 +257,7 @@ def score_outputs(
         losses_B.detach().double().cpu().numpy(),
         batch.weight_B.double().cpu().numpy(),
         scores_of(model.task, model.head.module, outputs, batch.targets, len(examples)),
+        target_bytes(model.task, batch.targets, examples),
     )
 
 
@@ -278,7 +280,10 @@ def _join(parts: Sequence[_Part], num_rows: int, gather: Gather | None) -> Score
     losses_N, weights_N = np.zeros(num_rows), np.zeros(num_rows)
     has_scores = bool(parts) and parts[0].scored.scores is not None
     scores: list[Any] = [None] * num_rows
+    bytes_N = np.zeros(num_rows) if parts and parts[0].scored.bytes_N is not None else None
     for part in parts:
+        if bytes_N is not None:
+            bytes_N[part.rows] = part.scored.bytes_N
         for row, one in zip(part.rows, part.scored.scores or (), strict=has_scores):
             scores[row] = one
         losses_N[part.rows] = part.scored.losses_N
@@ -287,7 +292,7 @@ def _join(parts: Sequence[_Part], num_rows: int, gather: Gather | None) -> Score
             part.rows, part.scored.predictions, part.scored.references, strict=True
         ):
             predictions[row], references[row] = prediction, reference
-    return Scored(predictions, references, losses_N, weights_N, scores if has_scores else None)
+    return Scored(predictions, references, losses_N, weights_N, scores if has_scores else None, bytes_N)
 
 
 def _to_json(part: _Part) -> dict[str, Any]:
@@ -299,6 +304,7 @@ def _to_json(part: _Part) -> dict[str, Any]:
         "losses": s.losses_N.tolist(),
         "weights": s.weights_N.tolist(),
         "scores": None if s.scores is None else [one.tolist() for one in s.scores],
+        "bytes": None if s.bytes_N is None else s.bytes_N.tolist(),
     }
 
 
@@ -316,6 +322,7 @@ def _from_json(content: Mapping[str, Any]) -> _Part:
         np.asarray(content["losses"], dtype=np.float64),
         np.asarray(content["weights"], dtype=np.float64),
         None if content["scores"] is None else [np.asarray(one) for one in content["scores"]],
+        None if content["bytes"] is None else np.asarray(content["bytes"]),
     )
     return _Part(np.asarray(content["rows"], dtype=np.int64), scored)
 
@@ -329,6 +336,19 @@ def build_metrics(task: Task, labels: tuple[str, ...]) -> dict[str, Metric]:
 def score_metrics(task: Task, scored: Scored, labels: tuple[str, ...]) -> dict[str, float]:
     """Return each of the task's metrics."""
     return {name: float(m.score(scored)) for name, m in build_metrics(task, labels).items()}
+
+
+def score_details(
+    task: Task, scored: Scored, labels: tuple[str, ...]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return what the task's metrics say of each class; equal tables are kept once."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, metric in build_metrics(task, labels).items():
+        if isinstance(metric, DetailedMetric):
+            table = {key: dict(values) for key, values in metric.details(scored).items()}
+            if table not in found.values():
+                found[name] = table
+    return found
 
 
 def goodness(task: Task, scored: Scored, labels: tuple[str, ...]) -> float:

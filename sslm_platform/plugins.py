@@ -245,8 +245,8 @@ def _wrong_kinds(definition: object) -> str:
             return "kinds must be a set of OutputKind"
         case HeadDef(emits=emits) if not isinstance(emits, OutputKind):
             return f"emits must be an OutputKind; got {emits!r}"
-        case HeadDef(emits=emits, tied=True) if emits is not OutputKind.VOCABULARY_LOGITS:
-            return "tied goes with emits=OutputKind.VOCABULARY_LOGITS"
+        case HeadDef(emits=emits, tied=True, reads_masks=False) if emits is not OutputKind.VOCABULARY_LOGITS:
+            return "tied goes with emits=OutputKind.VOCABULARY_LOGITS, or with reads_masks"
         case MetricDef(accepts=accepts) if not _are_kinds(accepts):
             return "accepts must be a set of OutputKind"
         case MetricDef(best=best) if not math.isfinite(best):

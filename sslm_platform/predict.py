@@ -13,9 +13,10 @@ from torch import Tensor
 
 from sslm_platform.data.batching import collate_inputs
 from sslm_platform.data.encodings import encode_inputs
+from sslm_platform.data.tags import Scheme, from_bio
 from sslm_platform.errors import Problem, RunError, SslmError, suggest
 from sslm_platform.evaluate import evaluation_batches
-from sslm_platform.interfaces import Encoded
+from sslm_platform.interfaces import DecidingHead, Encoded, ListingHead
 from sslm_platform.kinds import FieldKind, OutputKind
 from sslm_platform.model.backbone import load_tokenizer, vocabulary_of
 from sslm_platform.model.encoder import SharedEncoder
@@ -28,6 +29,7 @@ from sslm_platform.train.model import encoder_weights
 from sslm_platform.types import HeadContext, ObjectiveContext
 
 BATCH_TOKENS = 4096
+NUM_BEST = 5  # answers to a question that are listed
 
 
 class Predictor:
@@ -70,21 +72,32 @@ class Predictor:
         info, state = heads[self.task.head_key]
         self.labels = info.labels
         codec = None
-        if self.emits.is_generated:
+        if self.emits.is_generated or self.task.head.definition.reads_masks:
             own = info.tokenizer
             codec = saved_codec(own) if own else TargetCodec(self.tokenizer, is_own=False)
-        head = self.task.head.build(HeadContext(self.encoder.hidden_size, size, info.labels, codec))
+        context = HeadContext(
+            self.encoder.hidden_size,
+            size,
+            info.labels,
+            codec,
+            self.task.num_masks,
+            norm_eps=self.encoder.norm_eps,
+        )
+        head = self.task.head.build(context)
         head.load_state_dict(state)
         self.head = TaskHead(head, self.task.head.definition.tied)
         vocabulary = vocabulary_of(self.tokenizer)
-        context = ObjectiveContext(self.emits, vocabulary, info.labels, tokenizer=codec)
-        self.objective = self.task.objective.build(context)
+        self.objective = self.task.objective.build(
+            ObjectiveContext(self.emits, vocabulary, info.labels, tokenizer=codec)
+        )
         self.pad_id = vocabulary.pad_id
         self.encoder.eval()
         head.eval()
 
-    def __call__(self, texts: Sequence[str | Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """Answer for texts, or for mappings of the task's input fields.
+    def __call__(
+        self, texts: Sequence[str | Mapping[str, Any]], scheme: Scheme = "bio"
+    ) -> list[dict[str, Any]]:
+        """Answer for texts, or for mappings of the task's input fields; ``scheme`` is that of tags.
 
         Returns:
             For each input: its fields and ``label`` or ``labels`` with ``probabilities``, ``value``, ``tags``
@@ -101,7 +114,7 @@ class Predictor:
             {n: [row[n] for row in inputs] for n in names},
             self.tokenizer,
             self.max_length,
-            windows=self.task.windows,
+            self.task.form,
         )
         examples = [self._with_blank_targets(e, row) for e, row in zip(examples, inputs, strict=True)]
         answers: list[dict[str, Any]] = [{} for _ in inputs]
@@ -110,6 +123,8 @@ class Predictor:
             for rows in evaluation_batches(lengths_N, BATCH_TOKENS):
                 batch = [examples[row] for row in rows]
                 for row, answer in zip(rows, self._answer(batch), strict=True):
+                    if "tags" in answer and None not in answer["tags"]:
+                        answer["tags"] = from_bio(answer["tags"], scheme)
                     answers[row] = {**inputs[row], **answer}
         return answers
 
@@ -159,17 +174,32 @@ class Predictor:
         if self.emits is OutputKind.SEQUENCE_VALUES:
             return [{"value": float(value)} for value in predictions]
         if self.emits is OutputKind.SEQUENCE_LOGITS:
-            return self._labelled(outputs, predictions)
+            return self._labelled(self._shares(outputs, targets), predictions)
         if self.emits is OutputKind.LABEL_SET_LOGITS:
             return self._label_sets(outputs, predictions)
         if self.emits is OutputKind.SPAN_LOGITS:
-            return [
-                {"answer": e.values["answers"]["context"][span[0] : span[1]] if span[0] >= 0 else None}
-                for e, span in zip(examples, predictions, strict=True)
-            ]
+            return self._answered(examples, outputs, targets, predictions)
         if self.emits is OutputKind.TAG_PAIR_LOGITS:
             return [{"tags": self._names(tags)} for tags in predictions]
         return self._tagged(outputs, targets["example"], targets["word"], predictions)
+
+    def _answered(
+        self, examples: Sequence[Encoded], outputs: Tensor, targets: Any, predictions: Sequence[np.ndarray]
+    ) -> list[dict[str, Any]]:
+        contexts = [example.values["answers"]["context"] for example in examples]
+
+        def text(context: str, span: np.ndarray) -> str | None:
+            return context[span[0] : span[1]] if span[0] >= 0 else None
+
+        answers = [{"answer": text(c, span)} for c, span in zip(contexts, predictions, strict=True)]
+        head = self.head.module
+        if not isinstance(head, ListingHead):
+            return answers
+        listed = head.candidates(outputs, targets, len(examples), NUM_BEST)
+        return [
+            {**answer, "best": [{"answer": text(c, span), "probability": round(p, 4)} for span, p in found]}
+            for answer, c, found in zip(answers, contexts, listed, strict=True)
+        ]
 
     def _generated(
         self, examples: Sequence[Encoded], generators: Sequence[np.random.Generator]
@@ -181,8 +211,16 @@ class Predictor:
         )
         return [{"generated": text} for text in texts]
 
-    def _labelled(self, outputs: Tensor, predictions: Sequence[int]) -> list[dict[str, Any]]:
-        shares = torch.softmax(outputs.float(), dim=-1).tolist()
+    def _shares(self, outputs: Tensor, targets: Any) -> list[list[float]]:
+        head = self.head.module
+        if isinstance(head, DecidingHead):
+            return [score_K.tolist() for score_K in head.scores(outputs, targets, len(outputs))]
+        shares: list[list[float]] = torch.softmax(outputs.float(), dim=-1).tolist()
+        return shares
+
+    def _labelled(
+        self, shares: Sequence[Sequence[float]], predictions: Sequence[int]
+    ) -> list[dict[str, Any]]:
         return [
             {
                 "label": self.labels[int(p)],

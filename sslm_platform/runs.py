@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sslm_platform.corpus import Corpus
+    from sslm_platform.data.tags import Scheme
     from sslm_platform.report.estimates import Estimate
     from sslm_platform.report.grouping import GroupPlan
     from sslm_platform.report.predictions import Prediction
@@ -192,14 +193,16 @@ class Run:
 
         return score_saved(self.corpus, RunFolder(self.path), split)
 
-    def predict(self, texts: Sequence[str | Mapping[str, Any]], task: str) -> list[dict[str, Any]]:
+    def predict(
+        self, texts: Sequence[str | Mapping[str, Any]], task: str, scheme: Scheme = "bio"
+    ) -> list[dict[str, Any]]:
         """Answer for texts; see :class:`~sslm_platform.predict.Predictor`."""
         from sslm_platform.predict import Predictor
         from sslm_platform.train.folder import RunFolder
 
         if task not in self._predictors:
             self._predictors[task] = Predictor(self.resolved, RunFolder(self.path).model, task)
-        return self._predictors[task](texts)
+        return self._predictors[task](texts, scheme)
 
     def report(self) -> Path:
         """Render the report from the records; return the path of the HTML page."""

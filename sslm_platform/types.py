@@ -11,21 +11,15 @@ from pydantic import BaseModel, ConfigDict
 from sslm_platform.kinds import AttentionPattern, EvidenceKind, Field, OutputKind
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sslm_platform.augmenting import Augmenter
     from sslm_platform.errors import Problem
     from sslm_platform.evidence import Estimator
-    from sslm_platform.interfaces import (
-        Balancer,
-        GeneratingHead,
-        GradientBalancer,
-        Head,
-        Metric,
-        Objective,
-        Sampler,
-        TextTokenizer,
-    )
+    from sslm_platform.interfaces import GeneratingHead, Head, Metric, Objective, TextTokenizer
     from sslm_platform.jobs import Executor
     from sslm_platform.passes import Wrapper
+    from sslm_platform.scheduling import Balancer, GradientBalancer, Sampler
 
 
 class Options(BaseModel):
@@ -67,13 +61,19 @@ class ObjectiveContext:
 class HeadContext:
     """What a head is built with; ``labels`` is empty for kinds without labels.
 
-    ``tokenizer`` is there for heads that generate: their own, or the encoder's.
+    ``tokenizer`` is there for heads that generate (their own, or the encoder's) and those that read masks
+    (the encoder's); ``num_masks`` is how many of them the task's template has. ``lm_head`` is the encoder's
+    pretrained language-model head, for tied heads, where its checkpoint has one of BERT's form: ``dense``,
+    ``norm`` (weight and bias of each) and ``bias``. ``norm_eps`` is that of the encoder's layer norms.
     """
 
     hidden_size: int
     vocabulary_size: int
     labels: tuple[str, ...]
     tokenizer: TextTokenizer | None = None
+    num_masks: int = 0
+    lm_head: Mapping[str, Tensor] | None = None
+    norm_eps: float = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +141,10 @@ class HeadDef:
     """A head: encoder states to outputs, outputs to predictions.
 
     ``tied`` says that the head's ``forward`` reads vocabulary logits that the encoder's module has
-    made with its own embedding matrix from the head's ``transform``. ``check(options, fields)`` yields what
-    is wrong with the options for a task that has these fields; ``where`` is the option.
+    made with its own embedding matrix from the head's ``transform``. ``reads_masks`` says that it reads the
+    states of mask tokens, at ``targets["markers"]``, which the task's template must have.
+    ``check(options, fields)`` yields what is wrong with the options for a task that has these fields;
+    ``where`` is the option.
     """
 
     name: str
@@ -150,6 +152,7 @@ class HeadDef:
     emits: OutputKind
     options: type[Options] = Options
     tied: bool = False
+    reads_masks: bool = False
     summary: str = ""
     check: Callable[[Any, Collection[str]], Iterable[Problem]] = _no_field_problems
 

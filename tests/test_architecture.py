@@ -21,6 +21,7 @@ LAYERS = (
         "kinds",
         "types",
         "interfaces",
+        "scheduling",
         "augmenting",
         "passes",
         "jobs",

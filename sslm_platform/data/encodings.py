@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from sslm_platform.data.templates import encode_templates
 from sslm_platform.data.windows import encode_windows, encode_word_windows
-from sslm_platform.data.words import mark_spans, word_bounds
+from sslm_platform.data.words import mark_spans, token_bytes, word_bounds
 from sslm_platform.interfaces import Encoded
+from sslm_platform.spec.forms import PLAIN, InputForm
 
 _TYPES = {  # of what a row is encoded to, in the order of Encodings
     "input_ids": pa.int32(),
@@ -22,6 +25,7 @@ _TYPES = {  # of what a row is encoded to, in the order of Encodings
     "marker": pa.int32(),
     "window": pa.int32(),
     "offset": pa.int32(),
+    "num_bytes": pa.int32(),
 }
 
 
@@ -62,6 +66,7 @@ class Encodings:
     marker: Ragged | None
     window: Ragged | None
     offset: Ragged | None
+    num_bytes: Ragged | None
 
     def count(self, token_id: int) -> tuple[int, int]:
         """Return how many tokens have this id, and how many there are; special tokens apart."""
@@ -83,12 +88,13 @@ class Encodings:
             word_end_W=_copy(self.word_end, row),
             marker_S=_copy(self.marker, row),
             window_S=_copy(self.window, row),
+            num_bytes_L=_copy(self.num_bytes, row),
             offset_L2=None if self.offset is None else self.offset[row].astype(np.int64).reshape(-1, 2),
         )
 
 
 def encode_inputs(
-    columns: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int, *, windows: bool = False
+    columns: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int, form: InputForm = PLAIN
 ) -> list[Encoded]:
     """Tokenize inputs that belong to no stream, say a user's; the examples have no target values.
 
@@ -96,10 +102,10 @@ def encode_inputs(
         columns: ``text`` and perhaps ``text_pair`` or ``target_text``, or ``tokens``, to the values of every
             row.
         tokenizer: a fast ``transformers`` tokenizer.
-        max_length: in tokens, special ones included; longer rows are truncated.
-        windows: instead, words are read in as many windows as it takes.
+        max_length: in tokens, special ones included; longer rows are truncated, if the form has no windows.
+        form: how the inputs are put before the encoder.
     """
-    table = pa.table(encode_batch(columns, tokenizer, max_length, windows=windows))
+    table = pa.table(encode_batch(columns, tokenizer, max_length, form))
     encodings = encodings_of(table)
     return [encodings.example(row, {}) for row in range(table.num_rows)]
 
@@ -111,34 +117,53 @@ def encodings_of(table: pa.Table) -> Encodings:
 
 
 def encode_batch(
-    raw: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int, *, windows: bool = False
+    raw: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int, form: InputForm = PLAIN
 ) -> dict[str, pa.Array]:
     """Tokenize rows at once, to list columns; a row without its inputs is encoded as empty."""
     usable = [i for i, values in enumerate(zip(*raw.values(), strict=True)) if all(map(_is_input, values))]
     rows = {name: [values[i] for i in usable] for name, values in raw.items()}
-    encode = next((encode for name, encode in _ENCODERS.items() if name in raw), _encode_texts)
-    if windows:
-        encode = encode_word_windows
-    columns = encode(rows, tokenizer, max_length) if usable else {name: [] for name in _columns(raw, windows)}
+    encode = _encoder_of(raw, form)
+    columns = encode(rows, tokenizer, max_length) if usable else {name: [] for name in _columns(raw, form)}
     num_rows = len(next(iter(raw.values())))
     return {name: _scatter(values, usable, num_rows, _TYPES[name]) for name, values in columns.items()}
 
 
-def _columns(raw: Mapping[str, Sequence[Any]], windows: bool) -> list[str]:
+def _encoder_of(raw: Mapping[str, Sequence[Any]], form: InputForm) -> Callable[..., dict[str, list[Any]]]:
+    if form.template is not None:
+        return partial(encode_templates, template=form.template)
+    if "context" in raw:
+        return encode_windows
+    if "tokens" in raw:
+        return encode_word_windows if form.windows else _encode_words
+    return partial(_encode_texts, num_bytes=form.num_bytes)
+
+
+def _columns(raw: Mapping[str, Sequence[Any]], form: InputForm) -> list[str]:
     """Return the columns that these inputs are encoded to."""
     names = ["input_ids", "special"]
     if "context" in raw:
         return [*names, "segment", "window", "offset"]
+    if form.template is not None:
+        return [*names, "marker"]
     if "tokens" in raw:
-        names += ["word_start", "word_end"] + ["window"] * windows
+        names += ["word_start", "word_end"] + ["window"] * form.windows
+    names += ["num_bytes"] * form.num_bytes
     is_pair = "text_pair" in raw or "target_text" in raw
     return names + ["marker"] * ("spans" in raw) + ["segment"] * is_pair
 
 
-def _encode_texts(rows: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int) -> dict[str, list[Any]]:
+def _encode_texts(
+    rows: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int, *, num_bytes: bool
+) -> dict[str, list[Any]]:
     pair = rows.get("text_pair", rows.get("target_text"))
-    result = _tokenized(tokenizer, rows["text"], pair, max_length)
+    result = _tokenized(tokenizer, rows["text"], pair, max_length, return_offsets_mapping=num_bytes)
     columns = {"input_ids": result["input_ids"], "special": result["special_tokens_mask"]}
+    if num_bytes:
+        texts = zip(*(rows["text"], *([] if pair is None else [pair])), strict=True)
+        columns["num_bytes"] = [
+            token_bytes(given, result["offset_mapping"][n], result.sequence_ids(n))
+            for n, given in enumerate(texts)
+        ]
     return columns if pair is None else {**columns, "segment": result["token_type_ids"]}
 
 
@@ -165,9 +190,6 @@ def _tokenized(tokenizer: Any, first: Sequence[Any], pair: Any, max_length: int,
         return_token_type_ids=True,
         **more,
     )
-
-
-_ENCODERS = {"context": encode_windows, "tokens": _encode_words}
 
 
 def _is_input(value: Any) -> bool:

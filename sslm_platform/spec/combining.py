@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from sslm_platform.errors import Problem
+from sslm_platform.spec.forms import template_problems
 from sslm_platform.spec.resolved import Bound, FeedPlan, Task, gradient_scope
 from sslm_platform.spec.schema import RunSpec
 from sslm_platform.types import BalancerDef, WrapperDef
@@ -24,11 +25,32 @@ def sharding_problems(feeds: Iterable[FeedPlan]) -> Iterator[Problem]:
                 )
 
 
-def label_problems(tasks: Iterable[Task]) -> Iterator[Problem]:
+def task_problems(tasks: Iterable[Task]) -> Iterator[Problem]:
+    """Yield what is wrong with templates, and with what the tasks of one head have in common."""
+    tasks = list(tasks)
+    yield from _label_problems(tasks)
+    for task in tasks:
+        fields = {name: task.needs[name] for name in task.spec.fields}
+        found = template_problems(
+            task.spec.template,
+            fields,
+            reads_masks=task.head.definition.reads_masks,
+            changes_input=task.objective.definition.changes_input,
+        )
+        yield from (Problem(f"{task.where}.template", what) for what in found)
+
+
+def _label_problems(tasks: Iterable[Task]) -> Iterator[Problem]:
     """A head has one set of labels: those found in the data, or those that an objective makes."""
     first: dict[str, Task] = {}
     for task in tasks:
         other = first.setdefault(task.head_key, task)
+        if task.num_masks != other.num_masks and task.head.definition.reads_masks:
+            yield Problem(
+                f"{task.where}.template",
+                f"has {task.num_masks} masks, and that of {other.where}, whose head it shares,"
+                f" {other.num_masks}",
+            )
         if task.objective.definition.labels != other.objective.definition.labels:
             yield Problem(
                 f"{task.where}.head.shared_as",

@@ -10,7 +10,7 @@ from sslm_platform.errors import PluginError, Problem, SpecError, raise_all, sug
 from sslm_platform.plugins import Host, host
 from sslm_platform.registry import Table
 from sslm_platform.spec.augmenting import check_targets
-from sslm_platform.spec.combining import label_problems, sharding_problems, wrapper_problems
+from sslm_platform.spec.combining import sharding_problems, task_problems, wrapper_problems
 from sslm_platform.spec.fields import field_problems
 from sslm_platform.spec.load import LoadedSpec, validated_options
 from sslm_platform.spec.resolved import (
@@ -94,7 +94,7 @@ class _Resolver:
             self._selectors(by_identity)
             self._schedule(sampler, balancer, feeds)
             self.problems.extend(sharding_problems(feeds))
-            self.problems.extend(label_problems(by_identity.values()))
+            self.problems.extend(task_problems(by_identity.values()))
             if balancer is not None:
                 self.problems.extend(wrapper_problems(by_identity.values(), spec, balancer.definition))
         if self.problems or sampler is None or balancer is None or executor is None:

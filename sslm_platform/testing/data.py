@@ -159,7 +159,8 @@ def make_scored(kind: OutputKind, num: int = 40, seed: int = 0, accuracy: float 
     sizes_N = np.array([float(np.size(reference)) for reference in references])
     losses_N = sizes_N * rng.uniform(0.5, 1.5, num) * 4 * (1 - accuracy)
     scores = [_scores(kind, prediction, accuracy, rng) for prediction in predictions]
-    return Scored(predictions, references, losses_N, sizes_N, None if scores[0] is None else scores)
+    bytes_N = 3 * sizes_N if kind is OutputKind.VOCABULARY_LOGITS else None
+    return Scored(predictions, references, losses_N, sizes_N, None if scores[0] is None else scores, bytes_N)
 
 
 def _example(needs: Mapping[str, Field], rng: np.random.Generator, num_words: int, cut: bool) -> Encoded:

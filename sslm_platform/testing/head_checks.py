@@ -21,8 +21,10 @@ HeadCase = Case[HeadDef]
 
 def build(case: HeadCase, seed: int = 0) -> Any:
     """Build the head of a case, its weights drawn from ``seed``."""
-    tokenizer = data.TOKENIZER if case.kind.is_generated else None
-    context = HeadContext(data.HIDDEN_SIZE, data.VOCABULARY.size, data.labels_of(case.kind), tokenizer)
+    masks = 2 if case.definition.reads_masks else 0
+    tokenizer = data.TOKENIZER if case.kind.is_generated or masks else None
+    sizes = (data.HIDDEN_SIZE, data.VOCABULARY.size)
+    context = HeadContext(*sizes, data.labels_of(case.kind), tokenizer, masks)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         head = case.definition.build(case.parsed_options(), context)
@@ -188,9 +190,9 @@ def check_windows_are_read(case: HeadCase) -> None:
     targets = data.make_targets(case.kind, examples).targets
     moved = {**targets, "row": targets["row"] + 1}
     more = (torch.cat([hidden_BLD[-1:], hidden_BLD]), torch.cat([mask_BL[-1:], mask_BL]))
-    assert torch.equal(
-        run(case, head, hidden_BLD, mask_BL, targets), run(case, head, *more, moved)
-    ), "states are not read at targets['row']"
+    assert torch.equal(run(case, head, hidden_BLD, mask_BL, targets), run(case, head, *more, moved)), (
+        "states are not read at targets['row']"
+    )
 
 
 def generated(
@@ -295,13 +297,20 @@ def check_threshold_is_saved(case: HeadCase) -> None:
 
 def check_tune_ignores_order(case: HeadCase) -> None:
     """The dev split's order does not matter: ranks and resumed runs see it in another."""
-    head = build(case).eval()
+    head, other = build(case).eval(), build(case).eval()
     scored = _scored(case, head)
     head.tune(scored)
-    first = {name: value.clone() for name, value in head.state_dict().items()}
-    head.tune(scored.take(range(len(scored))[::-1]))
+    other.tune(scored.take(range(len(scored))[::-1]))
     for name, value in head.state_dict().items():
-        assert torch.equal(first[name], value), f"{name} depends on the order of the dev split"
+        assert torch.equal(other.state_dict()[name], value), f"{name} depends on the order of the dev split"
+
+
+def check_tuned_scores(case: HeadCase) -> None:
+    """Scores that ``tune`` returns are those that the head gives from then on."""
+    head = build(case).eval()
+    tuned = head.tune(_scored(case, head))
+    for one, again in zip(tuned or (), _scored(case, head).scores or (), strict=False):
+        assert np.allclose(one, again, atol=1e-9), "scores() are others than tune() returned"
 
 
 def check_device(case: HeadCase) -> None:
@@ -322,7 +331,12 @@ ANY_HEAD = (
     check_state_dict_round_trip,
     check_device,
 )
-DECIDING_HEAD = (check_decisions_are_predictions, check_threshold_is_saved, check_tune_ignores_order)
+DECIDING_HEAD = (
+    check_decisions_are_predictions,
+    check_threshold_is_saved,
+    check_tune_ignores_order,
+    check_tuned_scores,
+)
 
 
 def head_checks(case: HeadCase) -> tuple[Any, ...]:
@@ -331,5 +345,5 @@ def head_checks(case: HeadCase) -> tuple[Any, ...]:
         return ANY_HEAD + GENERATING_HEAD
     deciding = DECIDING_HEAD if isinstance(build(case), DecidingHead) else ()
     rows = (check_no_targets,) if case.kind in data.ROW_KINDS else ()
-    rows += (check_windows_are_read,) if case.kind.has_tags else ()
-    return ANY_HEAD + PREDICTING_HEAD + deciding + rows
+    windows = (check_windows_are_read,) if case.kind.has_tags else ()
+    return ANY_HEAD + PREDICTING_HEAD + deciding + rows + windows

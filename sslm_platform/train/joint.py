@@ -16,14 +16,14 @@ from sslm_platform.engine.base import Engine
 from sslm_platform.engine.factory import make_engine
 from sslm_platform.engine.rank import rank
 from sslm_platform.errors import Interrupted, Problem, RunError
-from sslm_platform.evaluate import score_intervals
+from sslm_platform.evaluate import score_details, score_intervals
 from sslm_platform.files import write_json
-from sslm_platform.interfaces import Observation
 from sslm_platform.model.backbone import encoder_fingerprint
 from sslm_platform.model.store import read_heads
 from sslm_platform.plugins import host
 from sslm_platform.report.records import TaskScore
 from sslm_platform.schedule.progress import Progress
+from sslm_platform.scheduling import Observation
 from sslm_platform.signals import deferring
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.schema import EngineSpec
@@ -283,6 +283,7 @@ def joint_scores(model: Model, evaluator: Evaluator, split: SplitName) -> list[T
                 scores=values,
                 majority=score_intervals(part.task, constant[identity], part.labels)[0],
                 num_test=len(scored),
+                details=score_details(part.task, scored, part.labels),
                 resamples=resamples,
             )
         )

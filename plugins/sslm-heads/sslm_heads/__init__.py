@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from sslm_heads.options import (
+    ClassifierOptions,
     CrfOptions,
     MultilabelOptions,
     OrdinalOptions,
     SequenceOptions,
     SpanOptions,
     TokenOptions,
+    VerbalizerOptions,
 )
 from sslm_platform.api import Head, HeadContext, HeadDef, Options, OutputKind, Problem, hookimpl
 
@@ -24,7 +26,7 @@ def sslm_heads() -> Iterable[HeadDef]:
             build=_build_sequence_classifier,
             check=_check_pooling,
             emits=OutputKind.SEQUENCE_LOGITS,
-            options=SequenceOptions,
+            options=ClassifierOptions,
             summary="One label for a text: pooled states, then a linear layer.",
         ),
         HeadDef(
@@ -79,6 +81,15 @@ def sslm_heads() -> Iterable[HeadDef]:
             tied=True,
             summary="BERT's language-model head on the encoder's own embedding matrix.",
         ),
+        HeadDef(
+            name="verbalizer",
+            build=_build_verbalizer,
+            emits=OutputKind.SEQUENCE_LOGITS,
+            options=VerbalizerOptions,
+            tied=True,
+            reads_masks=True,
+            summary="Labels as words that the language model puts in a template's masks.",
+        ),
     )
 
 
@@ -87,7 +98,11 @@ def _check_pooling(options: SequenceOptions, fields: Collection[str]) -> Iterabl
         yield Problem("pooling", "markers are around spans, and the task has no field spans")
 
 
-def _build_sequence_classifier(options: SequenceOptions, context: HeadContext) -> Head:
+def _build_sequence_classifier(options: ClassifierOptions, context: HeadContext) -> Head:
+    if options.calibrate:
+        from sslm_heads.calibrated import CalibratedClassifier
+
+        return CalibratedClassifier(options, context)
     from sslm_heads.sequence import SequenceClassifier
 
     return SequenceClassifier(options, context)
@@ -133,3 +148,9 @@ def _build_lm(options: Options, context: HeadContext) -> Head:
     from sslm_heads.lm import LanguageModelHead
 
     return LanguageModelHead(context)
+
+
+def _build_verbalizer(options: VerbalizerOptions, context: HeadContext) -> Head:
+    from sslm_heads.verbalizer import Verbalizer
+
+    return Verbalizer(options, context)

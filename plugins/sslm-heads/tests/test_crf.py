@@ -7,10 +7,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from sslm_heads.crf import CrfTagger, best_tags
 from sslm_heads.options import CrfOptions
 from sslm_objectives.crf import ConditionalRandomField
+
 from sslm_platform.api import HeadContext, OutputKind
 from sslm_platform.testing import data
 

@@ -1,4 +1,4 @@
-"""Perplexity and bits per token, from the losses themselves."""
+"""Perplexity and bits per token or byte, from the losses themselves."""
 
 from __future__ import annotations
 
@@ -33,8 +33,25 @@ class Perplexity(BitsPerToken):
         return np.exp(np.minimum(ratio(totals_RK[:, 0], totals_RK[:, 1]), LARGEST_EXPONENT))
 
 
+class BitsPerByte(BitsPerToken):
+    """Summed loss in bits over the bytes of the text that the targets are (UTF-8, with white space).
+
+    Unlike perplexity it compares models with different tokenizers. What an unknown token stands for counts as
+    bytes too, and flatters a tokenizer that has many of them.
+    """
+
+    def statistics(self, scored: Scored) -> np.ndarray:
+        """Return each example's nats and bytes, (N, 2)."""
+        bytes_N = np.zeros(len(scored)) if scored.bytes_N is None else scored.bytes_N
+        return np.stack([scored.losses_N, bytes_N], axis=1).astype(np.float64)
+
+
 def _build_bits(options: Any, context: MetricContext) -> Metric:
     return BitsPerToken()
+
+
+def _build_bits_per_byte(options: Any, context: MetricContext) -> Metric:
+    return BitsPerByte()
 
 
 def _build_perplexity(options: Any, context: MetricContext) -> Metric:
@@ -57,5 +74,13 @@ DEFINITIONS = (
         higher_is_better=False,
         best=0.0,
         summary="Mean loss of a target token in bits.",
+    ),
+    MetricDef(
+        "bits_per_byte",
+        _build_bits_per_byte,
+        accepts=VOCABULARY,
+        higher_is_better=False,
+        best=0.0,
+        summary="Loss in bits for each byte of the target tokens' text: comparable between tokenizers.",
     ),
 )

@@ -165,6 +165,8 @@ class _Joint:
         """Run the steps that are left; score, save and stop where it is time to, all ranks at once."""
         if self.selection.exhausted:
             return
+        if self.training.num_steps == 0 and not self.selection.kept:
+            self._evaluate(0, metrics)
         notifier, limit = Notifier(host()), self.spec.optimizer.max_skipped
         every = self.spec.checkpoint.every
         for record in train_steps(self.training, self.engine, self.progress, self.start, requests):
@@ -201,7 +203,8 @@ class _Joint:
         selection, tasks = self.selection, self.training.model.tasks
         scores, baseline = self.evaluator.scores("dev"), self.evaluator.majority("dev")
         seen = Observation(scores=dev_scores(tasks, scores, baseline))
-        self.progress.sampler = self.training.planner.observe(step - 1, self.progress.sampler, seen)
+        if step:
+            self.progress.sampler = self.training.planner.observe(step - 1, self.progress.sampler, seen)
         value = selection_value(selection.spec.select_by, tasks, scores, baseline)
         if selection.observe(value, step):
             self._save_model(step, value)
@@ -262,7 +265,8 @@ class _Joint:
             f"{feed} {s['realised']:.1%} ({s['intended']:.1%}), {s['passes']:.1f} passes"
             for feed, s in shares.items()
         )
-        self._say(f"joint training: slots drawn (intended): {'; '.join(drawn)}")
+        if shares:
+            self._say(f"joint training: slots drawn (intended): {'; '.join(drawn)}")
         return shares
 
 

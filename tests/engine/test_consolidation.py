@@ -52,7 +52,8 @@ class Encoder(nn.Module):
         return self.embedding(input_ids_BL), None
 
 
-IDS_BL = torch.arange(4)[None]
+HERE = "cuda" if torch.cuda.is_available() else "cpu"  # what engines take
+IDS_BL = torch.arange(4, device=HERE)[None]
 
 
 def build(strength):

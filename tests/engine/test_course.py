@@ -12,7 +12,8 @@ from sslm_platform.engine.factory import make_engine
 from sslm_platform.spec.optimizer import AverageSpec, OptimizerSpec
 from sslm_platform.spec.schema import EngineSpec
 
-IDS_BL = torch.tensor([[1, 2, 3], [4, 5, 6]])
+HERE = "cuda" if torch.cuda.is_available() else "cpu"  # what engines take
+IDS_BL = torch.tensor([[1, 2, 3], [4, 5, 6]], device=HERE)
 
 
 class Layers(nn.Module):

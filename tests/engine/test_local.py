@@ -24,7 +24,8 @@ class Encoder(nn.Module):
         return hidden_BLD, nn.functional.linear(transform(hidden_BLD), self.embedding.weight)
 
 
-IDS_BL = torch.tensor([[1, 2, 3], [4, 5, 6]])
+HERE = "cuda" if torch.cuda.is_available() else "cpu"  # what engines take
+IDS_BL = torch.tensor([[1, 2, 3], [4, 5, 6]], device=HERE)
 
 
 def build(optimizer=None, spec=None, encoder=None):

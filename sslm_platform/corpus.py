@@ -12,15 +12,17 @@ from sslm_platform.data.check import check_stream, unknown_rate
 from sslm_platform.data.feeds import Feed, build_feed
 from sslm_platform.data.fields import TaskRows, label_names, read_task
 from sslm_platform.data.load import StreamRows, load_stream
-from sslm_platform.errors import DataError, Problem, SslmError, raise_all
+from sslm_platform.errors import DataError, Problem, SpecError, SslmError, raise_all
 from sslm_platform.kinds import FieldKind
 from sslm_platform.model.adapter import add_adapter
 from sslm_platform.model.backbone import backbone_without_values, load_tokenizer, vocabulary_of
 from sslm_platform.model.layers import check_layers
 from sslm_platform.model.lm_head import pretrained_lm_head
+from sslm_platform.model.multitask import build_head
 from sslm_platform.model.target_tokenizer import TargetCodec, trained_codec
 from sslm_platform.report.records import TaskInfo
 from sslm_platform.spec.resolved import FeedPlan, ResolvedRun, Task, feeds_of
+from sslm_platform.types import HeadContext
 
 NUM_WRITTEN = 1000  # target texts that a tokenizer is tried on
 LOST = 0.05  # share of texts that are not written as they are, above which a run says so
@@ -168,6 +170,30 @@ class Corpus:
         check_layers(backbone, spec.encoder.freeze, spec.optimizer.needs_layers)
         if spec.encoder.adapter is not None:
             add_adapter(backbone, spec.encoder.adapter, spec.encoder.path, seed=0)
+
+    def check_heads(self) -> None:
+        """Refuse options of heads that do not go with the labels found, or the words' tokens.
+
+        Raises:
+            SpecError: with every one.
+        """
+        groups = group_by_head(self.run.tasks)
+        config = backbone_without_values(self.run.spec.encoder, self.tokenizer).config
+        problems = []
+        for members in groups.values():
+            first = members[0]
+            if first.head.definition.emits.is_generated:
+                continue  # of its options none is about the data, and it is large
+            sizes = (int(config.hidden_size), len(self.tokenizer), self.labels(members))
+            context = HeadContext(*sizes, self.text_tokenizer(members), first.num_masks)
+            try:
+                build_head(first.head, context, 0)
+            except SpecError as error:
+                place = f"{first.where}.head.options"
+                problems += [
+                    Problem(f"{place}.{p.where}" if p.where else place, p.what) for p in error.problems
+                ]
+        raise_all(SpecError, problems)
 
     def _note_new_lm_heads(self) -> None:
         spec = self.run.spec.encoder

@@ -65,6 +65,7 @@ class Run:
             self._corpus = Corpus(self.resolved, self._cache or default_cache())
             self._corpus.check_unknown()
             self._corpus.check_backbone()
+            self._corpus.check_heads()
         return self._corpus
 
     def train(self, restart: bool = False) -> None:

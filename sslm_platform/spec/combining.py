@@ -29,34 +29,44 @@ def task_problems(tasks: Iterable[Task]) -> Iterator[Problem]:
     """Yield what is wrong with templates, and with what the tasks of one head have in common."""
     tasks = list(tasks)
     yield from _label_problems(tasks)
-    for task in tasks:
-        fields = {name: task.needs[name] for name in task.spec.fields}
-        found = template_problems(
-            task.spec.template,
-            fields,
-            reads_masks=task.head.definition.reads_masks,
-            changes_input=task.objective.definition.changes_input,
-        )
-        yield from (Problem(f"{task.where}.template", what) for what in found)
+    wrong = [problem for task in tasks for problem in _template_problems(task)]
+    yield from wrong or _mask_problems(tasks)
+
+
+def _template_problems(task: Task) -> Iterator[Problem]:
+    found = template_problems(
+        task.spec.template,
+        {name: task.needs[name] for name in task.spec.fields},
+        reads_masks=task.head.definition.reads_masks,
+        changes_input=task.objective.definition.changes_input,
+    )
+    yield from (Problem(f"{task.where}.template", what) for what in found)
+
+
+def _mask_problems(tasks: Iterable[Task]) -> Iterator[Problem]:
+    """A head that reads masks reads a fixed number of them."""
+    for task, other in _beside_first(tasks):
+        if task.num_masks != other.num_masks and task.head.definition.reads_masks:
+            what = f"has {task.num_masks} masks, and that of {other.where}, whose head it shares"
+            yield Problem(f"{task.where}.template", f"{what}, {other.num_masks}")
 
 
 def _label_problems(tasks: Iterable[Task]) -> Iterator[Problem]:
     """A head has one set of labels: those found in the data, or those that an objective makes."""
-    first: dict[str, Task] = {}
-    for task in tasks:
-        other = first.setdefault(task.head_key, task)
-        if task.num_masks != other.num_masks and task.head.definition.reads_masks:
-            yield Problem(
-                f"{task.where}.template",
-                f"has {task.num_masks} masks, and that of {other.where}, whose head it shares,"
-                f" {other.num_masks}",
-            )
+    for task, other in _beside_first(tasks):
         if task.objective.definition.labels != other.objective.definition.labels:
             yield Problem(
                 f"{task.where}.head.shared_as",
                 f"shares the head {task.head_key!r} with {other.where}, whose labels are others"
                 f" ({task.objective.definition.name}, {other.objective.definition.name})",
             )
+
+
+def _beside_first(tasks: Iterable[Task]) -> Iterator[tuple[Task, Task]]:
+    """Yield each task with the first one that has its head."""
+    first: dict[str, Task] = {}
+    for task in tasks:
+        yield task, first.setdefault(task.head_key, task)
 
 
 def wrapper_problems(tasks: Iterable[Task], spec: RunSpec, balancer: BalancerDef) -> Iterator[Problem]:

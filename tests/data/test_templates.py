@@ -52,7 +52,7 @@ def test_the_longer_field_is_cut(tokenizer):
     (example,) = encode_inputs(columns, tokenizer, 24, InputForm(template="{text} {mask} {text_pair}"))
     shown = tokenizer.decode(example.input_ids_L, skip_special_tokens=True)
     assert shown.endswith("Bath")
-    assert 0 < shown.count("plot") < 20
+    assert 0 < shown.count("plot") < 21
 
 
 def test_a_template_must_leave_room(tokenizer):

@@ -11,6 +11,7 @@ from sslm_platform.data.batching import collate_inputs
 from sslm_platform.data.encodings import encode_inputs
 from sslm_platform.data.words import word_bounds
 from sslm_platform.model.tokenizer import trained_tokenizer
+from sslm_platform.spec.forms import InputForm
 from sslm_platform.spec.schema import TokenizerTraining
 
 TEXTS = ["when did the plot move to Bath", "这家的菜好吃", "emoji 👩\u200d👩\u200d👧 שלום مرحبا café"] * 3
@@ -63,7 +64,7 @@ documents = st.lists(words, min_size=1, max_size=40)
 @given(document=documents, max_length=st.integers(6, 40))
 def test_each_word_is_read_where_most_is_around_it(tokenizer, document, max_length):
     """Against all windows: where all of a word is, at the place with the nearest edge farthest away."""
-    (example,) = encode_inputs({"tokens": [document]}, tokenizer, max_length, windows=True)
+    (example,) = encode_inputs({"tokens": [document]}, tokenizer, max_length, InputForm(windows=True))
     edges = [*example.window_S, len(example.input_ids_L)]
     assert (np.diff(edges) <= max_length).all()
     whole = tokenizer(document, is_split_into_words=True, add_special_tokens=False)
@@ -89,7 +90,7 @@ def test_each_word_is_read_where_most_is_around_it(tokenizer, document, max_leng
 def test_words_that_fit_are_read_as_without_windows(tokenizer):
     columns = {"tokens": [["plot", "moved", "to", "Bath"]]}
     (plain,) = encode_inputs(columns, tokenizer, 32)
-    (example,) = encode_inputs(columns, tokenizer, 32, windows=True)
+    (example,) = encode_inputs(columns, tokenizer, 32, InputForm(windows=True))
     assert example.window_S.tolist() == [0]
     for name in ("input_ids_L", "special_L", "word_start_W", "word_end_W"):
         assert np.array_equal(getattr(example, name), getattr(plain, name))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from sslm_platform.data.templates import encode_templates
+from sslm_platform.data.clozes import encode_clozes
 from sslm_platform.data.windows import encode_windows, encode_word_windows
 from sslm_platform.data.words import mark_spans, token_bytes, word_bounds
 from sslm_platform.interfaces import Encoded
@@ -130,7 +130,7 @@ def encode_batch(
 
 def _encoder_of(raw: Mapping[str, Sequence[Any]], form: InputForm) -> Callable[..., dict[str, list[Any]]]:
     if form.template is not None:
-        return partial(encode_templates, template=form.template)
+        return partial(encode_clozes, template=form.template)
     if "context" in raw:
         return encode_windows
     if "tokens" in raw:

@@ -11,7 +11,7 @@ from sslm_platform.spec.forms import MASK, template_parts
 Span = tuple[int, int]  # characters, [start, end)
 
 
-def encode_templates(
+def encode_clozes(
     rows: Mapping[str, Sequence[str]], tokenizer: Any, max_length: int, template: str
 ) -> dict[str, list[Any]]:
     """Tokenize a template with each row's fields in it.

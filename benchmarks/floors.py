@@ -1,9 +1,9 @@
 """What the scores of a catalogue stand beside: answers of simple methods that learn from the same examples.
 
-``tfidf`` is a linear model of TF-IDF features (labels, sets of labels, values), ``crf`` a conditional random
-field on features of words (tags), ``overlap`` the sentence of the context that shares most words with the
-question, ``copy`` the input itself and ``lead`` its first sentence (generated texts). What there is to choose
-is chosen on dev.
+``tfidf`` is a linear model of TF-IDF features (labels, sets of labels, values) or their cosine (rankings),
+``crf`` a conditional random field on features of words (tags), ``overlap`` the sentence of the context that
+shares most words with the question, ``copy`` the input itself and ``lead`` its first sentence (generated
+texts). What there is to choose is chosen on dev.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import csr_matrix, hstack
 
-from sslm_platform.baselines import SENTENCE_END, TEXT_FLOORS, TFIDF_C, WORD, _lacks_words
+from sslm_platform.baselines import SENTENCE_END, TEXT_FLOORS, TFIDF_C, WORD, _lacks_words, tfidf_ranking
 from sslm_platform.corpus import Corpus, target_field
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.evaluate import goodness
@@ -66,15 +66,17 @@ def floors(corpus: Corpus, task: Task) -> Iterator[tuple[str, Scored]]:
     """Yield the name and the test answers of each simple method that the task has, besides the majority."""
     data = Data(task, corpus.task_feed(task, corpus.run.spec.seed).splits, corpus.labels([task]))
     emits = task.head.definition.emits
-    if target_field(task) is None:
-        return  # it makes its labels itself
-    if emits in LINEAR:
-        yield "tfidf", data.best(LINEAR[emits](data))("test")
-    elif emits is OutputKind.TOKEN_LOGITS and has_crf():
+    if emits in (OutputKind.RANKING, OutputKind.CHOICE_LOGITS):
+        yield "tfidf", tfidf_ranking(task, data.splits["train"], data.splits["test"])
+    field = target_field(task)
+    kind = task.needs[field].kind if field else None  # without a field it makes its labels itself
+    if kind in LINEAR:
+        yield "tfidf", data.best(LINEAR[kind](data))("test")
+    elif kind is FieldKind.TAGS and has_crf():
         yield "crf", data.best(crf(data))("test")
-    elif emits is OutputKind.SPAN_LOGITS:
+    elif kind is FieldKind.ANSWERS:
         yield "overlap", data.scored("test", overlap(data))
-    elif emits is OutputKind.GENERATED_TEXT:
+    elif kind is FieldKind.TARGET_TEXT and emits.is_generated:
         texts = data.values("test", "text")
         yield from ((name, data.scored("test", [f(t) for t in texts])) for name, f in TEXT_FLOORS.items())
 
@@ -101,6 +103,9 @@ def of_labels(data: Data) -> Iterator[Callable[[str], Scored]]:
     from sklearn.linear_model import LogisticRegression
 
     read, gold = features(data), data.gold("train")
+    if len(set(gold)) == 1:
+        yield lambda split: data.scored(split, [gold[0]] * len(data.splits[split]))
+        return
     for c in TFIDF_C:
         model = LogisticRegression(C=c, max_iter=1000).fit(read("train"), gold)
 
@@ -148,9 +153,9 @@ def of_values(data: Data) -> Iterator[Callable[[str], Scored]]:
 
 
 LINEAR = {
-    OutputKind.SEQUENCE_LOGITS: of_labels,
-    OutputKind.LABEL_SET_LOGITS: of_label_sets,
-    OutputKind.SEQUENCE_VALUES: of_values,
+    FieldKind.LABEL: of_labels,
+    FieldKind.LABELS: of_label_sets,
+    FieldKind.VALUE: of_values,
 }
 
 

@@ -15,7 +15,7 @@ from table import write_table
 FOLDER = Path(__file__).parent
 BENCHMARKS = (
     *("overhead", "profile_steps", "startup", "input_pipeline", "balancers", "trainers", "transfer_cost"),
-    "planted",
+    *("planted", "adapting", "robustness", "forgetting"),
 )
 
 

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TASK_SPECS = ROOT / "task_specs"
 RESULT = ROOT / "benchmarks" / "results" / "catalogue.json"
 PLUGINS = {folder.name for folder in (ROOT / "plugins").iterdir()}
-KINDS = ("objective", "wrapper", "head", "metric", "augmenter", "sampler", "balancer")
+KINDS = ("objective", "wrapper", "head", "metric", "augmenter")
 SHOWN = 3  # places that a definition is shown at
 
 INTRODUCTION = """
@@ -34,7 +34,7 @@ chosen on dev:
 | | |
 |---|---|
 | majority | the constant predictor: the commonest label, tag or text, the mean, the frequencies of tokens |
-| tfidf | linear models of TF-IDF features: logistic regression for labels, ridge regression for values |
+| tfidf | TF-IDF features: logistic regression for labels, ridge regression for values, cosine for rankings |
 | crf | a conditional random field on features of words |
 | overlap | the sentence of the context that shares most words with the question |
 | copy, lead | the input, its first sentence |
@@ -42,7 +42,7 @@ chosen on dev:
 
 A method is **bold** where the model is better than it beyond doubt (the interval of the difference, paired by
 test example, is above 0), and *in italics* where it is beyond doubt better than the model. `↓`: less is
-better.
+better. Samplers and balancers have [a page of their own](sampling-and-balancing.md).
 """
 
 
@@ -81,9 +81,7 @@ def own(table: Any) -> list[str]:
 
 
 def used_by(run: ResolvedRun) -> Iterator[tuple[str, str]]:
-    """Yield the (kind, name) of every definition that training a spec uses."""
-    yield "sampler", run.sampler.definition.name
-    yield "balancer", run.balancer.definition.name
+    """Yield the (kind, name) of every definition that training a spec uses, samplers and balancers apart."""
     for bound in run.augmenters.values():
         yield from (("augmenter", one.definition.name) for one in bound)
     for task in run.tasks.values():

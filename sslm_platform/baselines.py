@@ -26,7 +26,9 @@ from sslm_platform.evaluate import (
     score_feed,
 )
 from sslm_platform.interfaces import DecidingHead, Scored
-from sslm_platform.kinds import OutputKind
+from sslm_platform.kinds import FieldKind, OutputKind
+from sslm_platform.ranking import candidates_of, ordered, rank_by_frequency
+from sslm_platform.spec.resolved import Task
 
 TFIDF_C = (1.0, 10.0, 100.0)  # inverse L2 strengths to choose from
 
@@ -42,6 +44,8 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
     Its prediction is the most frequent label (tag, token, text), or each label that most examples have; its
     loss is the entropy that a model which ignores the input can reach. Frequencies are add-one smoothed.
     Where a threshold decides, it is the best one on the training split: of answers, the first token or none.
+    Vectors are all equal: no text is told from another. Candidates are ranked by how often they are the
+    answer in training, those of a choice by how often their place is the right one's.
     """
     name = model.task.identity
     models = {name: model}
@@ -49,10 +53,16 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
         make_batch(train, rows, models, pad_id, EVALUATION_SEED, 0)
         for rows in evaluation_batches(train.lengths_N)
     )
-    constant = _constant(model, (batch.tasks[name].targets["labels"] for batch in batches))
+    if model.task.head.definition.emits is OutputKind.CHOICE_LOGITS:
+        constant = _places(model.task, train, split)
+    else:
+        constant = _constant(model, (batch.tasks[name].targets["labels"] for batch in batches))
 
     def outputs(batch: Batch) -> dict[str, Tensor]:
-        rows = len(batch.tasks[name].targets["labels"])
+        targets = batch.tasks[name].targets
+        if model.task.head.definition.emits is OutputKind.CHOICE_LOGITS:
+            return {name: constant[targets["position"]]}
+        rows = len(targets["labels"])
         return {name: constant.expand(rows, *constant.shape)}
 
     def texts(batch: Batch, goes_on: GoesOn) -> dict[str, list[str]]:
@@ -63,7 +73,17 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
         head = replace(model.head, module=copy.deepcopy(model.head.module))
         models = {name: replace(model, head=head)}
         tune_head(head.module, [score_feed(outputs, train, models, pad_id)[name]])
-    return score_feed(outputs, split, models, pad_id, texts=texts)[name]
+    scored = score_feed(outputs, split, models, pad_id, texts=texts)[name]
+    is_ranking = model.task.head.definition.emits is OutputKind.RANKING
+    return rank_by_frequency(model.task, train, split, scored) if is_ranking else scored
+
+
+def _places(task: Task, *splits: FeedSplit) -> Tensor:
+    """Return the log frequency of each place of the right candidate in the first split, smoothed."""
+    longest = max(len(own) for split in splits for own in split.values(task.identity, "candidates"))
+    places = splits[0].values(task.identity, target_field(task) or "")
+    counts = torch.bincount(torch.tensor(places), minlength=longest)
+    return torch.log((counts + 1) / (counts.sum() + longest))
 
 
 def _commonest_text(model: TaskModel, train: FeedSplit) -> str:
@@ -77,6 +97,8 @@ def _constant(model: TaskModel, labels: Iterable[Tensor]) -> Tensor:
         return torch.cat([values.double() for values in labels]).mean().float()
     if model.task.head.definition.emits is OutputKind.SPAN_LOGITS:
         return torch.zeros(2)
+    if model.task.head.definition.emits in (OutputKind.VECTORS, OutputKind.RANKING):
+        return torch.ones(1)
     if model.task.head.definition.emits is OutputKind.LABEL_SET_LOGITS:
         sets = torch.cat(list(labels)).long()
         return torch.log((sets.sum(dim=0) + 1) / ((1 - sets).sum(dim=0) + 1))
@@ -120,10 +142,7 @@ def tfidf(
 
     if len(set(train[1])) == 1:
         return np.eye(len(labels))[[labels.index(train[1][0])] * len(texts)], TFIDF_C[0]
-    unit: dict[str, Any] = {"ngram_range": (1, 2), "token_pattern": WORD.pattern}
-    if _lacks_words(train[0]):
-        unit = {"analyzer": "char", "ngram_range": (1, 3)}
-    vectorizer = TfidfVectorizer(sublinear_tf=True, **unit)
+    vectorizer = TfidfVectorizer(sublinear_tf=True, **_units(train[0]))
     features = vectorizer.fit_transform(train[0])
 
     def predict(model: Any, of: Sequence[str]) -> np.ndarray:
@@ -136,6 +155,51 @@ def tfidf(
     models = {c: LogisticRegression(C=c, max_iter=1000).fit(features, train[1]) for c in TFIDF_C}
     best = max(TFIDF_C, key=lambda c: goodness(predict(models[c], dev)))
     return predict(models[best], texts), best
+
+
+def tfidf_ranking(task: Task, train: FeedSplit, split: FeedSplit) -> Scored:
+    """Rank candidates (a split's, or a choice's own) by the cosine of their TF-IDF with the text's.
+
+    Words are weighed by all input texts of the training split.
+    """
+    name = task.identity
+    known = [
+        text
+        for field, _ in task.input_columns
+        for value in train.values(name, field)
+        for text in (value if task.needs[field].kind is FieldKind.TEXTS else [value])
+    ]
+    texts, zeros_N = split.values(name, "text"), np.zeros(len(split))
+    if task.head.definition.emits is OutputKind.RANKING:
+        candidates = candidates_of(task, split)
+        order = ordered(_cosines(known, texts, candidates.texts))
+        return Scored(order, candidates.right, zeros_N, zeros_N)
+    own = split.values(name, "candidates")
+    repeated = [text for text, texts in zip(texts, own, strict=True) for _ in texts]
+    similar = _cosines(known, repeated, [text for texts in own for text in texts], paired=True)
+    parts = np.split(similar, np.cumsum([len(texts) for texts in own])[:-1])
+    places = split.values(name, target_field(task) or "")
+    order = [ordered(part[None])[0] for part in parts]
+    return Scored(order, [np.array([place]) for place in places], zeros_N, zeros_N)
+
+
+def _cosines(
+    known: Sequence[str], texts: Sequence[str], candidates: Sequence[str], *, paired: bool = False
+) -> np.ndarray:
+    """Return the cosine of each text's TF-IDF with each candidate's, (N, C), or with its own, (N,)."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    vectorizer = TfidfVectorizer(sublinear_tf=True, **_units(known)).fit(known)
+    first, second = vectorizer.transform(texts), vectorizer.transform(candidates)
+    if paired:
+        return np.asarray(first.multiply(second).sum(axis=1)).ravel()
+    return (first @ second.T).toarray()
+
+
+def _units(texts: Sequence[str]) -> dict[str, Any]:
+    if _lacks_words(texts):
+        return {"analyzer": "char", "ngram_range": (1, 3)}
+    return {"ngram_range": (1, 2), "token_pattern": WORD.pattern}
 
 
 def _lacks_words(texts: Sequence[str]) -> bool:

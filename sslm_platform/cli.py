@@ -151,11 +151,21 @@ def predict(
     run: RunPath,
     task: Annotated[str, typer.Option(help="The task, say sentiment@tweets.")],
     texts: Annotated[list[str] | None, typer.Argument(metavar="TEXT", help="Texts.")] = None,
-    file: Annotated[Path | None, typer.Option(help="A file with one text a line.")] = None,
+    file: Annotated[Path | None, typer.Option(help="One text a line; blank lines are left out.")] = None,
     jsonl: Annotated[
-        bool, typer.Option("--jsonl", help="Lines are JSON objects of the task's fields.")
+        bool,
+        typer.Option(
+            "--jsonl",
+            help="Lines are JSON objects of the task's fields, as in a file named .jsonl.",
+        ),
     ] = False,
     scheme: Annotated[str, typer.Option(help="How tags are written: bio, iob1, iobes, io or word.")] = "bio",
+    candidates: Annotated[
+        Path | None,
+        typer.Option(
+            help="Of a task that ranks: a file with one candidate a line.", show_default="the stream's"
+        ),
+    ] = None,
 ) -> None:
     """Answer for texts (arguments, a file, or standard input): JSON Lines, or a table on a terminal."""
     from sslm_platform.runs import load_run
@@ -164,7 +174,8 @@ def predict(
     inputs = _inputs(texts or [], file, jsonl)
     if scheme not in (known := ("bio", "iob1", "iobes", "io", "word")):
         raise SslmError(f"--scheme {scheme}: expected one of {', '.join(known)}")
-    answers = load_run(run).predict(inputs, task, scheme)  # type: ignore[arg-type]
+    pool = None if candidates is None else _inputs([], candidates, jsonl=False)
+    answers = load_run(run).predict(inputs, task, pool, scheme)  # type: ignore[arg-type]
     if sys.stdout.isatty():
         _stdout().print(prediction_table(answers))
     else:
@@ -179,18 +190,21 @@ app.add_typer(report_app, name="report")
 
 @app.command()
 def plugins(
+    name: Annotated[
+        str | None, typer.Argument(help="One definition: what it is, and its options.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     strict: Annotated[bool, typer.Option(help="Exit with 2 if a plugin failed to load.")] = False,
 ) -> None:
     """List what the installed plugins define, and the plugins that failed to load."""
     from sslm_platform.plugins import host
-    from sslm_platform.tables import plugin_facts, plugin_tables
+    from sslm_platform.tables import definition_tables, plugin_facts, plugin_tables
 
     found = host()
     if as_json:
         typer.echo(json.dumps(plugin_facts(found), indent=1))
     else:
-        for part in plugin_tables(found):
+        for part in plugin_tables(found) if name is None else definition_tables(found, name):
             _stdout().print(part)
     if strict and found.failures:
         raise SslmError(
@@ -255,14 +269,16 @@ def _stdout() -> Any:
 
 
 def _inputs(texts: list[str], file: Path | None, jsonl: bool) -> list[Any]:
-    if texts and file:
+    if texts and file is not None:
         raise SslmError("give texts or --file, not both")
     if file is not None:
         if not file.is_file():
             raise SslmError(f"--file {file}: no such file")
-        texts = _lines(file)
+        texts, jsonl = _lines(file), jsonl or file.suffix == ".jsonl"
     elif not texts:
         texts = sys.stdin.read().split("\n")
+    else:
+        return [_json_line(text, number) if jsonl else text for number, text in enumerate(texts, 1)]
     numbered = [(number, text) for number, text in enumerate(texts, 1) if text.strip()]
     return [_json_line(text, number) if jsonl else text.rstrip("\r") for number, text in numbered]
 

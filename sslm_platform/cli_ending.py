@@ -11,7 +11,7 @@ from typing import NoReturn
 import typer
 
 from sslm_platform.errors import Interrupted, Problem, RunError, SslmError
-from sslm_platform.files import NO_SPACE
+from sslm_platform.files import FORBIDDEN, NO_SPACE
 from sslm_platform.signals import LAUNCHED, interrupting
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
@@ -28,9 +28,13 @@ def run_to_end(command: Callable[[], object]) -> None:
     except SslmError as error:
         _fail(error)
     except OSError as error:
-        if error.errno not in NO_SPACE:
+        if error.errno in NO_SPACE:
+            what = "make room, and run it again"
+        elif error.errno in FORBIDDEN:
+            what = "--out and --cache name folders that can be written"
+        else:
             raise
-        _fail(RunError(Problem(str(error.filename or ""), f"{error.strerror}; make room, and run it again")))
+        _fail(RunError(Problem(str(error.filename or ""), f"{error.strerror}; {what}")))
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             _say_how_to_go_on("interrupted")

@@ -236,6 +236,7 @@ class Corpus:
                 limit=plan.stream.limit,
                 seed=seed,
                 cache=self.cache,
+                readings=plan.tasks[0].readings,
             )
         return self._feeds[key]
 
@@ -260,9 +261,8 @@ class Corpus:
                 continue
             self.rows[stream.name] = rows
             read = {task.identity: self.task_rows[task.identity] for task in by_stream[stream.name]}
-            findings = check_stream(
-                rows, {i: (self.run.tasks[i].needs, r, self.run.tasks[i].where) for i, r in read.items()}
-            )
+            tasks = {i: (self.run.tasks[i].needs, r, self.run.tasks[i].where) for i, r in read.items()}
+            findings = check_stream(rows, tasks, stream.split.by)
             problems.extend(findings.problems)
             self.warnings.extend(str(warning) for warning in findings.warnings)
         raise_all(DataError, problems)
@@ -284,9 +284,11 @@ class _TrainingTexts:
             seen.add((task.stream.name, *names))
             split = self._corpus.task_rows[task.identity].splits["train"]
             for name in names:
-                joined = kinds[name] is FieldKind.TOKENS
                 for value in split.all_values(name):
-                    yield " ".join(value) if joined else value
+                    if kinds[name] is FieldKind.TEXTS:
+                        yield from value
+                    else:
+                        yield " ".join(value) if kinds[name] is FieldKind.TOKENS else value
 
 
 class _TargetTexts:

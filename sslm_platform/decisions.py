@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sslm_platform.interfaces import DecidingHead, Encoded, Scored, Targets
+from sslm_platform.interfaces import DecidingHead, Encoded, Scored, Targets, rows_by_example
 from sslm_platform.kinds import AttentionPattern, OutputKind
 from sslm_platform.spec.resolved import Task
 
@@ -22,6 +22,9 @@ def scores_of(
     """Return each example's scores, or None where neither the head nor a metric of the task asks for them."""
     if isinstance(head, DecidingHead):
         return list(head.scores(outputs, targets, num_examples))
+    if task.head.definition.emits is OutputKind.RANKING:  # its vectors, of which the split is ranked
+        example_N = targets["example"].cpu().numpy()
+        return rows_by_example(outputs.double().cpu().numpy(), example_N, num_examples)
     if not any(bound.definition.needs_scores for bound in task.metrics.values()):
         return None
     make = _OF_KIND.get(task.head.definition.emits)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from sslm_platform.data.augment import Augmentation
 from sslm_platform.data.batching import collate_inputs, example_generator
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.decisions import scores_of, target_bytes
+from sslm_platform.gathering import Part, from_json, to_json
 from sslm_platform.interfaces import (
     DetailedMetric,
     Encoded,
@@ -30,10 +31,11 @@ from sslm_platform.kinds import OutputKind
 from sslm_platform.model.attention import visible_tokens
 from sslm_platform.model.multitask import Encode, TaskHead, encode_inputs, task_outputs
 from sslm_platform.passes import Wrapper
+from sslm_platform.ranking import rank_vectors
 from sslm_platform.report.records import MetricValue
 from sslm_platform.spec.resolved import Task
 from sslm_platform.statistics import NUM_RESAMPLES, percentile_interval, resample_counts
-from sslm_platform.types import MetricContext
+from sslm_platform.types import MetricContext, ObjectiveDef
 
 EVALUATION_SEED = 0  # masks of dev and test examples are the same in every evaluation of every run
 TOKENS_PER_BATCH = 4096
@@ -72,6 +74,7 @@ class Batch:
     examples: dict[str, list[Encoded]]
     key: tuple[int, int]  # seed and epoch of the generators
     keys_B: np.ndarray  # the examples' own part of it
+    windows_B: np.ndarray  # rows of the inputs that each example has
 
     def generators(self, stream: int = 0) -> list[np.random.Generator]:
         """Return each example's random numbers from their beginning."""
@@ -93,24 +96,51 @@ def make_batch(
     examples = {t: split.encoded(t, rows.tolist(), m.labels) for t, m in models.items()}
     if augmentation is not None:
         labels = {task: model.labels for task, model in models.items()}
-        examples = augmentation.apply(split, rows, examples, labels, (seed, epoch))
+        changed = augmentation.apply(split, rows, examples, labels, (seed, epoch))
+        examples = {t: _augmented(m, examples[t], changed[t]) for t, m in models.items()}
     key = (seed, epoch)
     examples = {t: with_partners(m, split, rows.tolist(), examples[t], key) for t, m in models.items()}
     batches = {t: m.objective.collate(examples[t], generators) for t, m in models.items()}
     given = next(iter(batches.values()))  # one that changes the input is alone
-    inputs = collate_inputs(next(iter(examples.values())), given.input_ids, pad_id, given.segments)
-    first = next(iter(models))  # what it says of attention holds for all: they share an encoding
-    attention = models[first].task.objective.definition.attention
+    first = next(iter(models))  # what it says of attention and calls holds for all: they share an encoding
+    definition = models[first].task.objective.definition
+    tensors, windows_B = input_tensors(definition, examples[first], given, pad_id)
+    if device is not None and device.type != "cpu":
+        tensors = {k: v if v is None or k == "lengths_CR" else _sent(v, device) for k, v in tensors.items()}
+        batches = {t: to_device(batch, device) for t, batch in batches.items()}
+    return Batch(rows, tensors, batches, examples, (seed, epoch), split.keys_N[rows], windows_B)
+
+
+def input_tensors(
+    definition: ObjectiveDef, examples: Sequence[Encoded], batch: TaskBatch, pad_id: int
+) -> tuple[dict[str, Tensor | None], np.ndarray]:
+    """Return what :func:`~sslm_platform.model.multitask.encode_inputs` reads, and how many rows of it each
+    example has.
+    """
+    inputs = collate_inputs(
+        examples,
+        batch.input_ids,
+        pad_id,
+        batch.segments,
+        batch.windows,
+        batch.calls,
+        definition.encoder_calls,
+    )
     tensors = {
         "input_ids_BL": inputs.input_ids_BL,
         "mask_BL": inputs.mask_BL,
         "segment_BL": inputs.segment_BL,
-        "visible_B1LL": visible_tokens(inputs.mask_BL, attention, batches[first].prefix_B),
+        "visible_B1LL": visible_tokens(inputs.mask_BL, definition.attention, batch.prefix_B),
+        "lengths_CR": inputs.lengths_CR,
     }
-    if device is not None and device.type != "cpu":
-        tensors = {k: None if v is None else _sent(v, device) for k, v in tensors.items()}
-        batches = {t: to_device(batch, device) for t, batch in batches.items()}
-    return Batch(rows, tensors, batches, examples, (seed, epoch), split.keys_N[rows])
+    return tensors, inputs.windows_B
+
+
+def _augmented(model: TaskModel, examples: list[Encoded], changed: list[Encoded]) -> list[Encoded]:
+    """Return the changed texts, or the texts with the changed ones beside them."""
+    if not model.task.objective.definition.variants:
+        return changed
+    return [replace(e, variant=None if c is e else c) for e, c in zip(examples, changed, strict=True)]
 
 
 def with_partners(
@@ -209,7 +239,7 @@ def score_feed(
     def goes_on(unfinished: bool) -> bool:
         return any(gather(unfinished)) if gather is not None else unfinished
 
-    parts: dict[str, list[_Part]] = {task: [] for task in models}
+    parts: dict[str, list[Part]] = {task: [] for task in models}
     with torch.no_grad():
         for index in range(-(-len(batches) // world_size)):
             padding = index >= len(mine)
@@ -219,7 +249,12 @@ def score_feed(
             if not padding:
                 for task, model in models.items():
                     parts[task].append(_part(model, batch, result[task], generated.get(task)))
-    return {task: _join(parts[task], len(split), gather) for task in models}
+    joined = {task: _join(parts[task], len(split), gather) for task in models}
+    return {task: _ranked(models[task].task, split, scored) for task, scored in joined.items()}
+
+
+def _ranked(task: Task, split: FeedSplit, scored: Scored) -> Scored:
+    return rank_vectors(task, split, scored) if task.head.definition.emits is OutputKind.RANKING else scored
 
 
 def score_batches(model: TaskModel, results: Sequence[tuple[Batch, Tensor]]) -> Scored:
@@ -227,16 +262,10 @@ def score_batches(model: TaskModel, results: Sequence[tuple[Batch, Tensor]]) -> 
     return _join([_part(model, *result) for result in results], sum(len(b.rows) for b, _ in results), None)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    rows: np.ndarray
-    scored: Scored
-
-
-def _part(model: TaskModel, batch: Batch, outputs: Tensor, texts: Sequence[str] | None = None) -> _Part:
+def _part(model: TaskModel, batch: Batch, outputs: Tensor, texts: Sequence[str] | None = None) -> Part:
     identity = model.task.identity
     scored = score_outputs(model, batch.tasks[identity], batch.examples[identity], outputs, texts)
-    return _Part(batch.rows, scored)
+    return Part(batch.rows, scored)
 
 
 def score_outputs(
@@ -268,13 +297,16 @@ def _references(task: Task, batch: TaskBatch, examples: Sequence[Encoded]) -> li
     if task.objective.definition.labels:
         return batch.targets["labels"].cpu().tolist()
     field = target_field(task)
-    return [example.values[field] if field else None for example in examples]
+    found = [example.values[field] if field else None for example in examples]
+    if task.head.definition.emits is OutputKind.CHOICE_LOGITS:
+        return [np.array([place]) for place in found]
+    return found
 
 
-def _join(parts: Sequence[_Part], num_rows: int, gather: Gather | None) -> Scored:
+def _join(parts: Sequence[Part], num_rows: int, gather: Gather | None) -> Scored:
     """Put the parts of all ranks together, in the order of the split."""
     if gather is not None:
-        parts = [part for rank in gather([_to_json(p) for p in parts]) for part in map(_from_json, rank)]
+        parts = [part for rank in gather([to_json(p) for p in parts]) for part in map(from_json, rank)]
     predictions: list[Any] = [None] * num_rows
     references: list[Any] = [None] * num_rows
     losses_N, weights_N = np.zeros(num_rows), np.zeros(num_rows)
@@ -293,38 +325,6 @@ def _join(parts: Sequence[_Part], num_rows: int, gather: Gather | None) -> Score
         ):
             predictions[row], references[row] = prediction, reference
     return Scored(predictions, references, losses_N, weights_N, scores if has_scores else None, bytes_N)
-
-
-def _to_json(part: _Part) -> dict[str, Any]:
-    s = part.scored
-    return {
-        "rows": part.rows.tolist(),
-        "predictions": [_plain(p) for p in s.predictions],
-        "references": [_plain(r) for r in s.references],
-        "losses": s.losses_N.tolist(),
-        "weights": s.weights_N.tolist(),
-        "scores": None if s.scores is None else [one.tolist() for one in s.scores],
-        "bytes": None if s.bytes_N is None else s.bytes_N.tolist(),
-    }
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
-
-
-def _from_json(content: Mapping[str, Any]) -> _Part:
-    def restore(values: Iterable[Any]) -> list[Any]:
-        return [np.asarray(v, dtype=np.int64) if isinstance(v, list) else v for v in values]
-
-    scored = Scored(
-        restore(content["predictions"]),
-        restore(content["references"]),
-        np.asarray(content["losses"], dtype=np.float64),
-        np.asarray(content["weights"], dtype=np.float64),
-        None if content["scores"] is None else [np.asarray(one) for one in content["scores"]],
-        None if content["bytes"] is None else np.asarray(content["bytes"]),
-    )
-    return _Part(np.asarray(content["rows"], dtype=np.int64), scored)
 
 
 def build_metrics(task: Task, labels: tuple[str, ...]) -> dict[str, Metric]:

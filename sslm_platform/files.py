@@ -15,6 +15,7 @@ from typing import Any
 from sslm_platform.errors import Problem, RunError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def aside_of(path: Path) -> Path:

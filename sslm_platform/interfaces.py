@@ -33,7 +33,8 @@ class Encoded:
     row of its own: the tokens are those of all of them, end to end, and ``window_S`` gives where each
     begins. Of a context ``offset_L2`` gives each token's characters, [start, end), (-1, -1) outside it.
     ``values`` holds the task's target fields: labels and tags as ids into the head's labels, values as
-    floats. ``partner`` is another example of the split, for objectives that ask for ``partners``.
+    floats. ``partner`` is another example of the split, for objectives that ask for ``partners``;
+    ``variant`` the text as augmenters have changed it (``variants``).
     """
 
     input_ids_L: np.ndarray
@@ -47,6 +48,7 @@ class Encoded:
     offset_L2: np.ndarray | None = None
     num_bytes_L: np.ndarray | None = None
     partner: Encoded | None = None
+    variant: Encoded | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,9 @@ class TaskBatch:
     weight in the mean (1 for an example, its number of tokens for a token loss) and is known before the
     encoder runs. ``input_ids`` replaces the examples' ids when the objective changes the input: as many of
     each, or, where ``segments`` come with them that number their texts, at most as many. ``prefix_B``, (B,)
-    int64, is how many first tokens all of an example's tokens see, with ``attention`` ``prefix``.
+    int64, is how many first tokens of each example all of its tokens see, when the objective's ``attention``
+    is ``prefix``. ``windows`` say where an example's rows begin in its ``input_ids``, ``calls`` which of the
+    ``encoder_calls`` reads each, from 0.
     """
 
     targets: Targets
@@ -65,6 +69,8 @@ class TaskBatch:
     input_ids: Sequence[np.ndarray] | None = None
     segments: Sequence[np.ndarray] | None = None
     prefix_B: Tensor | None = None
+    windows: Sequence[np.ndarray] | None = None
+    calls: Sequence[np.ndarray] | None = None
 
 
 class Objective(Protocol):

@@ -21,6 +21,9 @@ class OutputKind(StrEnum):
     ``span_logits``       (N, 2)                  ``ndarray`` (2,): characters [start, end), or (-1, -1)
     ``vocabulary_logits`` (N, vocabulary size)    ``ndarray`` (targets,): a token's id each
     ``generated_text``    (N, vocabulary size)    ``str``
+    ``vectors``           (N, any)                ``ndarray`` (any,): the vector of its first row
+    ``choice_logits``     (N,)                    ``ndarray`` (any,): its candidates' places, best first
+    ``ranking``           (N, any)                ``ndarray`` (any,): candidates' ids, best 1,000, best first
     ===================== ======================= ============================================
 
     N counts the batch's target positions; ``targets["example"]`` and ``targets["position"]`` (N,)
@@ -32,6 +35,15 @@ class OutputKind(StrEnum):
     The rows of ``generated_text`` are tokens of target texts, each predicted from the ones before it
     (teacher forcing); ``position`` counts them from 0 in each example. Its head is a
     :class:`~sslm_platform.interfaces.GeneratingHead`, whose texts are made one token at a time.
+
+    Rows of ``vectors`` are texts or parts of texts, to be compared with each other. ``row`` says which row of
+    the states each is in, ``start`` and ``end`` which tokens of it, ``ahead`` how many parts later the one is
+    that it is to be compared with, 0 where it stands for itself; ``position`` counts an example's rows.
+
+    Rows of ``choice_logits`` are an example's candidates in their order. Those of ``ranking`` are as those of
+    ``vectors``: an example's text, its answer, then texts that are none. The head ranks these two and more by
+    the cosine with the text, and numbers them from 0, the answer; an evaluation ranks all distinct candidates
+    of the split instead (see :mod:`~sslm_platform.ranking`).
     """
 
     SEQUENCE_LOGITS = "sequence_logits"
@@ -42,6 +54,9 @@ class OutputKind(StrEnum):
     SPAN_LOGITS = "span_logits"
     VOCABULARY_LOGITS = "vocabulary_logits"
     GENERATED_TEXT = "generated_text"
+    VECTORS = "vectors"
+    CHOICE_LOGITS = "choice_logits"
+    RANKING = "ranking"
 
     @property
     def has_labels(self) -> bool:
@@ -94,17 +109,20 @@ class FieldKind(StrEnum):
     ANSWERS = "answers"  # spans of the field context: [{"text": str, "start": int}, ...]; none: unanswerable
     TAGS = "tags"  # list[str], one for each of the tokens, BIO after loading
     TARGET_TEXT = "target_text"  # str, to be generated
+    TEXTS = "texts"  # list[str]: candidates, each read by itself or with the text
+    CHOICE = "choice"  # int: the place of the right one of the candidates, from 0
 
     @property
     def is_input(self) -> bool:
         """Whether the field is what the encoder reads (as against a target)."""
-        return self in (FieldKind.TEXT, FieldKind.TOKENS, FieldKind.SPANS)
+        return self in (FieldKind.TEXT, FieldKind.TOKENS, FieldKind.SPANS, FieldKind.TEXTS)
 
     @property
     def survives_augmentation(self) -> bool:
         """Whether it holds, or can follow, when an input's words are moved, replaced, dropped or repeated."""
         of_the_whole = (FieldKind.LABEL, FieldKind.LABELS, FieldKind.VALUE, FieldKind.TARGET_TEXT)
-        return self.is_input or self in (*of_the_whole, FieldKind.TAGS)
+        follows = (FieldKind.TEXT, FieldKind.TOKENS, FieldKind.SPANS, FieldKind.TAGS)
+        return self in (*follows, *of_the_whole)
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,11 +234,18 @@ def _check_definition(where: str, item: object, kind: type[Any]) -> None:
         raise PluginError(Problem(where, f"{name}.{wrong}"))
 
 
+_TIED = {OutputKind.VOCABULARY_LOGITS}  # whose heads project inside the encoder's one call
+
+
 def _wrong_kinds(definition: object) -> str:
     """Return what is wrong with a definition's kinds of output, or nothing."""
     match definition:
         case ObjectiveDef(needs=needs) if not _are_kinds(needs):
             return "needs must map OutputKind to fields"
+        case ObjectiveDef(encoder_calls=calls) if calls < 1:
+            return f"encoder_calls must be 1 or more; got {calls}"
+        case ObjectiveDef(encoder_calls=calls, needs=needs) if calls > 1 and _TIED & set(needs):
+            return "encoder_calls of more than 1 do not go with OutputKind.VOCABULARY_LOGITS"
         case ObjectiveDef(labels=[_, *_], needs=needs) if set(needs) != {OutputKind.SEQUENCE_LOGITS}:
             return "labels go with needs of OutputKind.SEQUENCE_LOGITS alone"
         case WrapperDef(kinds=emitted) if not _are_kinds(emitted):

@@ -15,8 +15,8 @@ from sslm_platform.data.batching import collate_inputs
 from sslm_platform.data.encodings import encode_inputs
 from sslm_platform.data.tags import Scheme, from_bio
 from sslm_platform.errors import Problem, RunError, SslmError, suggest
-from sslm_platform.evaluate import evaluation_batches
-from sslm_platform.interfaces import DecidingHead, Encoded, ListingHead
+from sslm_platform.evaluate import evaluation_batches, input_tensors
+from sslm_platform.interfaces import DecidingHead, Encoded, ListingHead, rows_by_example
 from sslm_platform.kinds import FieldKind, OutputKind
 from sslm_platform.model.backbone import load_tokenizer, vocabulary_of
 from sslm_platform.model.encoder import SharedEncoder
@@ -95,38 +95,75 @@ class Predictor:
         head.eval()
 
     def __call__(
-        self, texts: Sequence[str | Mapping[str, Any]], scheme: Scheme = "bio"
+        self,
+        texts: Sequence[str | Mapping[str, Any]],
+        candidates: Sequence[str] = (),
+        scheme: Scheme = "bio",
     ) -> list[dict[str, Any]]:
         """Answer for texts, or for mappings of the task's input fields; ``scheme`` is that of tags.
 
+        A task that ranks looks among ``candidates``, or those that an input has in a field of this name.
+
         Returns:
             For each input: its fields and ``label`` or ``labels`` with ``probabilities``, ``value``, ``tags``
-            with ``probability`` (of each word's tag), or ``generated``, a text.
+            with ``probability`` (of each word's tag), ``generated``, a text, ``vector``, numbers, ``choice``,
+            a place with ``probabilities``, or ``ranking``, texts with their cosines, best first.
 
         Raises:
             SslmError: an input is empty or lacks a field.
         """
+        if self.emits is OutputKind.RANKING:
+            return self._ranked(texts, list(dict.fromkeys(candidates)))
         inputs = [self._fields(text, index) for index, text in enumerate(texts)]
+        answers = self._answers(inputs)
+        for answer in answers:
+            if "tags" in answer and None not in answer["tags"]:
+                answer["tags"] = from_bio(answer["tags"], scheme)
+        return [{**row, **answer} for row, answer in zip(inputs, answers, strict=True)]
+
+    def _answers(self, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Answer for inputs that have all fields."""
         if not inputs:
             return []
-        names = list(inputs[0])
-        examples = encode_inputs(
-            {n: [row[n] for row in inputs] for n in names},
-            self.tokenizer,
-            self.max_length,
-            self.task.form,
-        )
-        examples = [self._with_blank_targets(e, row) for e, row in zip(examples, inputs, strict=True)]
+        columns = {n: [row[n] for row in inputs] for n in inputs[0]}
+        encoded = encode_inputs(columns, self.tokenizer, self.max_length, self.task.form)
+        examples = [self._with_blank_targets(e, row) for e, row in zip(encoded, inputs, strict=True)]
         answers: list[dict[str, Any]] = [{} for _ in inputs]
         lengths_N = np.array([len(e.input_ids_L) for e in examples])
         with torch.no_grad():
             for rows in evaluation_batches(lengths_N, BATCH_TOKENS):
                 batch = [examples[row] for row in rows]
                 for row, answer in zip(rows, self._answer(batch), strict=True):
-                    if "tags" in answer and None not in answer["tags"]:
-                        answer["tags"] = from_bio(answer["tags"], scheme)
-                    answers[row] = {**inputs[row], **answer}
+                    answers[row] = answer
         return answers
+
+    def _ranked(
+        self, inputs: Sequence[str | Mapping[str, Any]], shared: Sequence[str]
+    ) -> list[dict[str, Any]]:
+        """Rank each input's own candidates, or those that all share, by the cosine with its text."""
+        rows = [{"text": given} if isinstance(given, str) else dict(given) for given in inputs]
+        pools = [row.get("candidates", shared) for row in rows]
+        for index, (row, pool) in enumerate(zip(rows, pools, strict=True)):
+            if not isinstance(row.get("text"), str) or not row["text"].strip():
+                raise SslmError(f"input {index + 1}: text is missing or empty")
+            if not pool or not _is_of(FieldKind.TEXTS, list(pool)):
+                raise SslmError(f"input {index + 1}: candidates should be {_NAMES[FieldKind.TEXTS]}")
+        vectors = self._vectors(
+            [text for row, pool in zip(rows, pools, strict=True) for text in (row["text"], *pool)]
+        )
+        return [
+            {
+                "text": row["text"],
+                "ranking": _best(vectors[row["text"]], {text: vectors[text] for text in pool}),
+            }
+            for row, pool in zip(rows, pools, strict=True)
+        ]
+
+    def _vectors(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """Encode each distinct text once."""
+        distinct = list(dict.fromkeys(texts))
+        answers = self._answers([{"text": text, "answer": text} for text in distinct])
+        return {text: answer["vector"] for text, answer in zip(distinct, answers, strict=True)}
 
     def _fields(self, given: str | Mapping[str, Any], index: int) -> dict[str, Any]:
         needs = {name: f for name, f in self.task.needs.items() if f.kind.is_input}
@@ -153,6 +190,7 @@ class Predictor:
             FieldKind.LABELS: np.zeros(0, dtype=np.int64),
             FieldKind.VALUE: 0.0,
             FieldKind.TARGET_TEXT: "",
+            FieldKind.CHOICE: 0,
         }
         if "context" in row:
             blank[FieldKind.ANSWERS] = {"context": row["context"], "answers": []}
@@ -165,18 +203,25 @@ class Predictor:
         generators = [np.random.default_rng(0) for _ in examples]
         if self.emits.is_generated:
             return self._generated(examples, generators)
-        targets = self.objective.collate(examples, generators).targets
-        inputs = collate_inputs(examples, None, self.pad_id)
-        tensors = {name: getattr(inputs, name) for name in ("input_ids_BL", "mask_BL", "segment_BL")}
+        batch = self.objective.collate(examples, generators)
+        targets = batch.targets
+        tensors, _ = input_tensors(self.task.objective.definition, examples, batch, self.pad_id)
         name = self.task.identity
         outputs = task_outputs(self.encoder, {name: self.head}, tensors, {name: targets})[name]
         predictions = self.head.module.predict(outputs, targets, len(examples))
+        if self.emits is OutputKind.RANKING:
+            rows = rows_by_example(outputs.double().numpy(), targets["example"].numpy(), len(examples))
+            return [{"vector": own[0]} for own in rows]
         if self.emits is OutputKind.SEQUENCE_VALUES:
             return [{"value": float(value)} for value in predictions]
         if self.emits is OutputKind.SEQUENCE_LOGITS:
             return self._labelled(self._shares(outputs, targets), predictions)
         if self.emits is OutputKind.LABEL_SET_LOGITS:
             return self._label_sets(outputs, predictions)
+        if self.emits is OutputKind.VECTORS:
+            return [{"vector": vector.tolist()} for vector in predictions]
+        if self.emits is OutputKind.CHOICE_LOGITS:
+            return self._chosen(outputs, targets["example"], predictions)
         if self.emits is OutputKind.SPAN_LOGITS:
             return self._answered(examples, outputs, targets, predictions)
         if self.emits is OutputKind.TAG_PAIR_LOGITS:
@@ -239,6 +284,18 @@ class Predictor:
             for chosen, row in zip(predictions, shares, strict=True)
         ]
 
+    def _chosen(
+        self, outputs: Tensor, example_N: Tensor, predictions: Sequence[np.ndarray]
+    ) -> list[dict[str, Any]]:
+        logits = rows_by_example(outputs.double().numpy(), example_N.numpy(), len(predictions))
+        return [
+            {
+                "choice": int(order[0]),
+                "probabilities": np.exp(own - np.logaddexp.reduce(own)).round(4).tolist(),
+            }
+            for own, order in zip(logits, predictions, strict=True)
+        ]
+
     def _tagged(
         self, outputs: Tensor, example_N: Tensor, word_N: Tensor, predictions: Sequence[np.ndarray]
     ) -> list[dict[str, Any]]:
@@ -256,9 +313,22 @@ class Predictor:
         return [self.labels[int(t)] if t >= 0 else None for t in tags]
 
 
+NUM_RANKED = 10
+
+
+def _best(text: np.ndarray, candidates: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
+    """Return the candidates with the largest cosines."""
+    unit = [one / max(float(np.linalg.norm(one)), 1e-12) for one in (text, *candidates.values())]
+    cosine = np.stack(unit[1:]) @ unit[0]
+    names = list(candidates)
+    order = np.argsort(-cosine, kind="stable")[:NUM_RANKED]
+    return [{"text": names[i], "cosine": round(float(cosine[i]), 4)} for i in order]
+
+
 _NAMES = {
     FieldKind.TEXT: "text",
     FieldKind.TOKENS: "a list of words",
+    FieldKind.TEXTS: "a list of texts, none of them empty",
     FieldKind.SPANS: "two spans of words, start: [i, j] and end: [k, l]",
 }
 
@@ -268,6 +338,8 @@ def _is_of(kind: FieldKind, value: Any) -> bool:
         return isinstance(value, dict) and all(
             isinstance(value.get(name), list) and len(value[name]) == 2 for name in ("start", "end")
         )
+    if kind is FieldKind.TEXTS:
+        return isinstance(value, list) and all(isinstance(text, str) and text.strip() for text in value)
     if kind is FieldKind.TOKENS:
         return isinstance(value, list) and all(isinstance(word, str) for word in value)
     return isinstance(value, str)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sslm_platform.errors import Interrupted, Problem, RunError, SpecError, raise_all
+from sslm_platform.kinds import OutputKind
 from sslm_platform.signals import SIGNALS
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.load import LoadedSpec, load_run_spec
@@ -195,15 +196,33 @@ class Run:
         return score_saved(self.corpus, RunFolder(self.path), split)
 
     def predict(
-        self, texts: Sequence[str | Mapping[str, Any]], task: str, scheme: Scheme = "bio"
+        self,
+        texts: Sequence[str | Mapping[str, Any]],
+        task: str,
+        candidates: Sequence[str] | None = None,
+        scheme: Scheme = "bio",
     ) -> list[dict[str, Any]]:
-        """Answer for texts; see :class:`~sslm_platform.predict.Predictor`."""
+        """Answer for texts; see :class:`~sslm_platform.predict.Predictor`.
+
+        ``candidates`` are what a task that ranks looks among; all that its stream has where none are given.
+        ``scheme`` is how tags are written.
+        """
         from sslm_platform.predict import Predictor
         from sslm_platform.train.folder import RunFolder
 
         if task not in self._predictors:
             self._predictors[task] = Predictor(self.resolved, RunFolder(self.path).model, task)
-        return self._predictors[task](texts, scheme)
+        predictor = self._predictors[task]
+        if predictor.emits is OutputKind.RANKING and candidates is None:
+            candidates = self._candidates(task)
+        return predictor(texts, candidates or (), scheme)
+
+    def _candidates(self, task: str) -> list[str]:
+        from sslm_platform.ranking import candidates_of
+
+        own = self.resolved.tasks[task]
+        splits = self.corpus.task_feed(own, self.resolved.spec.seed).splits.values()
+        return [text for split in splits for text in candidates_of(own, split).texts]
 
     def report(self) -> Path:
         """Render the report from the records; return the path of the HTML page."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from sslm_platform.errors import SslmError, suggest
 from sslm_platform.plugins import Host
 from sslm_platform.report.estimates import Estimate, in_words, size
 from sslm_platform.report.numbers import duration
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 NUMERIC = {
     *("cells", "done", "n", "test", "dev", "train", "majority"),
     *("precision", "recall", "f1", "gold"),
-    *("steps", "tokens to train", "to encode", "time", "disk"),
+    *("steps", "train tokens", "encode", "time", "disk"),
 }
 
 
@@ -68,6 +69,35 @@ def plugin_tables(host: Host) -> Iterable[Table | Text]:
             facts = f"{origin}; options: {options}" if options else origin
             table.add_row(f"[bold]{name}", f"{escape(entry.definition.summary)}\n[dim]{escape(facts)}")
         yield table
+    yield from _failures(host)
+
+
+def definition_tables(host: Host, name: str) -> Iterable[Table | Text]:
+    """Return what a name is, for each kind that has it, with a table of its options.
+
+    Raises:
+        SslmError: no kind has it.
+    """
+    tables = [table for table in host.registry.tables if name in table]
+    if not tables:
+        every = {known for table in host.registry.tables for known in table}
+        raise SslmError(f"nothing installed is named {name!r}{suggest(name, every)}")
+    for definitions in tables:
+        entry = definitions.get(name)
+        origin = f"{entry.provenance.distribution} {entry.provenance.version}"
+        yield Text(f"{definitions.kind} {name} ({origin}): {entry.definition.summary}")
+        fields = entry.definition.options.model_fields
+        if fields:
+            table = _table("option", "default", "")
+            for option, field in fields.items():
+                value = field.get_default(call_default_factory=True)
+                default = "required" if field.is_required() else "null" if value is None else str(value)
+                table.add_row(option, escape(default), escape(field.description or ""))
+            yield table
+    yield from _failures(host)
+
+
+def _failures(host: Host) -> Iterator[Text]:
     for failure in host.failures:
         origin = f"{failure.provenance.distribution} {failure.provenance.version}"
         yield Text(f"failed: {failure.provenance.plugin} ({origin}): {failure.reason}", style="red")
@@ -159,9 +189,29 @@ def prediction_table(answers: Sequence[Mapping[str, Any]]) -> Table:
         elif "label" in answer:
             share = answer["probabilities"][answer["label"]]
             table.add_row(escape(_text(answer)), escape(answer["label"]), f"{share:.2f}")
-        else:
+        elif "labels" in answer:
+            shares = (answer["probabilities"][label] for label in answer["labels"])
+            least = f"{min(shares):.2f} (least)" if answer["labels"] else ""
+            table.add_row(escape(_text(answer)), escape(", ".join(answer["labels"]) or "none"), least)
+        elif "value" in answer:
             table.add_row(escape(_text(answer)), f"{answer['value']:.3f}", "")
+        else:
+            table.add_row(escape(_text(answer)), *map(escape, _told(answer)))
     return table
+
+
+def _told(answer: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what an answer of another kind says, and how sure it is where that is known."""
+    if "ranking" in answer:
+        first = answer["ranking"][0]
+        return first["text"], f"{first['cosine']:.2f} (cosine)"
+    if "choice" in answer:
+        choice = answer["choice"]
+        return answer["candidates"][choice], f"{answer['probabilities'][choice]:.2f}"
+    if "vector" in answer:
+        return f"a vector of {len(answer['vector'])}", ""
+    found = answer["generated"] if "generated" in answer else answer["answer"]
+    return "no answer" if found is None else found, ""
 
 
 def plan_table(plan: Plan, estimate: Estimate) -> Group:
@@ -173,7 +223,7 @@ def plan_table(plan: Plan, estimate: Estimate) -> Group:
     table = _table("protocol", "cells", "done", "")
     for key, count in sorted(planned.items(), key=lambda item: (item[0][1], item[0][0])):
         table.add_row(key[0], str(count), str(count - left[key]), "baseline" if key[1] else "")
-    units = _table("unit of work", "cells", "steps", "tokens to train", "to encode", "time", "disk")
+    units = _table("unit of work", "cells", "steps", "train tokens", "encode", "time", "disk")
     for unit in estimate.units:
         units.add_row(
             unit.name,
@@ -200,10 +250,12 @@ def _table(*columns: str, title: str | None = None) -> Table:
             column,
             justify="right" if numeric else "left",
             overflow="fold",
-            no_wrap=not index or column == "name",
+            no_wrap=numeric or column == "name" or (not index and columns[-1] != "disk"),
         )
     return table
 
 
 def _text(answer: Mapping[str, Any]) -> str:
-    return " | ".join(str(answer[name]) for name in ("text", "text_pair") if name in answer)
+    """Return the input: a text or a pair, or words."""
+    names = ("text", "text_pair", "question", "context")
+    return " | ".join(answer[n] for n in names if n in answer) or " ".join(answer.get("tokens", ()))

@@ -84,6 +84,14 @@ class MetricContext:
     labels: tuple[str, ...]
 
 
+def _no_head_problems(options: Any, head_options: Options) -> Iterable[Problem]:
+    return ()
+
+
+def _no_field_problems(options: Any, fields: Collection[str]) -> Iterable[Problem]:
+    return ()
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectiveDef:
     """An objective: raw examples to targets, outputs and targets to losses.
@@ -93,7 +101,11 @@ class ObjectiveDef:
     cannot share an encoder call with others. ``additive`` says that an example's loss does not depend on
     the rest of its batch. ``attention`` is the pattern that the encoder runs its texts with; tasks of
     different patterns never share an encoder call. ``labels`` are names of labels that the objective makes
-    itself (``targets["labels"]`` are their ids). ``partners`` asks for another example with each.
+    itself (``targets["labels"]`` are their ids). ``partners`` asks for another example with each,
+    ``variants`` for each text beside what the stream's augmenters make of it. ``encoder_calls`` is how many
+    times the encoder is called for a batch: on every rank as often, whatever the examples; each call is
+    padded to its own longest row. ``check(options, head_options)`` yields what is wrong with the options for
+    a head that has these; ``where`` is the option.
     """
 
     name: str
@@ -106,10 +118,9 @@ class ObjectiveDef:
     labels: tuple[str, ...] = ()
     partners: bool = False
     summary: str = ""
-
-
-def _no_field_problems(options: Any, fields: Collection[str]) -> Iterable[Problem]:
-    return ()
+    variants: bool = False
+    encoder_calls: int = 1
+    check: Callable[[Any, Options], Iterable[Problem]] = _no_head_problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +172,8 @@ class HeadDef:
         """Why a new head of this kind cannot be fitted to frozen states, or nothing where it can."""
         if self.tied:
             return "a head tied to the embedding has no probe"
+        if self.emits in (OutputKind.VECTORS, OutputKind.RANKING):
+            return "a head of vectors has no probe: what they are compared with is the batch"
         return "a head that generates text has no probe" if self.emits.is_generated else ""
 
 

@@ -35,7 +35,7 @@ LAYERS = (
     ("plugins",),
     ("spec",),
     ("data", "model", "schedule", "engine"),
-    ("corpus", "decisions", "evaluate", "baselines"),
+    ("corpus", "ranking", "gathering", "decisions", "evaluate", "baselines"),
     ("train", "predict"),
     ("transfer",),
     ("testing",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -143,6 +144,15 @@ def test_predict_reads_json_lines_and_counts_their_lines(cli, finished, tmp_path
     assert err.startswith("error: line 3: not JSON")
     status, _, err = cli("predict", finished.path, *task, stdin='["a"]')
     assert (status, err) == (2, "error: line 1: expected a JSON object\n")
+    (tmp_path / "pairs.jsonl").write_text(good, encoding="utf-8")
+    answered = cli("predict", finished.path, *task[:2], "--file", tmp_path / "pairs.jsonl")
+    assert answered == cli("predict", finished.path, *task, stdin=good)
+    assert answered[0] == 0
+
+
+def test_predict_refuses_an_empty_argument(cli, finished):
+    status, out, err = cli("predict", finished.path, "--task", "sentiment@film", "the film was great", "")
+    assert (status, out, err) == (2, "", "error: input 2: text is missing or empty\n")
 
 
 def test_predict_refuses_a_file_in_another_encoding(cli, finished, tmp_path):
@@ -184,6 +194,16 @@ def test_plugins_as_json_say_where_each_definition_is_from(cli):
     status, out, _ = cli("plugins")
     assert status == 0
     assert "sequence_classifier" in out
+
+
+def test_one_definition_is_shown_with_its_options(cli):
+    status, out, _ = cli("plugins", "bounded_regressor")
+    assert status == 0
+    assert out.startswith("head bounded_regressor (sslm-example 0.1.0): One number for a text")
+    assert re.search(r"low +required +Lower end of the scale\.", out)
+    status, out, err = cli("plugins", "bounded_regresor")
+    assert (status, out) == (2, "")
+    assert err == "error: nothing installed is named 'bounded_regresor'; did you mean bounded_regressor?\n"
 
 
 def test_a_plugin_that_failed_is_listed_and_strict_is_an_error(cli, monkeypatch):

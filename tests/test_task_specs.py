@@ -1,10 +1,12 @@
 """Every spec that is shipped means something with the plugins that are shipped."""
 
+import runpy
 from pathlib import Path
 
 import pytest
 import yaml
 
+from sslm_platform.plugins import host
 from sslm_platform.runs import resolve_spec
 from sslm_platform.spec.load import load_run_spec
 
@@ -32,3 +34,21 @@ def test_stream_files_resolve_in_any_run(path, tmp_path):
     run = resolve_spec(load_run_spec(spec))
     written = yaml.safe_load(path.read_text(encoding="utf-8"))["streams"]
     assert len(run.tasks) == sum(len(stream["tasks"]) for stream in written)
+
+
+KINDS = ("objective", "wrapper", "head", "metric", "augmenter")
+OWN = {folder.name for folder in (FOLDER.parent / "plugins").iterdir()}
+
+
+def test_every_definition_is_run_by_a_spec():
+    """Nothing is listed that nobody can see at work; samplers and balancers are run by tests of their own."""
+    page = runpy.run_path(str(FOLDER.parent / "docs" / "catalogue.py"))
+    used = {pair for path in RUNS for pair in page["used_by"](resolve_spec(load_run_spec(path)))}
+    tables = [table for table in host().registry.tables if table.kind in KINDS]
+    listed = {
+        (table.kind, name)
+        for table in tables
+        for name in table
+        if table.get(name).provenance.distribution in OWN
+    }
+    assert listed - used == set()

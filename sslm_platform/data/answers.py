@@ -22,13 +22,14 @@ def squad_rows(text: str, where: str) -> Iterator[dict[str, Any]]:
     """
     try:
         for article in json.loads(text)["data"]:
-            for paragraph in article["paragraphs"]:
+            for number, paragraph in enumerate(article["paragraphs"]):
                 for one in paragraph["qas"]:
                     found = [] if one.get("is_impossible") else one["answers"]
                     answers = {(a["answer_start"], a["text"]) for a in found}
                     yield {
                         "id": one["id"],
                         "title": article.get("title"),
+                        "paragraph": f"{article.get('title')}#{number}",
                         "question": one["question"],
                         "context": paragraph["context"],
                         "answers": [{"text": text, "start": start} for start, text in sorted(answers)],

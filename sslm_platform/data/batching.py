@@ -18,11 +18,17 @@ _BATCHES_PER_POOL = 50  # larger pools pad less, smaller ones mix better
 
 @dataclass(frozen=True, slots=True)
 class EncoderInputs:
-    """What the encoder reads: ids (int64), mask (bool, True for tokens), segments (int64) of text pairs."""
+    """What the encoder reads: ids (int64), mask (bool, True for tokens), segments (int64) of text pairs.
+
+    ``windows_B`` is how many rows each example has. With several encoder calls ``lengths_CR``, int64, gives
+    the tokens of the rows that each call reads, and 0 for the others.
+    """
 
     input_ids_BL: Tensor
     mask_BL: Tensor
     segment_BL: Tensor | None
+    windows_B: np.ndarray
+    lengths_CR: Tensor | None = None
 
 
 class Batches(Sequence[np.ndarray]):
@@ -88,6 +94,9 @@ def collate_inputs(
     input_ids: Sequence[np.ndarray] | None,
     pad_id: int,
     segments: Sequence[np.ndarray] | None = None,
+    windows: Sequence[np.ndarray] | None = None,
+    calls: Sequence[np.ndarray] | None = None,
+    num_calls: int = 1,
 ) -> EncoderInputs:
     """Pad examples on the right; each window of an example is a row.
 
@@ -96,10 +105,14 @@ def collate_inputs(
         input_ids: ids that replace the examples' own (an objective that changes the input), or None.
         pad_id: the id to pad with.
         segments: go with the ids that replace the examples' own; None for the examples'.
+        windows: where the rows begin in the ids that replace the examples' own; None for the examples'.
+        calls: which encoder call reads each row of each example.
+        num_calls: how many there are.
     """
     ids = input_ids if input_ids is not None else [example.input_ids_L for example in examples]
     numbers = segments if segments is not None else [example.segment_L for example in examples]
-    id_rows = _windows(ids, examples)
+    starts = windows if windows is not None else [example.window_S for example in examples]
+    id_rows = _rows(ids, starts)
     shape = (len(id_rows), max(len(row) for row in id_rows))
     input_ids_BL = np.full(shape, pad_id, dtype=np.int64)
     mask_BL = np.zeros(shape, dtype=bool)
@@ -109,19 +122,30 @@ def collate_inputs(
     segment_BL = None
     if numbers[0] is not None:
         segment_BL = np.zeros(shape, dtype=np.int64)
-        for row, number_L in enumerate(_windows([n for n in numbers if n is not None], examples)):
+        for row, number_L in enumerate(_rows([n for n in numbers if n is not None], starts)):
             segment_BL[row, : len(number_L)] = number_L
     return EncoderInputs(
         torch.from_numpy(input_ids_BL),
         torch.from_numpy(mask_BL),
         None if segment_BL is None else torch.from_numpy(segment_BL),
+        np.array([1 if window_S is None else len(window_S) for window_S in starts]),
+        None if num_calls == 1 else _lengths_by_call(id_rows, calls, num_calls),
     )
 
 
-def _windows(arrays: Sequence[np.ndarray], examples: Sequence[Encoded]) -> list[np.ndarray]:
+def _rows(arrays: Sequence[np.ndarray], starts: Sequence[np.ndarray | None]) -> list[np.ndarray]:
     """Split what belongs to the examples' tokens into rows."""
-    pairs = zip(arrays, examples, strict=True)
-    return [row for tokens_L, example in pairs for row in windows_of(tokens_L, example.window_S)]
+    pairs = zip(arrays, starts, strict=True)
+    return [row for tokens_L, window_S in pairs for row in windows_of(tokens_L, window_S)]
+
+
+def _lengths_by_call(
+    id_rows: Sequence[np.ndarray], calls: Sequence[np.ndarray] | None, num_calls: int
+) -> Tensor:
+    assert calls is not None, "an objective of several encoder calls gives TaskBatch.calls"
+    call_R = np.concatenate(calls)
+    lengths_R = np.array([len(row) for row in id_rows])
+    return torch.from_numpy(np.where(call_R == np.arange(num_calls)[:, None], lengths_R, 0))
 
 
 def example_generator(seed: int, epoch: int, key: int, stream: int = 0) -> np.random.Generator:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,7 +29,9 @@ class Findings:
     warnings: tuple[Problem, ...]
 
 
-def check_stream(rows: StreamRows, tasks: Mapping[str, TaskToCheck]) -> Findings:
+def check_stream(
+    rows: StreamRows, tasks: Mapping[str, TaskToCheck], split_by: Literal["hash", "given"] = "given"
+) -> Findings:
     """Check the values that :func:`~sslm_platform.data.fields.read_task` has read.
 
     Problems: a split without examples, a text column of numbers, one label only, labels in dev or test that
@@ -39,11 +41,12 @@ def check_stream(rows: StreamRows, tasks: Mapping[str, TaskToCheck]) -> Findings
     Args:
         rows: the stream.
         tasks: identity to (fields that the objective reads, values, key path for messages).
+        split_by: how the stream is split, which decides what helps.
     """
     problems: list[Problem] = []
     warnings: list[Problem] = []
     for needs, task, where in tasks.values():
-        problems += [*_empty_splits(rows, task, where), *_numeric_texts(task, needs, where)]
+        problems += [*_empty_splits(rows, task, where, split_by), *_numeric_texts(task, needs, where)]
         for name, field in needs.items():
             if name not in task.kinds or not task.splits["train"]:
                 continue
@@ -64,13 +67,16 @@ def unknown_rate(feed: Feed, tokenizer: Any) -> float:
     return sum(found for found, _ in counts) / max(1, sum(total for _, total in counts))
 
 
-def _empty_splits(rows: StreamRows, task: TaskRows, where: str) -> list[Problem]:
+def _empty_splits(rows: StreamRows, task: TaskRows, where: str, split_by: str) -> list[Problem]:
     problems = []
     for split in SPLITS:
         if len(task.splits[split]):
             continue
         if len(rows.splits[split]) == 0:
             hint = "; set split.dev_from_train" if split == "dev" else ""
+            if split_by == "hash":
+                number = sum(len(part) for part in rows.splits.values())
+                hint = f": none of {number} rows fell into it; give more, or a larger split.{split}"
             what = f"the {split} split is empty{hint}"
         else:
             fields = ", ".join(task.kinds)

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from sslm_platform.data.clozes import encode_clozes
+from sslm_platform.data.several import encode_apart, encode_candidates
 from sslm_platform.data.windows import encode_windows, encode_word_windows
 from sslm_platform.data.words import mark_spans, token_bytes, word_bounds
 from sslm_platform.interfaces import Encoded
@@ -131,10 +132,12 @@ def encode_batch(
 def _encoder_of(raw: Mapping[str, Sequence[Any]], form: InputForm) -> Callable[..., dict[str, list[Any]]]:
     if form.template is not None:
         return partial(encode_clozes, template=form.template)
-    if "context" in raw:
-        return encode_windows
     if "tokens" in raw:
         return encode_word_windows if form.windows else _encode_words
+    others = {"context": encode_windows, "answer": encode_apart, "candidates": encode_candidates}
+    for name, encode in others.items():
+        if name in raw:
+            return encode
     return partial(_encode_texts, num_bytes=form.num_bytes)
 
 
@@ -145,6 +148,8 @@ def _columns(raw: Mapping[str, Sequence[Any]], form: InputForm) -> list[str]:
         return [*names, "segment", "window", "offset"]
     if form.template is not None:
         return [*names, "marker"]
+    if "answer" in raw or "candidates" in raw:
+        return [*names, "segment", "window"]
     if "tokens" in raw:
         names += ["word_start", "word_end"] + ["window"] * form.windows
     names += ["num_bytes"] * form.num_bytes

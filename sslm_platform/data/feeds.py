@@ -30,7 +30,7 @@ class FeedSplit:
     """N examples, and each task's view of them.
 
     Attributes:
-        lengths_N: int32, tokens of each example: special ones included, truncated.
+        lengths_N: int32, tokens of each example, as often as they are read: special ones included, truncated.
         keys_N: uint64, each example's identity: a hash of its content, the same wherever it stands.
         rows_N: int64, places in the stream's split.
     """
@@ -133,6 +133,7 @@ def build_feed(
     limit: LimitSpec,
     seed: int,
     cache: Path,
+    readings: int = 1,
 ) -> Feed:
     """Tokenize a stream for tasks that read the same input.
 
@@ -147,6 +148,7 @@ def build_feed(
             dev and test are the ones whose key is smallest, the same in every run.
         seed: of the training subsample.
         cache: folder of all caches; the tokens are kept there, for all rows of the stream.
+        readings: how often the encoder reads each token; batches are as much smaller.
 
     Raises:
         DataError: the tasks read different columns.
@@ -175,7 +177,7 @@ def build_feed(
         drawn = _draw(
             common, rows.keys[split][common], getattr(limit, split), seed if split == "train" else None
         )
-        splits[split] = _feed_split(drawn, rows.keys[split], encodings, tasks, split)
+        splits[split] = _feed_split(drawn, rows.keys[split], encodings, tasks, split, readings)
     return Feed(name, tuple(tasks), rows.name, splits)
 
 
@@ -194,8 +196,9 @@ def _feed_split(
     encodings: Encodings,
     tasks: Mapping[str, TaskRows],
     split: SplitName,
+    readings: int,
 ) -> FeedSplit:
-    lengths_N = encodings.input_ids.lengths()
+    lengths_N = encodings.input_ids.lengths() * np.int32(readings)
     every = len(rows_N) == len(lengths_N)
     return FeedSplit(
         lengths_N if every else lengths_N[rows_N],

@@ -31,6 +31,7 @@ _TYPES = {
     FieldKind.VALUE: pa.float64(),
     FieldKind.TAGS: pa.list_(pa.string()),
     FieldKind.TARGET_TEXT: pa.string(),
+    FieldKind.CHOICE: pa.int64(),
 }
 
 
@@ -156,6 +157,7 @@ class _Pass:
                 if words and tags and len(words) != len(tags):
                     found.append(f"row {row}: {len(tags)} tags, {len(words)} tokens")
         self._compare_answers(values, start)
+        self._compare_choices(values, start)
         spans = next(((n, values[n]) for n, kind in self._kinds.items() if kind is FieldKind.SPANS), None)
         if spans is not None:
             for row, (words, pair) in enumerate(zip(tokens, spans[1], strict=True), start):
@@ -173,6 +175,15 @@ class _Pass:
                             f"{one['text'][:40]!r} is not at {one['start']}: the context has {there[:40]!r}"
                         )
                         self._unusable[name].append(f"row {row}: {what}")
+
+    def _compare_choices(self, values: Mapping[str, Sequence[Any]], start: int) -> None:
+        kinds = {kind: name for name, kind in self._kinds.items()}
+        if FieldKind.CHOICE not in kinds:
+            return
+        name, texts = kinds[FieldKind.CHOICE], values[kinds[FieldKind.TEXTS]]
+        for row, (choice, candidates) in enumerate(zip(values[name], texts, strict=True), start):
+            if candidates is not None and choice is not None and choice >= len(candidates):
+                self._unusable[name].append(f"row {row}: {choice} of {len(candidates)} candidates, from 0")
 
     def _count(self, values: Mapping[str, Sequence[Any]], complete: Sequence[bool]) -> None:
         facts = self.facts

@@ -18,17 +18,21 @@ import pyarrow.parquet as pq
 from sslm_platform.data.answers import squad_rows, subjqa_rows
 from sslm_platform.data.catalogues import read_catalogue
 from sslm_platform.data.conversations import read_conversations
+from sslm_platform.data.documents import block_rows, json_rows
 from sslm_platform.data.markup import read_tagged_xml
 from sslm_platform.data.relations import relation_rows, semeval_rows
 from sslm_platform.data.tables import ROWS_AT_ONCE, Columns
+from sslm_platform.data.templates import template_rows
 from sslm_platform.errors import DataError, Problem
 from sslm_platform.spec.data import (
+    BlocksFormat,
     CatalogueFormat,
     ConllFormat,
     ConlluFormat,
     ConversationsFormat,
     DelimitedFormat,
     Format,
+    JsonFormat,
     JsonLinesFormat,
     ParquetFormat,
     RelationsFormat,
@@ -36,6 +40,7 @@ from sslm_platform.spec.data import (
     SquadFormat,
     SubjqaFormat,
     TaggedXmlFormat,
+    TemplatesFormat,
     TextFormat,
 )
 
@@ -175,12 +180,33 @@ def _json_lines(content: Opener, form: JsonLinesFormat, where: str) -> Iterator[
     with _text_of(content, form.encoding, where) as text:
         numbered = ((number, line) for number, line in enumerate(text, 1) if line.strip())
         rows = (_of_lists(_json_object(line, w := f"{where}:{n}"), form, w) for n, line in numbered)
-        for batch in _batched(rows):
-            names = dict.fromkeys(name for row in batch for name in row)
-            yield {name: [row.get(name) for row in batch] for name in names}
+        yield from _filled(rows)
 
 
-def _of_lists(row: dict[str, Any], form: JsonLinesFormat, where: str) -> dict[str, Any]:
+def _json(content: Opener, form: JsonFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where) as text:
+        rows = json_rows(text.read(), form.columns, form.key, where)
+        yield from _filled(_of_lists(row, form, where) for row in rows)
+
+
+def _blocks(content: Opener, form: BlocksFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where) as text:
+        yield from _filled(block_rows(text.read(), form.item, where))
+
+
+def _templates(content: Opener, form: TemplatesFormat, where: str) -> Iterator[Columns]:
+    with _text_of(content, form.encoding, where) as text:
+        yield from _filled(template_rows(text.read(), form.per_template, form.fill, where))
+
+
+def _filled(rows: Iterable[Mapping[str, Any]]) -> Iterator[Columns]:
+    """Make columns of rows; what a row lacks is no value."""
+    for batch in _batched(rows):
+        names = dict.fromkeys(name for row in batch for name in row)
+        yield {name: [row.get(name) for row in batch] for name in names}
+
+
+def _of_lists(row: dict[str, Any], form: JsonLinesFormat | JsonFormat, where: str) -> dict[str, Any]:
     """Make texts of the lists that the format names; an empty list has no value."""
     for name in (*form.join, *form.first):
         values = row.get(name)
@@ -197,7 +223,7 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise DataError(Problem(where, f"not JSON: {error}")) from None
+        raise DataError(Problem(where, f"not JSON: {error.msg} at character {error.pos + 1}")) from None
     if not isinstance(row, dict):
         raise DataError(Problem(where, f"expected a JSON object; got {type(row).__name__}"))
     return row
@@ -286,7 +312,7 @@ def _tagged_xml(content: Opener, form: TaggedXmlFormat, where: str) -> Iterator[
 def _squad(content: Opener, form: SquadFormat, where: str) -> Iterator[Columns]:
     with _text_of(content, form.encoding, where) as text:
         for batch in _batched(squad_rows(text.read(), where)):
-            yield _transposed(batch, ("id", "title", "question", "context", "answers"))
+            yield _transposed(batch, ("id", "title", "paragraph", "question", "context", "answers"))
 
 
 def _subjqa(content: Opener, form: SubjqaFormat, where: str) -> Iterator[Columns]:
@@ -329,12 +355,15 @@ _READERS: dict[type, Callable[[Opener, Any, str], Iterator[Columns]]] = {
     CatalogueFormat: _catalogue,
     ConversationsFormat: _conversations,
     DelimitedFormat: _delimited,
+    BlocksFormat: _blocks,
+    JsonFormat: _json,
     JsonLinesFormat: _json_lines,
     ParquetFormat: _parquet,
     ConllFormat: _conll,
     ConlluFormat: _conllu,
     TextFormat: _text,
     TaggedXmlFormat: _tagged_xml,
+    TemplatesFormat: _templates,
     SemevalRelationsFormat: _semeval,
     RelationsFormat: _relations,
     SquadFormat: _squad,

@@ -11,6 +11,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
+from sslm_platform.data.distractors import with_distractors
 from sslm_platform.data.sources import Source, read_source
 from sslm_platform.data.splits import SPLITS, Splits, row_digests, split_bases, split_places
 from sslm_platform.data.tables import stored_table, table_path
@@ -65,7 +66,14 @@ def load_stream(stream: StreamSpec, *, base: Path, cache: Path, where: str = "st
         part = table.slice(start, end - start)
         splits[split] = _chosen(bases[split], part.select(["indices"]), f"{source.identity} {split}")
         keys[split] = _numpy(part, "key")
-    return StreamRows(stream.name, stream.domain, splits, keys, table.schema.metadata[_FINGERPRINT].decode())
+    fingerprint = table.schema.metadata[_FINGERPRINT].decode()
+    if stream.distractors is not None:
+        fingerprint = hashlib.sha256(f"{fingerprint} {stream.distractors!r}".encode()).hexdigest()
+        for split in SPLITS:
+            splits[split] = with_distractors(
+                splits[split], stream.distractors, f"{fingerprint}-{split}", where=f"{where}.distractors"
+            )
+    return StreamRows(stream.name, stream.domain, splits, keys, fingerprint)
 
 
 def _split_table(stream: StreamSpec, source: Source, bases: Splits, cache: Path, where: str) -> pa.Table:

@@ -8,6 +8,7 @@ import io
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -20,7 +21,7 @@ from sslm_platform.data.download import fetch_archive
 from sslm_platform.data.formats import Opener, read_batches, read_parallel
 from sslm_platform.data.hub import read_datasets
 from sslm_platform.data.tables import Columns, dataset_of, record_batch, stored_table, table_path
-from sslm_platform.errors import DataError, Problem
+from sslm_platform.errors import DataError, Problem, suggest
 from sslm_platform.spec.data import (
     ArchiveData,
     DatasetsData,
@@ -32,7 +33,7 @@ from sslm_platform.spec.data import (
 )
 
 ALL = "all"  # the one part of a source that has no splits of its own
-_VERSION = 1  # of the tables' content; part of their key
+_VERSION = 2  # of the tables' content; part of their key
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,15 +68,15 @@ def read_source(data: DataSpec, *, base: Path, cache: Path, where: str) -> Sourc
             parts = read_datasets(data, base=base, cache=cache, where=where)
             return Source(parts, repr([(name, part._fingerprint) for name, part in parts.items()]))
         case ArchiveData():
-            facts = [data.package, data.sha256, data.member, data.format.model_dump()]
+            facts = [data.package, data.sha256, data.member, data.format.model_dump(), data.only]
             tables = {ALL: _table(cache, facts, where, lambda: _archive(data, cache, where))}
         case FileData(path=dict(paths)):
             tables = {
-                split: _files(path, data.format, base, cache, f"{where}.path.{split}")
+                split: _files(path, data, base, cache, f"{where}.path.{split}")
                 for split, path in paths.items()
             }
         case FileData(path=str() | list() as path):
-            tables = {ALL: _files(path, data.format, base, cache, f"{where}.path")}
+            tables = {ALL: _files(path, data, base, cache, f"{where}.path")}
         case ParallelData():
             tables = {
                 split: _parallel(files, data, base, cache, where)
@@ -105,19 +106,36 @@ def _archive(data: ArchiveData, cache: Path, where: str) -> Iterator[Columns]:
     members = [data.member] if isinstance(data.member, str) else data.member
     found = [pair for m in members for pair in read_members(archive, m, where=f"{where}.member")]
     contents = {f"{data.package}!{name}": (name, _in_memory(content)) for name, content in found}
-    return _join({label: read_batches(c, data.format, where=name) for label, (name, c) in contents.items()})
+    whole = {label: read_batches(c, data.format, where=name) for label, (name, c) in contents.items()}
+    return _only(_join(whole), data.only, where)
 
 
 def _in_memory(content: bytes) -> Opener:
     return lambda: io.BytesIO(content)
 
 
-def _files(path: str | list[str], form: Format, base: Path, cache: Path, where: str) -> datasets.Dataset:
+def _files(path: str | list[str], data: FileData, base: Path, cache: Path, where: str) -> datasets.Dataset:
     patterns = [path] if isinstance(path, str) else path
     found = dict.fromkeys(file for pattern in patterns for file in _matching(pattern, base, where))
-    facts = [form.model_dump(), [_stat(file) for file in found]]
+    facts = [data.format.model_dump(), [_stat(file) for file in found], data.only]
     section = where.partition(".path")[0]
-    return _table(cache, facts, section, lambda: _join({str(f): _rows_of(f, form) for f in found}))
+
+    def read() -> Iterator[Columns]:
+        return _only(_join({str(f): _rows_of(f, data.format) for f in found}), data.only, section)
+
+    return _table(cache, facts, section, read)
+
+
+def _only(batches: Iterator[Columns], only: Mapping[str, str | list[str]], where: str) -> Iterator[Columns]:
+    """Leave out rows in which a named column has none of its values."""
+    wanted = {name: {values} if isinstance(values, str) else set(values) for name, values in only.items()}
+    for batch in batches:
+        for name in wanted:
+            if name not in batch:
+                raise DataError(Problem(f"{where}.only", f"no column {name!r}{suggest(name, batch)}"))
+        rows = zip(*(batch[name] for name in wanted), strict=True)
+        kept = [all(str(v) in values for v, values in zip(row, wanted.values(), strict=True)) for row in rows]
+        yield {n: list(compress(values, kept)) for n, values in batch.items()} if wanted else batch
 
 
 def _files_by_split(data: ParallelData) -> dict[str, dict[str, str]]:

@@ -32,7 +32,7 @@ def split_bases(parts: Parts, spec: SplitSpec, *, where: str) -> Splits:
     Raises:
         DataError: ``given`` where the source has no splits.
     """
-    if spec.by == "hash":
+    if spec.by != "given":
         return dict.fromkeys(SPLITS, datasets.concatenate_datasets(list(parts.values())))
     if ALL in parts:
         what = "given needs splits in the data (data.path: {train: …, test: …}); or use by: hash"
@@ -66,10 +66,30 @@ def split_places(
         bounds = np.array([spec.train, spec.train + spec.dev])
         chosen_N = np.searchsorted(bounds, fractions_N, side="right")
         return {split: np.flatnonzero(chosen_N == i) for i, split in enumerate(SPLITS)}
-    places = {split: np.arange(len(base)) for split, base in bases.items()}
-    if spec.dev_from_train is not None and bases["dev"] is bases["train"]:
-        is_dev_N = hash_fractions(groups(bases["train"], spec.group, inputs, where)) < spec.dev_from_train
-        places |= {"train": np.flatnonzero(~is_dev_N), "dev": np.flatnonzero(is_dev_N)}
+    if spec.by == "column":
+        places = _places_by_column(bases["train"], spec, where)
+        no_dev = not len(places["dev"])
+    else:
+        places = {split: np.arange(len(base)) for split, base in bases.items()}
+        no_dev = bases["dev"] is bases["train"]
+    if spec.dev_from_train is not None and no_dev:
+        train = bases["train"].select(places["train"]) if spec.by == "column" else bases["train"]
+        is_dev_N = hash_fractions(groups(train, spec.group, inputs, where)) < spec.dev_from_train
+        places |= {"dev": places["train"][is_dev_N], "train": places["train"][~is_dev_N]}
+    return places
+
+
+def _places_by_column(rows: datasets.Dataset, spec: SplitSpec, where: str) -> dict[SplitName, np.ndarray]:
+    assert spec.column is not None
+    if spec.column not in rows.column_names:
+        known = suggest(spec.column, rows.column_names)
+        raise DataError(Problem(f"{where}.column", f"no column {spec.column!r}{known}"))
+    names = [str(value) for (value,) in _rows(rows, [spec.column])]
+    split_of = {value: split for split, values in spec.values.items() for value in values}
+    places = {split: np.flatnonzero([split_of.get(name) == split for name in names]) for split in SPLITS}
+    if not len(places["train"]):
+        found = ", ".join(sorted(set(names))[:10])
+        raise DataError(Problem(f"{where}.values", f"no row is of train; {spec.column} has {found}"))
     return places
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import datasets
@@ -69,8 +70,19 @@ def record_batch(columns: Mapping[str, list[Any] | pa.Array]) -> pa.RecordBatch:
         try:
             arrays[name] = values if isinstance(values, pa.Array) else pa.array(values)
         except (pa.ArrowException, UnicodeError) as error:
-            raise pa.ArrowInvalid(f"column {name!r} does not hold one kind of value: {error}") from None
+            found = _unlike(values) or error
+            raise pa.ArrowInvalid(f"column {name!r} does not hold one kind of value: {found}") from None
     return pa.RecordBatch.from_pydict(arrays)
+
+
+def _unlike(values: Iterable[Any]) -> str:
+    """Return one value of each type, in the order that they came; empty where all are of one."""
+    first: dict[type, Any] = {}
+    for value in values:
+        if value is not None:
+            first.setdefault(type(value), value)
+    shown = [shorten(repr(value), 60, placeholder=" …") for value in first.values()]
+    return " and ".join(shown) if len(shown) > 1 else ""
 
 
 def _open(path: Path) -> pa.Table | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 Scheme = Literal["bio", "iob1", "iobes", "io", "word"]
@@ -72,6 +72,11 @@ def is_well_formed(tags: Sequence[str], scheme: Scheme) -> bool:
         return True
     letters = [letter if letter == OUTSIDE else f"{letter}-{kind}" for letter, kind in _pairs(tags, scheme)]
     return from_bio(to_bio(tags, scheme), scheme) == letters
+
+
+def rename_types(tags: Sequence[str], names: Mapping[str, str]) -> list[str]:
+    """Return BIO tags with the name of each chunk's type; chunks of types without a name are outside."""
+    return [f"{tag[:2]}{names[tag[2:]]}" if tag[2:] in names else OUTSIDE for tag in tags]
 
 
 def tag_set(tags: Sequence[str]) -> tuple[str, ...]:

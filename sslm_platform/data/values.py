@@ -8,7 +8,7 @@ from typing import Any
 
 import datasets
 
-from sslm_platform.data.tags import to_bio
+from sslm_platform.data.tags import rename_types, to_bio
 from sslm_platform.kinds import FieldKind
 from sslm_platform.spec.schema import FieldSpec
 
@@ -32,6 +32,10 @@ def value_parser(kind: FieldKind, spec: FieldSpec, feature: Any) -> Parser:
             return _text
         case FieldKind.TOKENS:
             return _tokens
+        case FieldKind.TEXTS:
+            return _texts
+        case FieldKind.CHOICE:
+            return lambda raw: _choice(raw, spec)
         case FieldKind.ANSWERS:
             return _answers
         case FieldKind.SPANS:
@@ -65,6 +69,27 @@ def _tokens(raw: Any) -> list[str] | None:
     if not isinstance(raw, list) or not all(isinstance(token, str) for token in raw):
         raise UnusableError(f"{_short(raw)} is {_kind(raw)}; expected a list of words")
     return raw or None
+
+
+def _texts(raw: Any) -> list[str] | None:
+    if raw is None:
+        return None
+    if not isinstance(raw, list) or not all(isinstance(text, str) for text in raw):
+        raise UnusableError(f"{_short(raw)} is {_kind(raw)}; expected a list of texts")
+    return raw if raw and all(text.strip() for text in raw) else None
+
+
+def _choice(raw: Any, spec: FieldSpec) -> int | None:
+    if raw is None or raw == "":
+        return None
+    if spec.map is not None:
+        raw = spec.map.get(str(raw))
+        if raw is None:
+            return None
+    place = str(raw)
+    if not place.isdecimal():
+        raise UnusableError(f"{_short(raw)} is no place from 0; map can name one")
+    return int(place)
 
 
 def _answers(raw: Any) -> list[dict[str, Any]] | None:
@@ -137,9 +162,10 @@ def _tags(raw: Any, spec: FieldSpec, names: list[str] | None) -> list[str] | Non
     if not isinstance(raw, list):
         raise UnusableError(f"{_short(raw)} is {_kind(raw)}; expected a list of tags")
     try:
-        return to_bio([_named(tag, names) for tag in raw], spec.scheme) or None
+        tags = to_bio([_named(tag, names) for tag in raw], spec.scheme) or None
     except ValueError as error:
         raise UnusableError(str(error)) from None
+    return tags if tags is None or spec.map is None else rename_types(tags, spec.map)
 
 
 def _named(raw: Any, names: list[str] | None) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from sslm_platform.interfaces import Targets
 from sslm_platform.spec.resolved import Bound
@@ -44,15 +45,53 @@ def encode_inputs(
     Args:
         encode: a :class:`~sslm_platform.model.encoder.SharedEncoder`, or what an engine has made of it.
         inputs: ``input_ids_BL``, ``mask_BL``, ``segment_BL``, and perhaps ``visible_B1LL``, which says more
-            closely than the mask what each token sees (see :mod:`~sslm_platform.model.attention`).
+            closely than the mask what each token sees (see :mod:`~sslm_platform.model.attention`), and
+            ``lengths_CR``, on the host: with it there are C calls, each of the rows that have a length there.
         transform: a tied head's; with it the logits are returned too.
         shift_BLE: added to what the token embedding gives.
     """
+    if inputs.get("lengths_CR") is not None:
+        assert transform is None, "a tied head projects inside the encoder's one call"
+        return _encode_by_call(encode, inputs, shift_BLE), None
     visible_B1LL = inputs.get("visible_B1LL")
     seen = inputs["mask_BL"] if visible_B1LL is None else visible_B1LL
     if shift_BLE is None:
         return encode(inputs["input_ids_BL"], seen, inputs["segment_BL"], transform)
     return encode(inputs["input_ids_BL"], seen, inputs["segment_BL"], transform, shift_BLE)
+
+
+def _encode_by_call(encode: Encode, inputs: Mapping[str, Tensor | None], shift_BLE: Tensor | None) -> Tensor:
+    """Call the encoder for some rows at a time, each call padded to its longest row; return all rows' states.
+
+    A call without rows reads one in vain: ranks that called a sharded encoder unequally would wait forever.
+    """
+    lengths_CR, input_ids_BL = inputs["lengths_CR"], inputs["input_ids_BL"]
+    assert lengths_CR is not None and input_ids_BL is not None  # noqa: PT018
+    width = input_ids_BL.shape[1]
+    states, places, idle = [], [], []
+    for lengths_R in lengths_CR:
+        rows = torch.nonzero(lengths_R).flatten()
+        is_idle = not len(rows)
+        rows, length = (rows.new_zeros(1), 1) if is_idle else (rows, int(lengths_R.max()))
+        part = {
+            n: None if v is None else _cut(v, rows, length) for n, v in inputs.items() if n != "lengths_CR"
+        }
+        shift = None if shift_BLE is None else shift_BLE[rows.to(shift_BLE.device), :length]
+        hidden_BLD, _ = encode_inputs(encode, part, None, shift)
+        if is_idle:
+            idle.append(0.0 * hidden_BLD.sum())
+        else:
+            states.append(pad(hidden_BLD, (0, 0, 0, width - length)))
+            places.append(rows)
+    order = torch.argsort(torch.cat(places)).to(input_ids_BL.device)
+    hidden_BLD = torch.cat(states)[order]
+    return hidden_BLD + torch.stack(idle).sum() if idle else hidden_BLD
+
+
+def _cut(value: Tensor, rows: Tensor, length: int) -> Tensor:
+    """Return rows (R, L) or (R, 1, L, L) of an input, as long as its longest."""
+    chosen = value[rows.to(value.device)]
+    return chosen[:, :length] if value.dim() == 2 else chosen[:, :, :length, :length]
 
 
 def task_outputs(

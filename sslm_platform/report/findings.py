@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sslm_platform.report.matrix import Cell, Matrix, Relation, State
 from sslm_platform.report.numbers import Scale, count, detectable_text, scale_of, short_names
-from sslm_platform.report.protocols import BASELINE_MEANING
+from sslm_platform.report.protocols import BASELINE_MEANING, leaves_out
 from sslm_platform.report.views import Family
 from sslm_platform.statistics import FALSE_DISCOVERY_RATE, MIN_SEEDS, Estimate
 
@@ -57,7 +57,7 @@ def _finding(family: Family) -> Finding:
     others = [(pair, cell) for pair, cell in pairs if cell.relation is Relation.APART and cell.estimate]
     others = others or [(pair, cell) for pair, cell in pairs if cell.relation is Relation.INCLUDES]
     meaning = BASELINE_MEANING.get(matrix.baseline, matrix.baseline)
-    parts = [f"Gain over {matrix.baseline} ({meaning}).", _verdict(apart), _among(pairs)]
+    parts = [f"Gain over {matrix.baseline} ({meaning}).", _verdict(apart, matrix.protocol), _among(pairs)]
     if not any(cell.discovery for _, cell in pairs):
         parts.append(detectable_text(matrix))
     return Finding(
@@ -68,7 +68,7 @@ def _finding(family: Family) -> Finding:
     )
 
 
-def _verdict(cells: Sequence[Cell]) -> str:
+def _verdict(cells: Sequence[Cell], protocol: str) -> str:
     if not cells:
         return "No source was measured on a target outside its own training."
     measured = [cell for cell in cells if cell.estimate]
@@ -78,6 +78,9 @@ def _verdict(cells: Sequence[Cell]) -> str:
         return f"Nothing is known yet.{left}"
     helps, harms = _decided(measured)
     undecided = len(measured) - helps - harms
+    if leaves_out(protocol):
+        tasks = f"Of {count(len(measured), 'task')} whose own data were left out"
+        return f"{tasks}, {harms} lose, {helps} gain, {undecided} undecided.{left}"
     pairs = f"Of {count(len(measured), 'pair')} of a source and a target that it was not trained on"
     if not helps and not harms:
         return f"{pairs}, none shows a difference that is significant among all of them.{left}"

@@ -85,7 +85,10 @@ def affinities(
     pairs = [(i, j) for i in range(len(tasks)) for j in range(len(tasks)) if i != j]
     unknown = tuple((tasks[i], tasks[j]) for i, j in pairs if np.isnan(found_TT[i, j]))
     if len(unknown) == len(pairs):
-        raise RunError(Problem(f"--by {by}", "has no value of any single task on another"))
+        others = {name: matrix.values for name, matrix in matrices.items()} | measured
+        useful = [name for name, found in others.items() if any(i != j for i, j in found)]
+        instead = f"; give one of {', '.join(useful)}" if useful else ""
+        raise RunError(Problem(f"--by {by}", f"has no value of any single task on another{instead}"))
     return Affinities(by, signed, tuple(tasks), np.nan_to_num(found_TT, nan=0.0), unknown)
 
 

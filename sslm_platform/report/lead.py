@@ -15,6 +15,7 @@ from sslm_platform.report.numbers import (
     scale_of,
     short_names,
 )
+from sslm_platform.report.protocols import leaves_out
 from sslm_platform.report.views import Family
 
 
@@ -53,9 +54,10 @@ def lead(families: Sequence[Family]) -> str:
     The clearest gain and harm are those of most standard errors, because gains in different metrics have no
     common unit.
     """
-    tested = list(_tested(families))
+    missed = _left_out([t for t in _tested(families) if leaves_out(t.matrix.protocol)])
+    tested = [t for t in _tested(families) if not leaves_out(t.matrix.protocol)]
     if not tested:
-        return ""
+        return missed
     helps, harms = [t for t in tested if t.cell.helps], [t for t in tested if t.cell.harms]
     num_matrices = len({id(t.matrix) for t in tested})
     parts = [
@@ -70,8 +72,21 @@ def lead(families: Sequence[Family]) -> str:
     parts += [
         _most("helps most often", helps, tested, lambda t: t.row),
         _most("harms most often", harms, tested, lambda t: t.row),
+        missed,
     ]
     return " ".join(part for part in parts if part)
+
+
+def _left_out(tested: Sequence[_Tested]) -> str:
+    """Say what tasks lose whose own data are left out: no harm of a source, but what the rest replaces."""
+    if not tested:
+        return ""
+    lose, gain = [t for t in tested if t.cell.harms], [t for t in tested if t.cell.helps]
+    text = (
+        f"Of {count(len(tested), 'task')} whose own data were left out of a set, {len(lose)} lose, "
+        f"{len(gain)} gain, {len(tested) - len(lose) - len(gain)} undecided."
+    )
+    return f"{text} The clearest loss: {max(lose, key=lambda t: t.clarity).text}." if lose else text
 
 
 def _tested(families: Sequence[Family]) -> Iterator[_Tested]:

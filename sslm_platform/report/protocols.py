@@ -35,6 +35,11 @@ BASELINE_MEANING = {
 }
 
 
+def leaves_out(protocol: str) -> bool:
+    """Whether a gain says what the rest does without a source: below 0 the source helps."""
+    return protocol.startswith("leave_one_out/")
+
+
 def explain(protocol: str) -> str:
     """Return a sentence on a protocol such as ``full/probe`` or ``none/few_shot-8-finetune``."""
     source, _, target = protocol.partition("/")

@@ -1,14 +1,25 @@
-"""What shared and sharded heads, and wrappers of objectives, cannot be combined with."""
+"""What tasks of one input, shared and sharded heads, and wrappers can be combined with, and what not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from sslm_platform.errors import Problem
 from sslm_platform.spec.forms import template_problems
 from sslm_platform.spec.resolved import Bound, FeedPlan, Task, gradient_scope
 from sslm_platform.spec.schema import RunSpec
 from sslm_platform.types import BalancerDef, WrapperDef
+
+
+def with_windows(tasks: Iterable[Task]) -> list[Task]:
+    """Let words be read in windows, where all that reads them is tagging.
+
+    What is said of a text as a whole is read from one row of states.
+    """
+    tasks = list(tasks)
+    others = {task.encoding for task in tasks if not task.head.definition.emits.has_tags}
+    return [replace(task, windows=task.encoding not in others) for task in tasks]
 
 
 def sharding_problems(feeds: Iterable[FeedPlan]) -> Iterator[Problem]:

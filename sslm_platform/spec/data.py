@@ -31,6 +31,32 @@ class JsonLinesFormat(Section):
     )
 
 
+class JsonFormat(Section):
+    """A JSON list of rows, or an object whose values are such lists."""
+
+    name: Literal["json"]
+    encoding: str = "utf-8"
+    columns: list[str] | None = Field(
+        default=None, description="Names of the values, where rows are lists; of objects, the keys to read."
+    )
+    key: str | None = Field(
+        default=None, description="Column that gets the object's key of the list that a row is in."
+    )
+    join: dict[str, str] = Field(default_factory=dict, description="As of `jsonl`.")
+    first: list[str] = Field(default_factory=list, description="As of `jsonl`.")
+
+
+class BlocksFormat(Section):
+    """Blocks `<item> <name> value </name> … </item>` that look like XML but hold bare `&` and `<`.
+
+    Each name is a column; of equal names in a block the first counts.
+    """
+
+    name: Literal["blocks"]
+    item: str = Field(description="Name of one example's block, say `review`.")
+    encoding: str = "utf-8"
+
+
 class ParquetFormat(Section):
     """A Parquet table."""
 
@@ -73,7 +99,9 @@ class TaggedXmlFormat(Section):
 
 
 class SquadFormat(Section):
-    """SQuAD's JSON (1.1 and 2.0). Columns: `id`, `title`, `question`, `context`, `answers`."""
+    """SQuAD's JSON (1.1 and 2.0). Columns: `id`, `title`, `paragraph` (the title and a number,
+    to split by), `question`, `context`, `answers`.
+    """
 
     name: Literal["squad"]
     encoding: str = "utf-8"
@@ -90,6 +118,22 @@ class CatalogueFormat(Section):
     """A compiled catalogue of GNU gettext (`.mo`): columns `source`, `target` and `context`."""
 
     name: Literal["mo"]
+
+
+class TemplatesFormat(Section):
+    """Templates of intents with slots, as in `home-assistant-intents`; sentences are drawn from them.
+
+    Columns: `text`, `tokens`, `tags` (the slots; a Chinese or Japanese character is a word), `intent` and
+    `template`. What is drawn is the same at every time and place.
+    """
+
+    name: Literal["templates"]
+    per_template: int = Field(default=4, ge=1, description="Draws of each; equal sentences count once.")
+    fill: dict[str, list[str]] = Field(
+        default_factory=dict,
+        description="Values of lists: names of rooms, and what else is left open.",
+    )
+    encoding: str = "utf-8"
 
 
 class SemevalRelationsFormat(Section):
@@ -132,13 +176,16 @@ class ConversationsFormat(Section):
 Format = Annotated[
     CatalogueFormat
     | ConversationsFormat
+    | BlocksFormat
     | DelimitedFormat
+    | JsonFormat
     | JsonLinesFormat
     | ParquetFormat
     | ConllFormat
     | ConlluFormat
     | TextFormat
     | TaggedXmlFormat
+    | TemplatesFormat
     | SquadFormat
     | SubjqaFormat
     | SemevalRelationsFormat
@@ -147,6 +194,23 @@ Format = Annotated[
 ]
 
 SplitName = Literal["train", "dev", "test"]
+
+
+class DistractorSpec(Section):
+    """Wrong answers for each row, from the other rows of its split: columns `candidates`, `choice` and
+    `distractors`.
+
+    `candidates` are the row's own text and the others, in an order that does not tell; `choice` is the place
+    of its own, from 0; `distractors` are the others.
+    """
+
+    of: str = Field(description="Column of the texts.")
+    to: str = Field(description="Column of what they answer: the answers to the same text are none for it.")
+    number: int = Field(default=3, ge=1, description="Of wrong answers.")
+    by: Literal["random", "similar"] = Field(
+        default="random",
+        description="Any, drawn by the row's content; or those most like `to` (TF-IDF), which are harder.",
+    )
 
 
 class ArchiveData(Section):
@@ -160,6 +224,10 @@ class ArchiveData(Section):
         "Several are joined."
     )
     format: Format
+    only: dict[str, str | list[str]] = Field(
+        default_factory=dict,
+        description="Rows are kept whose column has this value, or one of these: a file of several domains.",
+    )
 
 
 class FileData(Section):
@@ -171,6 +239,10 @@ class FileData(Section):
         " or one for each split (then `split: {by: given}`)."
     )
     format: Format
+    only: dict[str, str | list[str]] = Field(
+        default_factory=dict,
+        description="Rows are kept whose column has this value, or one of these: a file of several domains.",
+    )
 
 
 class ParallelData(Section):
@@ -240,7 +312,12 @@ class GroupSpec(Section):
 class SplitSpec(Section):
     """How rows become train, dev and test."""
 
-    by: Literal["hash", "given"]
+    by: Literal["hash", "given", "column"]
+    column: str | None = Field(default=None, description="With `column`: it names each row's split.")
+    values: dict[SplitName, list[str]] = Field(
+        default={"train": ["train"], "dev": ["dev"], "test": ["test"]},
+        description="With `column`: the values that mean each split; rows with others are left out.",
+    )
     group: str | GroupSpec | None = Field(
         default=None,
         description="Column of the group; default: the text that the tasks read, without regard to case and "
@@ -250,7 +327,10 @@ class SplitSpec(Section):
     dev: float = Field(default=0.1, gt=0, lt=1)
     test: float = Field(default=0.2, gt=0, lt=1)
     dev_from_train: float | None = Field(
-        default=None, gt=0, lt=1, description="With `given` and no dev split: share of train, by hash."
+        default=None,
+        gt=0,
+        lt=1,
+        description="With `given` or `column` and no dev split: share of train, by hash.",
     )
 
     @model_validator(mode="after")
@@ -258,7 +338,9 @@ class SplitSpec(Section):
         if self.by == "hash" and abs(self.train + self.dev + self.test - 1) > 1e-9:
             raise ValueError("train, dev and test must sum to 1")
         if self.by == "hash" and self.dev_from_train is not None:
-            raise ValueError("dev_from_train goes with by: given")
+            raise ValueError("dev_from_train goes with by: given or column")
+        if (self.by == "column") != (self.column is not None):
+            raise ValueError("by: column and column go together")
         return self
 
 

@@ -11,6 +11,7 @@ from sslm_platform.spec.schema import FieldSpec, TaskSpec
 
 FIELD_OPTIONS = {
     FieldKind.LABEL: {"bins", "map"},
+    FieldKind.CHOICE: {"map"},
     FieldKind.LABELS: {"map", "separator"},
     FieldKind.TAGS: {"scheme", "map"},
 }

@@ -10,19 +10,10 @@ from sslm_platform.errors import PluginError, Problem, SpecError, raise_all, sug
 from sslm_platform.plugins import Host, host
 from sslm_platform.registry import Table
 from sslm_platform.spec.augmenting import check_targets
-from sslm_platform.spec.combining import sharding_problems, task_problems, wrapper_problems
+from sslm_platform.spec.combining import sharding_problems, task_problems, with_windows, wrapper_problems
 from sslm_platform.spec.fields import field_problems
 from sslm_platform.spec.load import LoadedSpec, validated_options
-from sslm_platform.spec.resolved import (
-    Bound,
-    FeedPlan,
-    ResolvedRun,
-    Task,
-    axes_of,
-    feeds_of,
-    matches,
-    with_windows,
-)
+from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
 from sslm_platform.spec.schema import StreamSpec, TaskSpec
 from sslm_platform.spec.section import Component
 from sslm_platform.spec.transfer import Selector
@@ -169,6 +160,9 @@ class _Resolver:
         problems = list(head.definition.check(head.options, spec.fields))
         for problem in problems:
             self.problem(f"{where}.head.options.{problem.where}", problem.what)
+        for problem in objective.definition.check(objective.options, head.options):
+            self.problem(f"{where}.objective.options.{problem.where}", problem.what)
+            problems.append(problem)
         if problems:
             return None
         identity = f"{spec.name}@{stream.domain}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from sslm_platform.kinds import AttentionPattern, Field, OutputKind
@@ -118,7 +118,14 @@ class Task:
     def _reads_alone(self) -> bool:
         definition = self.objective.definition
         is_own = definition.changes_input or definition.attention is AttentionPattern.PREFIX
+        is_own = is_own or definition.encoder_calls > 1
         return is_own or self.wrapper is not None
+
+    @property
+    def readings(self) -> int:
+        """How often the encoder reads each token: once a call, where the objective makes the texts."""
+        definition = self.objective.definition
+        return definition.encoder_calls if definition.changes_input else 1
 
     @property
     def axes(self) -> dict[str, str]:
@@ -186,16 +193,6 @@ def axes_of(stream: StreamSpec, task: TaskSpec) -> dict[str, str]:
 def matches(axes: Mapping[str, str], selector: Selector) -> bool:
     """Whether a task's axes have one of the wanted values wherever the selector names some."""
     return all(axes.get(key) in values for key, values in selector.criteria.items())
-
-
-def with_windows(tasks: Iterable[Task]) -> list[Task]:
-    """Let words be read in windows, where all that reads them is tagging.
-
-    What is said of a text as a whole is read from one row of states.
-    """
-    tasks = list(tasks)
-    others = {task.encoding for task in tasks if not task.head.definition.emits.has_tags}
-    return [replace(task, windows=task.encoding not in others) for task in tasks]
 
 
 def feeds_of(tasks: Iterable[Task]) -> Iterable[FeedPlan]:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from sslm_platform.spec.data import DataSpec, LimitSpec, SplitSpec
+from sslm_platform.spec.data import DataSpec, DistractorSpec, LimitSpec, SplitSpec
 from sslm_platform.spec.optimizer import OptimizerSpec
 from sslm_platform.spec.section import Component, Section
 from sslm_platform.spec.transfer import PredictionSpec, Selector, TransferSpec
@@ -94,7 +94,9 @@ class FieldSpec(Section):
         description="Label for each closed interval of a number; rows in no interval are left out.",
     )
     map: dict[str, str] | None = Field(
-        default=None, description="Label for each raw value; rows with another value are left out."
+        default=None,
+        description="Label for each raw value; rows with another value are left out. Of tags: a name for each"
+        " chunk type; chunks of another type are `O`.",
     )
     separator: str | None = Field(
         default=None, description="What stands between the labels of a text of several."
@@ -138,6 +140,9 @@ class StreamSpec(Section):
     tags: dict[str, str] = Field(default_factory=dict, description="Axes of matrices, say `language`.")
     data: DataSpec
     split: SplitSpec
+    distractors: DistractorSpec | None = Field(
+        default=None, description="Wrong answers for each row, from other rows."
+    )
     limit: LimitSpec = Field(default_factory=LimitSpec)
     augment: list[AugmentSpec] = Field(
         default_factory=list, description="Augmenters of the training texts, one after the other."

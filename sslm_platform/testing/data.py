@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sslm_platform.data.windows import windows_of
 from sslm_platform.interfaces import Encoded, Scored, Targets, TaskBatch
 from sslm_platform.kinds import Field, FieldKind, OutputKind
-from sslm_platform.testing import spans
+from sslm_platform.testing import several, spans, vectors
 from sslm_platform.testing.word_tokenizer import WordTokenizer
 from sslm_platform.types import Vocabulary
 
@@ -29,6 +30,9 @@ TAG_KINDS = frozenset(kind for kind in OutputKind if kind.has_tags)
 ROW_KINDS = TAG_KINDS | {OutputKind.VOCABULARY_LOGITS}
 TEXT_KINDS = frozenset({OutputKind.GENERATED_TEXT})
 SPAN_KINDS = frozenset({OutputKind.SPAN_LOGITS})
+VECTOR_KINDS = frozenset({OutputKind.VECTORS, OutputKind.RANKING})
+CHOICE_KINDS = frozenset({OutputKind.CHOICE_LOGITS})
+RANKED_KINDS = frozenset({OutputKind.CHOICE_LOGITS, OutputKind.RANKING})
 
 
 def labels_of(kind: OutputKind) -> tuple[str, ...]:
@@ -39,9 +43,11 @@ def labels_of(kind: OutputKind) -> tuple[str, ...]:
 
 
 def width_of(kind: OutputKind) -> int | None:
-    """Return the outputs' last dimension, None where they have only one."""
-    if kind is OutputKind.SEQUENCE_VALUES:
+    """Return the outputs' last dimension, None where they have only one; of vectors it is any."""
+    if kind is OutputKind.SEQUENCE_VALUES or kind in CHOICE_KINDS:
         return None
+    if kind in VECTOR_KINDS:
+        return HIDDEN_SIZE
     if kind in SPAN_KINDS:
         return 2
     return len(labels_of(kind)) if kind.has_labels else VOCABULARY.size
@@ -88,12 +94,12 @@ def make_generators(num: int, seed: int = 0) -> list[np.random.Generator]:
 
 
 def make_hidden(examples: Sequence[Encoded], padding: int = 0, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Return hidden_BLD and mask_BL; an example's states depend on its length and place only.
+    """Return hidden_BLD and mask_BL, a row for each window; states depend on its length and place only.
 
     Padding holds other values than zero, so that whoever reads it is found out.
     """
-    lengths = [len(example.input_ids_L) for example in examples]
-    hidden_BLD = torch.full((len(examples), max(lengths) + padding, HIDDEN_SIZE), 7.0 + padding)
+    lengths = [len(row) for e in examples for row in windows_of(e.input_ids_L, e.window_S)]
+    hidden_BLD = torch.full((len(lengths), max(lengths) + padding, HIDDEN_SIZE), 7.0 + padding)
     mask_BL = torch.zeros(hidden_BLD.shape[:2], dtype=torch.int64)
     for row, length in enumerate(lengths):
         generator = torch.Generator().manual_seed(1000 * seed + row)
@@ -105,7 +111,7 @@ def make_hidden(examples: Sequence[Encoded], padding: int = 0, seed: int = 0) ->
 def make_outputs(kind: OutputKind, targets: Targets, keys: Sequence[int]) -> Tensor:
     """Make outputs whose rows depend on the example's key and the position, never on the batch."""
     shape = shape_of(kind)
-    if kind in ROW_KINDS | TEXT_KINDS | SPAN_KINDS:
+    if kind in ROW_KINDS | TEXT_KINDS | SPAN_KINDS | VECTOR_KINDS | CHOICE_KINDS:
         places = zip(targets["example"].tolist(), targets["position"].tolist(), strict=True)
         rows = [(keys[example], position) for example, position in places]
     else:
@@ -118,6 +124,10 @@ def make_targets(kind: OutputKind, examples: Sequence[Encoded]) -> TaskBatch:
     """Make the targets that a head of this kind may count on, without any objective."""
     if kind in SPAN_KINDS:
         return spans.span_targets(examples)
+    if kind in RANKED_KINDS:
+        return several.several_targets(kind, examples)
+    if kind in VECTOR_KINDS:
+        return vectors.vector_targets(examples)
     if kind not in ROW_KINDS | TEXT_KINDS:
         dtype = torch.int64 if kind is OutputKind.SEQUENCE_LOGITS else torch.float32
         shape = (len(LABELS),) if kind is OutputKind.LABEL_SET_LOGITS else ()
@@ -144,6 +154,8 @@ def head_needs(kind: OutputKind) -> Mapping[str, Field]:
         return {"tokens": Field(FieldKind.TOKENS), "tags": Field(FieldKind.TAGS)}
     if kind in SPAN_KINDS:
         return spans.NEEDS
+    if kind in RANKED_KINDS:
+        return several.NEEDS[kind]
     target = {"target": Field(FieldKind.TARGET_TEXT)} if kind in TEXT_KINDS else {}
     return {"text": Field(FieldKind.TEXT), **target}
 
@@ -165,6 +177,8 @@ def make_scored(kind: OutputKind, num: int = 40, seed: int = 0, accuracy: float 
 
 def _example(needs: Mapping[str, Field], rng: np.random.Generator, num_words: int, cut: bool) -> Encoded:
     kinds = {field.kind for field in needs.values()}
+    if FieldKind.TEXTS in kinds:
+        return several.make_example(needs, rng, VOCABULARY, (CLS_ID, SEP_ID))
     pieces = rng.integers(1, 3, num_words) if FieldKind.TOKENS in kinds else np.ones(num_words, np.int64)
     starts_W = 1 + np.cumsum(pieces) - pieces
     length = int(pieces.sum())
@@ -241,6 +255,10 @@ def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
         return float(rng.normal())
     if kind is OutputKind.LABEL_SET_LOGITS:
         return _label_set(rng)
+    if kind in RANKED_KINDS:
+        return several.make_reference(rng)
+    if kind in VECTOR_KINDS:
+        return None
     if kind in SPAN_KINDS:
         return spans.make_reference(rng.choice(WORDS, size=rng.integers(2, 9)).tolist(), rng)
     if kind in TEXT_KINDS:
@@ -252,6 +270,10 @@ def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
 def _prediction(kind: OutputKind, reference: Any, accuracy: float, rng: np.random.Generator) -> Any:
     if kind is OutputKind.SEQUENCE_VALUES:
         return float(accuracy * np.asarray(reference) + (1 - accuracy) * rng.normal())
+    if kind in RANKED_KINDS:
+        return several.make_prediction(reference, accuracy, rng)
+    if kind in VECTOR_KINDS:
+        return rng.normal(size=HIDDEN_SIZE)
     if kind in SPAN_KINDS:
         return spans.make_prediction(reference, accuracy, rng)
     if kind is OutputKind.LABEL_SET_LOGITS:

@@ -87,7 +87,10 @@ def check_output_shape(case: HeadCase) -> None:
     examples = examples_of(case)
     outputs = outputs_of(case, build(case).eval(), examples)
     num_rows = len(data.make_targets(case.kind, examples).targets["labels"])
-    expected = (num_rows, *data.shape_of(case.kind))
+    shape = data.shape_of(case.kind)
+    if case.kind in data.VECTOR_KINDS and outputs.ndim == 2:
+        shape = tuple(outputs.shape[1:])  # any
+    expected = (num_rows, *shape)
     assert tuple(outputs.shape) == expected, f"{case.kind} are {expected}; got {tuple(outputs.shape)}"
     assert torch.isfinite(outputs).all(), "outputs are not finite"
 
@@ -157,6 +160,18 @@ def check_predictions(case: HeadCase) -> None:
             assert type(prediction) is float, f"a prediction is a float; got {type(prediction).__name__}"
         elif case.kind in data.SPAN_KINDS:
             _check_ids(prediction, 2)
+        elif case.kind in data.RANKED_KINDS:
+            number = sizes[i] - (case.kind is OutputKind.RANKING)  # the text itself is none
+            _check_ids(prediction, number)
+            assert sorted(prediction) == list(range(number)), (
+                f"{prediction} is no order of {number} candidates"
+            )
+        elif case.kind in data.VECTOR_KINDS:
+            assert isinstance(prediction, np.ndarray), "a prediction is its first row's vector, an array"
+            assert np.issubdtype(prediction.dtype, np.floating), (
+                f"a vector is of floats; got {prediction.dtype}"
+            )
+            assert prediction.ndim == 1 and len(prediction), f"a vector is (width,); got {prediction.shape}"  # noqa: PT018
         elif case.kind is OutputKind.LABEL_SET_LOGITS:
             _check_ids(prediction, np.size(prediction))
             assert set(prediction) <= set(range(len(data.LABELS))), f"{prediction} are no labels' ids"

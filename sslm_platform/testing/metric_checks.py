@@ -84,7 +84,7 @@ def check_degenerate_input(case: MetricCase) -> None:
     metric = build(case)
     for name, scored in _degenerate(case.kind).items():
         value = metric.score(scored)
-        assert math.isfinite(value), f"{name}: score is {value}"
+        assert math.isfinite(value), f"{name}: score is {value}; 0/0 must be a number, say 0"
         resampled_R = metric.resample(scored, np.full((2, len(scored)), 2))
         twice = metric.score(scored.take(np.repeat(np.arange(len(scored)), 2)))
         assert np.allclose(resampled_R, twice, atol=TOLERANCE), f"{name}: resample is not score"

@@ -12,46 +12,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sslm_platform.interfaces import Encoded, Objective, TaskBatch
+from sslm_platform.interfaces import Encoded, TaskBatch
 from sslm_platform.kinds import AttentionPattern, FieldKind, OutputKind
 from sslm_platform.testing import data, elsewhere
-from sslm_platform.testing.cases import Case
-from sslm_platform.types import ObjectiveContext, ObjectiveDef
-
-ObjectiveCase = Case[ObjectiveDef]
-
-
-def build(case: ObjectiveCase) -> Objective:
-    """Build the objective of a case."""
-    labels = data.labels_of(case.kind)
-    counts = tuple(range(1, len(labels) + 1))
-    tokenizer = data.TOKENIZER if case.kind.is_generated else None
-    context = ObjectiveContext(case.kind, data.VOCABULARY, labels, counts, sum(counts), tokenizer)
-    return case.definition.build(case.parsed_options(), context)
-
-
-def examples_of(case: ObjectiveCase, num: int = 6) -> list[Encoded]:
-    """Make examples with the fields that the objective needs."""
-    partners = case.definition.partners
-    return data.make_examples(case.definition.needs[case.kind], num, partners=partners)
-
-
-def collate(objective: Objective, examples: Sequence[Encoded], keys: Sequence[int]) -> TaskBatch:
-    """Collate the examples of these keys, each with its own generator, as the platform does."""
-    generators = data.make_generators(len(examples))
-    return objective.collate([examples[key] for key in keys], [generators[key] for key in keys])
-
-
-def losses(case: ObjectiveCase, objective: Objective, batch: TaskBatch, keys: Sequence[int]) -> Tensor:
-    """Return the losses of outputs that depend on each example's key alone."""
-    return objective.losses(data.make_outputs(case.kind, batch.targets, keys), batch.targets, len(keys))
+from sslm_platform.testing.objective_cases import ObjectiveCase, build, collate, examples_of, losses
+from sslm_platform.testing.reading_checks import (
+    check_candidates,
+    check_encoder_calls,
+    check_vector_rows,
+    check_vectors_are_of_text,
+    check_windows,
+)
 
 
 def check_needs_name_one_input(case: ObjectiveCase) -> None:
     """Either texts or words are read, or one instead of the other, and tags of words only with words."""
     fields = case.definition.needs[case.kind]
     kinds = [field.kind for field in fields.values()]
-    inputs = {kind for kind in kinds if kind.is_input} - {FieldKind.SPANS}
+    inputs = {kind for kind in kinds if kind.is_input} - {FieldKind.SPANS, FieldKind.TEXTS}
     either = any(field.instead_of in fields for field in fields.values())
     assert len(inputs) == 1 + either, (
         f"needs exactly one kind of input, text or tokens (or one instead_of the other); got {sorted(inputs)}"
@@ -83,6 +61,10 @@ def check_targets_convention(case: ObjectiveCase) -> None:
         return
     if case.kind in data.SPAN_KINDS:
         return _check_rows(examples, targets)
+    if case.kind in data.VECTOR_KINDS:
+        return check_vector_rows(examples, collate(build(case), examples, range(len(examples))))
+    if case.kind in data.CHOICE_KINDS:
+        return check_candidates(examples, targets)
     if case.kind not in data.ROW_KINDS:
         assert len(targets["labels"]) == len(examples), "one label for each example"
         return
@@ -122,7 +104,7 @@ def _check_words(examples: Sequence[Encoded], targets: Any) -> None:
         assert starts_W[word] == position, "a row is not at its word's first token"
 
 
-def check_windows(case: ObjectiveCase) -> None:
+def check_word_windows(case: ObjectiveCase) -> None:
     """A word in an example's second window has a row of states of its own, where positions begin anew."""
     objective, example = build(case), examples_of(case)[0]
     generators, starts_W = data.make_generators(2), example.word_start_W
@@ -253,6 +235,8 @@ def check_changed_input(case: ObjectiveCase) -> None:
         return
     assert batch.input_ids is not None, "changes_input=True, but collate gives no input_ids"
     assert len(batch.input_ids) == len(examples), "one array of ids for each example"
+    if batch.windows is not None:
+        return check_windows(examples, batch)
     if batch.segments is not None:
         _check_segments(examples, batch.input_ids, batch.segments)
         return
@@ -348,9 +332,11 @@ ANY_OBJECTIVE = (
     check_changed_input,
     check_prefix,
     check_labels,
+    check_encoder_calls,
 )
 ADDITIVE_OBJECTIVE = (check_additive,)
 ROW_OBJECTIVE = (check_losses_are_sums, check_example_without_targets, check_special_tokens_are_no_targets)
+VECTOR_OBJECTIVE = (check_vectors_are_of_text, check_example_without_targets)
 GENERATING_OBJECTIVE = (check_targets_are_not_seen,)
 
 
@@ -359,8 +345,9 @@ def objective_checks(case: ObjectiveCase) -> tuple[Any, ...]:
     additive = ADDITIVE_OBJECTIVE if case.definition.additive else ()
     if case.kind.is_generated:
         return (*ANY_OBJECTIVE, *additive, check_losses_are_sums)
-    rows = ROW_OBJECTIVE if case.kind in data.ROW_KINDS else ()
-    windows = (check_windows,) if case.kind.has_tags else ()
+    rows: tuple[Any, ...] = ROW_OBJECTIVE if case.kind in data.ROW_KINDS else ()
+    rows = VECTOR_OBJECTIVE if case.kind is OutputKind.VECTORS else rows
+    windows = (check_word_windows,) if case.kind.has_tags else ()
     follows = case.definition.attention is not AttentionPattern.BIDIRECTIONAL
     generating = GENERATING_OBJECTIVE if follows and case.kind is OutputKind.VOCABULARY_LOGITS else ()
     return ANY_OBJECTIVE + additive + rows + windows + generating

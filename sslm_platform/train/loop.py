@@ -380,7 +380,8 @@ def _passes(training: Training, engine: Engine, batch: Batch) -> SlotPasses | No
         return task_outputs(engine.encoder, heads, batch.inputs, targets, shift_BLE)[name]
 
     width = training.model.encoder.embedding_size
-    return SlotPasses(outputs, model.objective, part, mask_BL, width, batch.generators(stream=1))
+    generators = np.repeat(np.array(batch.generators(stream=1), dtype=object), batch.windows_B)
+    return SlotPasses(outputs, model.objective, part, mask_BL, width, list(generators))
 
 
 def _sum_over_ranks(engine: Engine, values: Mapping[str, float]) -> dict[str, float]:

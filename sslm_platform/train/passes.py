@@ -21,7 +21,7 @@ class SlotPasses:
         batch: the task's.
         mask_BL: bool, True for tokens.
         width: E, of the embeddings.
-        generators: each example's own.
+        generators: of each row's example.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ from sslm_platform.transfer.answers import Answer, answer_for
 from sslm_platform.transfer.designs import Arm, Design
 from sslm_platform.transfer.labels import label_kinds
 from sslm_platform.transfer.plan import Budget, CellPlan, Plan, TrainingPlan
-from sslm_platform.transfer.sources import Source, alone, expand_targets
+from sslm_platform.transfer.sources import Source, alone, expand_targets, heads_for
 from sslm_platform.transfer.units import WITHOUT_ENCODER
 
 PROBE = {"solver": "lbfgs", "inverse_l2": [0.1, 1.0, 10.0]}
@@ -180,7 +180,7 @@ class _BlockPlanner:
         training = self._training(arm)
         answer = self._answer(arm, target, training) if learning.stage == "zero_shot" else None
         if learning.stage == "zero_shot" and answer is None:
-            return False
+            return self._ambiguous(arm, target, learning)
         if answer is not None and arm.source is not None and answer.lacking:
             self._cell(arm, target, learning, is_baseline=False, undefined=answer.undefined(arm.source))
             return True
@@ -189,6 +189,17 @@ class _BlockPlanner:
         self._cell(
             arm, target, learning, training=training, answer=answer, baselines=baselines, is_baseline=False
         )
+        return True
+
+    def _ambiguous(self, arm: Arm, target: Task, learning: Learning) -> bool:
+        """Plan an undefined cell where several heads could answer; return whether that is so."""
+        if arm.source is None:
+            return False
+        heads = heads_for(arm.source, target, mapped=bool(self.label_map))
+        if len(heads) < 2:
+            return False
+        why = f"{arm.source.name} has {len(heads)} heads for it; head.shared_as makes them one"
+        self._cell(arm, target, learning, is_baseline=False, undefined=why)
         return True
 
     def _compared(self, arm: Arm, target: Task, learning: Learning) -> dict[str, str]:
@@ -216,7 +227,8 @@ class _BlockPlanner:
             if theirs is not None and not theirs.lacking:
                 found["head"] = self._cell(head, target, learning, answer=theirs).id
         is_labelled = not target.objective.definition.labels  # not by the objective, from the text
-        if target.head.definition.emits is OutputKind.SEQUENCE_LOGITS and is_labelled:
+        has_labels = target.head.definition.emits is OutputKind.SEQUENCE_LOGITS and is_labelled
+        if has_labels or target.head.definition.emits in (OutputKind.RANKING, OutputKind.CHOICE_LOGITS):
             teacher = Arm("tfidf", arm.source if zero_shot else alone(target))
             found["tfidf"] = self._cell(teacher, target, learning, answer=answer).id
         if target.head.definition.emits.is_generated:

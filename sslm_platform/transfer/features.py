@@ -40,6 +40,9 @@ ROWS_BY_TARGET = (
     OutputKind.TAG_PAIR_LOGITS,
     OutputKind.SPAN_LOGITS,
     OutputKind.VOCABULARY_LOGITS,
+    OutputKind.VECTORS,
+    OutputKind.RANKING,
+    OutputKind.CHOICE_LOGITS,
 )
 
 
@@ -177,13 +180,12 @@ class FeatureStore:
         models = {model.task.identity: model}
         pad_id = self.corpus.vocabulary.pad_id
         batch = make_batch(part, rows, models, pad_id, EVALUATION_SEED, 0, self.device)
-        inputs, examples = batch.inputs, batch.examples[model.task.identity]
-        windows_B = np.array([1 if e.window_S is None else len(e.window_S) for e in examples])
+        inputs = batch.inputs
         mask_BL = inputs["mask_BL"]
         assert mask_BL is not None
         hidden_BLD, _ = encode_inputs(self.encoder, inputs)
         self.num_tokens += int(part.lengths_N[rows].sum())
-        return _States(part.rows_N[rows], windows_B, hidden_BLD, mask_BL)
+        return _States(part.rows_N[rows], batch.windows_B, hidden_BLD, mask_BL)
 
     def _has_room(self, num_bytes: int) -> bool:
         """Forget what was not read for longest, but not what is being read; whether it was enough."""

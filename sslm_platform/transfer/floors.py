@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sslm_platform.baselines import majority, tfidf
+from sslm_platform.baselines import majority, tfidf, tfidf_ranking
 from sslm_platform.corpus import Corpus, target_field
 from sslm_platform.data.feeds import Feed, FeedSplit
 from sslm_platform.errors import RunError
 from sslm_platform.evaluate import TaskModel, goodness
 from sslm_platform.interfaces import Scored
-from sslm_platform.kinds import FieldKind
+from sslm_platform.kinds import FieldKind, OutputKind
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.resolved import Task
 from sslm_platform.transfer.few_shot import few_shot_feed
@@ -61,6 +61,8 @@ def measure_text(corpus: Corpus, cell: CellPlan, answer: Callable[[str], str]) -
 def measure_tfidf(corpus: Corpus, cell: CellPlan) -> Measured:
     """Score TF-IDF, trained on the source's tasks that a head could have learned the target's labels from."""
     assert cell.source is not None
+    if cell.target.head.definition.emits in (OutputKind.RANKING, OutputKind.CHOICE_LOGITS):
+        return _measure_cosine(corpus, cell)
     target, labels = cell.target, corpus.labels([cell.target])
     key = head_for(cell.source, target, mapped=bool(cell.label_map))
     teachers = [t for t in cell.source.tasks if t.spec.name == target.spec.name or t.head_key == key]
@@ -78,6 +80,13 @@ def measure_tfidf(corpus: Corpus, cell: CellPlan) -> Measured:
     gold = test.encoded(target.identity, range(len(test)), labels)
     references = [example.values[target_field(target) or ""] for example in gold]
     return Measured(_answered(answers, references), labels, len(train[0]), 0, {"inverse_l2": chosen})
+
+
+def _measure_cosine(corpus: Corpus, cell: CellPlan) -> Measured:
+    """Rank candidates by TF-IDF, which the target's own training texts weigh, whatever the source."""
+    train = cell_feed(corpus, cell).splits["train"]
+    test = corpus.task_feed(cell.target, cell.key.seed).splits["test"]
+    return Measured(tfidf_ranking(cell.target, train, test), (), len(train), 0, {})
 
 
 def _labelled(

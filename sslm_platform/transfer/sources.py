@@ -72,15 +72,19 @@ def _expand(item: Selector | str, tasks: Sequence[Task]) -> Iterable[Source]:
 
 
 def head_for(source: Source, target: Task, *, mapped: bool = False) -> str | None:
-    """Return the key of the source's head that can score a target without training, if there is just one.
+    """Return the key of the source's head that can score a target without training, if there is just one."""
+    keys = heads_for(source, target, mapped=mapped)
+    return keys.pop() if len(keys) == 1 else None
 
-    It is the target's own head where the source has it, else the head of the source's tasks of the same name,
-    else, where its labels are ``mapped`` to the target's by the spec, the source's head of the same kind.
+
+def heads_for(source: Source, target: Task, *, mapped: bool = False) -> set[str]:
+    """Return the keys of the source's heads that could score a target without training.
+
+    It is the target's own head where the source has it, else those of the source's tasks of the same name,
+    else, where their labels are ``mapped`` to the target's by the spec, the source's heads of the same kind.
     """
     if any(task.head_key == target.head_key for task in source.tasks):
-        return target.head_key
+        return {target.head_key}
     alike = [task for task in source.tasks if task.head.definition == target.head.definition]
     keys = {task.head_key for task in alike if task.spec.name == target.spec.name}
-    if not keys and mapped:
-        keys = {task.head_key for task in alike}
-    return keys.pop() if len(keys) == 1 else None
+    return {task.head_key for task in alike} if not keys and mapped else keys

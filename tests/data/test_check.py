@@ -17,12 +17,12 @@ def rows_of(labels, prefix=""):
 
 @pytest.fixture
 def check(given_rows, task_spec, tmp_path):
-    def run(fields=None, needs=TEXT, **splits):
+    def run(fields=None, needs=TEXT, by="given", **splits):
         fields = fields or {"text": "text", "label": "label"}
         splits = {"train": GOOD, "dev": rows_of("ab", "dev"), "test": rows_of("ab", "test")} | splits
         spec, rows = given_rows(**splits, tasks=[task_spec(fields=fields)])
         task = read_task(rows, spec.tasks[0], needs, "w", cache=tmp_path / "cache")
-        findings = check_stream(rows, {task.identity: (needs, task, "streams[0].tasks[0]")})
+        findings = check_stream(rows, {task.identity: (needs, task, "streams[0].tasks[0]")}, by)
         return [str(p) for p in findings.problems], [str(w) for w in findings.warnings]
 
     return run
@@ -43,6 +43,11 @@ def test_labels_that_train_lacks_are_named_with_counts(check):
 def test_empty_splits_say_why(check):
     problems, _ = check(dev=[])
     assert problems == ["streams[0].tasks[0]: the dev split is empty; set split.dev_from_train"]
+    problems, _ = check(dev=[], by="hash")
+    assert problems == [
+        "streams[0].tasks[0]: the dev split is empty: none of 4 rows fell into it; give more, or a larger"
+        " split.dev"
+    ]
     problems, _ = check(test=rows_of([None, None], "test"))
     assert problems == ["streams[0].tasks[0]: none of the 2 rows of test has all of text, label"]
 

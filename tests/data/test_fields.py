@@ -88,6 +88,16 @@ def test_tags_become_bio_and_their_label_set_is_complete(read):
     assert label_names([task], TOKENS) == ("O", "B-City", "I-City", "B-Num", "I-Num", "B-Street", "I-Street")
 
 
+def test_a_map_of_tags_names_types_and_takes_the_others_out(read):
+    fields = {"tokens": "tokens", "tags": {"column": "tags", "map": {"poet": "person", "city": "place"}}}
+    rows = tagged(("a b c d", "B-poet I-poet B-song I-song"), ("a b c", "B-poet B-poet B-city"))
+    task = read(rows, fields, TOKENS)
+    assert list(task.splits["train"].all_values("tags")) == [
+        ["B-person", "I-person", "O", "O"],
+        ["B-person", "B-person", "B-place"],
+    ]
+
+
 def test_class_numbers_of_a_data_set_become_names(tmp_path, stream_spec, task_spec):
     names = datasets.ClassLabel(names=["O", "B-x", "I-x"])
     features = {"tokens": datasets.List(datasets.Value("string")), "tags": datasets.List(names)}

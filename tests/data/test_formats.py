@@ -52,8 +52,13 @@ def test_a_very_long_value_is_read():
         ("a,a\n1,2\n", {"name": "csv"}, "two columns have one name"),
         (b"a\ncaf\xe9\n", {"name": "csv"}, r"file: not utf-8: byte 0xe9 at line 2; set format.encoding"),
         ("a\n", {"name": "csv", "encoding": "utf-9"}, "unknown encoding 'utf-9'"),
-        ('{"a": 1}\n{"a": \n', {"name": "jsonl"}, "file:2: not JSON"),
+        ('{"a": 1}\n{"a": \n', {"name": "jsonl"}, "file:2: not JSON: Expecting value at character 6"),
         ("[1]\n", {"name": "jsonl"}, "file:1: expected a JSON object; got list"),
+        ("[1, ", {"name": "json"}, "file: not JSON"),
+        ('{"train": 3}', {"name": "json"}, "file: expected a list of rows in 'train'; got int"),
+        ('{"dev": [{}, ["a"]]}', {"name": "json"}, r"file: dev\[1\]: expected an object; .*format.columns"),
+        ('[["a"]]', {"name": "json", "columns": ["text", "label"]}, "expected a list of text, label"),
+        ("<a></a>", {"name": "blocks", "item": "review"}, "file: no block <review>"),
         ("no table", {"name": "parquet"}, "file: not a Parquet file"),
         ("EU B-ORG\nrejects\n", {"name": "conll"}, r"file:2: 1 columns, expected 2 \(tokens, tags\)"),
         ("<a><b></a>", {"name": "tagged_xml", "item": "b"}, "file: not well-formed XML"),
@@ -75,6 +80,28 @@ def test_json_lines_of_lists_become_texts():
     assert columns == {"s": ["One. Two.", None, None], "t": ["a", None, None]}
     with pytest.raises(DataError, match=r":1: s is no list of texts, which join and first are for"):
         read(b'{"s": "One."}', name="jsonl", first=["s"])
+
+
+def test_json_of_lists_that_are_named():
+    content = '{"val": [["hi", "greet"]], "oos_val": [["dow?", "oos"]]}'
+    assert read(content, name="json", columns=["text", "intent"], key="part") == {
+        "text": ["hi", "dow?"],
+        "intent": ["greet", "oos"],
+        "part": ["val", "oos_val"],
+    }
+
+
+def test_json_of_objects_lacks_what_a_row_lacks():
+    content = '[{"tokens": ["a", "b"], "h": 1}, {"tokens": []}]'
+    assert read(content, name="json", join={"tokens": " "}) == {"tokens": ["a b", None], "h": [1, None]}
+    assert read(content, name="json", columns=["h"]) == {"h": [1, None]}
+
+
+def test_blocks_are_no_xml():
+    content = (
+        "<data><review>\n<id>\n1\n</id>\n<text>\nAT&T < all\n\ntwo </text><id>2</id></review>\n<review/>"
+    )
+    assert read(content, name="blocks", item="review") == {"id": ["1"], "text": ["AT&T < all\n\ntwo"]}
 
 
 def test_parquet():
@@ -264,6 +291,7 @@ def test_squad_answers_are_distinct_and_impossible_questions_have_none():
     assert read(json.dumps(content), name="squad") == {
         "id": ["1", "2"],
         "title": ["T", "T"],
+        "paragraph": ["T#0", "T#0"],
         "question": ["Where?", "Who?"],
         "context": ["Ada in Rome"] * 2,
         "answers": [[{"text": "Ada", "start": 0}, {"text": "Rome", "start": 7}], []],

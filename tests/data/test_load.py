@@ -108,6 +108,15 @@ def test_a_data_set_that_is_nowhere_is_an_error_of_the_data(load, monkeypatch):
         load(data={"source": "datasets", "path": "no/such-set"})
 
 
+def test_only_some_rows_of_a_file_are_a_streams(tmp_path, load):
+    write(tmp_path / "rows.jsonl", [{**row, "genre": "abc"[i % 3]} for i, row in enumerate(ROWS)])
+    found = contents(load(data={**files("rows.jsonl"), "only": {"genre": ["a", "b"], "label": "good"}}))
+    kept = {row["text"] for rows in found.values() for row in rows}
+    assert kept == {r["text"] for i, r in enumerate(ROWS) if i % 3 < 2 and r["label"] == "good"}
+    with pytest.raises(DataError, match=r"streams\[0\].data.only: no column 'gnre'; did you mean genre"):
+        load(data={**files("rows.jsonl"), "only": {"gnre": "a"}})
+
+
 def test_errors_of_files(tmp_path, load):
     with pytest.raises(DataError, match=r"streams\[0\]\.data\.path: no file matches 'none\*.jsonl' in "):
         load(data=files("none*.jsonl"))
@@ -115,7 +124,7 @@ def test_errors_of_files(tmp_path, load):
     with pytest.raises(DataError, match=r"bad.jsonl.gz: not a gzip file"):
         load(data=files("bad.jsonl.gz"))
     write(tmp_path / "mixed.jsonl", [{"text": "a", "label": 1}, {"text": "b", "label": "x"}])
-    with pytest.raises(DataError, match="column 'label' does not hold one kind of value"):
+    with pytest.raises(DataError, match="column 'label' does not hold one kind of value: 1 and 'x'"):
         load(data=files("mixed.jsonl"))
     write(tmp_path / "x1.jsonl", [{"text": "a"}])
     write(tmp_path / "x2.jsonl", [{"texte": "a"}])

@@ -83,3 +83,34 @@ def test_dev_from_train_is_taken_by_hash_and_leaves_test_alone():
     assert splits["test"]["text"][:] == parts["test"]["text"][:]
     assert sorted([*splits["train"]["text"], *splits["dev"]["text"]]) == sorted(parts["train"]["text"])
     assert len(splits["dev"]) / 400 == pytest.approx(0.25, abs=0.06)
+
+
+def test_a_column_names_the_split():
+    rows = {"text": list("abcdef"), "part": ["train", "val", "oos_train", "test", "val", "other"]}
+    values = {"train": ["train", "oos_train"], "dev": ["val"], "test": ["test"]}
+    splits = split(rows, {"by": "column", "column": "part", "values": values})
+    assert {name: list(part["text"]) for name, part in splits.items()} == {
+        "train": ["a", "c"],
+        "dev": ["b", "e"],
+        "test": ["d"],
+    }
+
+
+def test_dev_of_a_column_comes_from_its_train_alone():
+    rows = {"text": [f"t{i}" for i in range(300)], "part": ["train", "test", "none"] * 100}
+    splits = split(rows, {"by": "column", "column": "part", "dev_from_train": 0.3})
+    assert sorted([*splits["train"]["text"], *splits["dev"]["text"]]) == sorted(rows["text"][::3])
+    assert 15 < len(splits["dev"]) < 45
+    assert list(splits["test"]["text"]) == rows["text"][1::3]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"column": "prt"}, "no column 'prt'; did you mean part"),
+        ({"column": "part"}, "no row is of train; part has x"),
+    ],
+)
+def test_a_column_that_names_no_split(spec, message):
+    with pytest.raises(DataError, match=message):
+        split({"text": ["a"], "part": ["x"]}, {"by": "column", **spec})

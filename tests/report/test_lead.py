@@ -78,3 +78,19 @@ def test_advice_is_the_largest_significant_gain_or_none(like: Family):
 def test_without_tests_there_is_no_paragraph(run: Run):
     assert lead(()) == ""
     assert lead(families(run.plan, {})) == ""
+
+
+def test_what_is_left_out_of_a_set_is_no_harm_to_it(like: Family):
+    """A task that loses without its own data says nothing of transfer between two."""
+    cells = {
+        ("all but a@x", "a@x"): cell(-0.12, 0.01, q=0.001),
+        ("all but b@x", "b@x"): cell(0.01, 0.02, q=0.4),
+    }
+    left_out = family(cells, like)
+    matrix = replace(left_out.gains[0], protocol="leave_one_out/zero_shot", baseline="full_set")
+    text = lead([replace(left_out, gains=(matrix,))])
+    assert text.startswith("Of 2 tasks whose own data were left out of a set, 1 lose, 0 gain, 1 undecided.")
+    assert "The clearest loss: all but a@x → a@x, -12.0" in text
+    pairs = {("a@x", "b@x"): cell(0.1, 0.01, q=0.01), ("b@x", "a@x"): cell(0.05, 0.05, q=0.4)}
+    both = lead([family(pairs, like), replace(left_out, gains=(matrix,))])
+    assert "1 help, 0 harm, 1 undecided" in both

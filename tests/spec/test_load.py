@@ -58,7 +58,11 @@ TASK = "streams[0].tasks[0]"
         ("max_steps: 3", "max_steps: some", "schedule.max_steps: should be a valid integer, unable to parse"),
         ("name: run", "name: a b", "name: string should match pattern"),
         ("path: somewhere", "path: a, config: {}", "encoder: give exactly one of path, config"),
-        ("hash", "hsh", "streams[0].split.by: 'hsh' is not one of 'hash' or 'given'; did you mean hash?"),
+        (
+            "hash",
+            "hsh",
+            "streams[0].split.by: 'hsh' is not one of 'hash', 'given' or 'column'; did you mean hash?",
+        ),
         ("hash", "hash, train: 0.5", "streams[0].split: train, dev and test must sum to 1"),
         ("source: files", "source: fles", "streams[0].data: source 'fles' is unknown; did you mean files?"),
         ("source: files, ", "", "streams[0].data: needs the key 'source'"),

@@ -7,8 +7,16 @@ import pytest
 import torch
 from sslm_generation.decoder import Decoder
 from sslm_generation.options import DecoderOptions
+from sslm_heads.choice import ChoiceScorer
+from sslm_heads.embedding import Embedding
 from sslm_heads.lm import LanguageModelHead
-from sslm_heads.options import MultilabelOptions, SequenceOptions, TokenOptions
+from sslm_heads.options import (
+    ChoiceOptions,
+    EmbeddingOptions,
+    MultilabelOptions,
+    SequenceOptions,
+    TokenOptions,
+)
 from sslm_heads.sequence import MultilabelClassifier, SequenceClassifier
 from sslm_heads.token import TokenClassifier
 from torch import nn
@@ -139,8 +147,20 @@ class TunesByTheFirst(MultilabelClassifier):
         self.threshold.fill_(scored.scores[0].max())
 
 
+class ChoosesTwice(ChoiceScorer):
+    def predict(self, outputs, targets, num_examples):
+        return [np.zeros_like(order) for order in super().predict(outputs, targets, num_examples)]
+
+
+class WholeNumbers(Embedding):
+    def predict(self, outputs, targets, num_examples):
+        return [vector.astype(int) for vector in super().predict(outputs, targets, num_examples)]
+
+
 OPTIONS = {
     "multilabel_classifier": MultilabelOptions(),
+    "choice_scorer": ChoiceOptions(),
+    "embedding": EmbeddingOptions(),
     "sequence_classifier": SequenceOptions(dropout=0),
     "token_classifier": TokenOptions(),
     "decoder": DecoderOptions(width=16),
@@ -156,6 +176,8 @@ def case_of(name, broken):
 
 
 TWINS = [
+    (checks.check_predictions, "choice_scorer", ChoosesTwice, "is no order of"),
+    (checks.check_predictions, "embedding", WholeNumbers, "a vector is of floats"),
     (
         checks.check_features_have_no_parameters,
         "sequence_classifier",

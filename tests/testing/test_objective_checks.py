@@ -5,6 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from sslm_objectives.contrastive.future import ContrastivePredictiveCoding
+from sslm_objectives.contrastive.ranking import ChoiceCrossEntropy
+from sslm_objectives.contrastive.simcse import SimCSE
 from sslm_objectives.cross_entropy import SequenceCrossEntropy, TokenCrossEntropy
 from sslm_objectives.halves import SentenceOrder
 from sslm_objectives.mlm import MaskedLanguageModelling
@@ -191,11 +194,59 @@ def case_of(name, broken=None, kind=None, **changes):
     return Case(dataclasses.replace(definition, **changes), {}, kind or next(iter(definition.needs)))
 
 
+def choice_case(broken):
+    definition = host().registry.objectives.get("choice_cross_entropy").definition
+    changed = dataclasses.replace(definition, build=lambda options, context: broken())
+    return Case(changed, {}, OutputKind.CHOICE_LOGITS)
+
+
 def token_case(broken):
     return case_of("cross_entropy", broken, OutputKind.TOKEN_LOGITS)
 
 
 TEXT_AND_TOKENS = {"text": Field(FieldKind.TEXT), "tokens": Field(FieldKind.TOKENS)}
+
+
+class BeyondItsRow(SimCSE):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return change(batch, end=batch.targets["end"] + 9)
+
+
+class TakesInSpecialTokens(SimCSE):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return change(batch, start=torch.zeros_like(batch.targets["start"]))
+
+
+class LongRows(SimCSE):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return dataclasses.replace(batch, windows=[window_S[:1] for window_S in batch.windows])
+
+
+class NoCalls(SimCSE):
+    def collate(self, examples, generators):
+        return dataclasses.replace(super().collate(examples, generators), calls=None)
+
+
+class CallsFromOne(SimCSE):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return dataclasses.replace(batch, calls=[call_S + 1 for call_S in batch.calls])
+
+
+class SecondCallOnly(ContrastivePredictiveCoding):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return dataclasses.replace(batch, calls=[np.ones_like(call_S) for call_S in batch.calls])
+
+
+class NoneRight(ChoiceCrossEntropy):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return change(batch, labels=torch.zeros_like(batch.targets["labels"]))
+
 
 TWINS = [
     (
@@ -225,6 +276,14 @@ TWINS = [
     (checks.check_changed_input, case_of("sop", LongerPairs), "an example got longer"),
     (checks.check_changed_input, case_of("sop", NoSeparator), "a special token is gone"),
     (checks.check_changed_input, case_of("sop", ForgottenSegments), "not as long as their input_ids"),
+    (checks.check_targets_convention, case_of("simcse", BeyondItsRow), "are not in a row"),
+    (checks.check_vectors_are_of_text, case_of("simcse", TakesInSpecialTokens), "takes in a special token"),
+    (checks.check_changed_input, case_of("simcse", LongRows), "is made of a text of"),
+    (checks.check_encoder_calls, case_of("simcse", NoCalls), "gives no calls"),
+    (checks.check_encoder_calls, case_of("simcse", encoder_calls=1), "declare encoder_calls"),
+    (checks.check_encoder_calls, case_of("simcse", CallsFromOne), "there are 2, from 0"),
+    (checks.check_encoder_calls, case_of("cpc", SecondCallOnly), "reads nothing of an example"),
+    (checks.check_targets_convention, choice_case(NoneRight), "one candidate of each example is right"),
     (checks.check_labels, case_of("sop", AlwaysOrdered), "not the ids of ordered, swapped"),
     (checks.check_prefix, case_of("clm", attention=AttentionPattern.PREFIX), "gives no prefix_B"),
     (checks.check_prefix, case_of("prefix_lm", attention=AttentionPattern.CAUSAL), "declare attention"),
@@ -253,6 +312,7 @@ def test_every_check_has_a_twin():
         *checks.ADDITIVE_OBJECTIVE,
         *checks.ROW_OBJECTIVE,
         *checks.GENERATING_OBJECTIVE,
+        *checks.VECTOR_OBJECTIVE,
     )
     assert {check for check, _, _ in TWINS} == set(every)
 

@@ -184,6 +184,21 @@ def test_a_label_map_defines_what_names_alone_do_not(plan):
     assert set(cell.baselines) == {"head", "tfidf", "majority"}
 
 
+def test_a_target_that_several_heads_could_answer_for_is_undefined_and_says_so(plan):
+    def unshared(content):
+        for stream in content["streams"]:
+            stream["tasks"] = [
+                task | {"head": {"name": "sequence_classifier"}} for task in stream["tasks"][:1]
+            ]
+
+    made = plan(block("leave_one_out", SENTIMENT), change=unshared)
+    own = [cell for cell in of(made, "leave_one_out") if cell.key.row == ((cell.key.target,),)]
+    assert len(own) == 3
+    for cell in own:
+        assert cell.undefined.endswith("has 2 heads for it; head.shared_as makes them one")
+        assert cell.training is None
+
+
 def test_a_label_map_lets_a_head_of_another_task_answer(plan):
     change = labelled(
         {"positive": "good", "negative": "bad"}, name="mood", head={"name": "sequence_classifier"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sslm_platform.api import Augmenter, AugmenterDef, Options, hookimpl
 
@@ -19,7 +19,18 @@ class ShareOptions(Options):
 class SynonymOptions(ShareOptions):
     """Options of an augmenter that reads synonyms."""
 
-    path: str = Field(description="JSON file: lower-case word to its synonyms, each one word.")
+    path: str | None = Field(
+        default=None, description="JSON file: lower-case word to its synonyms, each one word."
+    )
+    words: dict[str, list[str]] = Field(
+        default_factory=dict, description="The same, in the spec; instead of `path`."
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> SynonymOptions:
+        if (self.path is None) != bool(self.words):
+            raise ValueError("give exactly one of path, words")
+        return self
 
 
 @hookimpl
@@ -49,15 +60,21 @@ def _deletion(options: Any) -> Augmenter:
 
 
 def _insertion(options: Any) -> Augmenter:
-    from sslm_augmenters.synonyms import RandomInsertion, read_synonyms
+    from sslm_augmenters.synonyms import RandomInsertion
 
-    return RandomInsertion(options.share, read_synonyms(options.path))
+    return RandomInsertion(options.share, _given(options))
 
 
 def _synonyms(options: Any) -> Augmenter:
-    from sslm_augmenters.synonyms import SynonymReplacement, read_synonyms
+    from sslm_augmenters.synonyms import SynonymReplacement
 
-    return SynonymReplacement(options.share, read_synonyms(options.path))
+    return SynonymReplacement(options.share, _given(options))
+
+
+def _given(options: Any) -> Any:
+    from sslm_augmenters.synonyms import checked, read_synonyms
+
+    return read_synonyms(options.path) if options.path else checked(options.words, "words")
 
 
 def _noise(options: Any) -> Augmenter:

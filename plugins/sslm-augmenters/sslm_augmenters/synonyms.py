@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -24,12 +25,21 @@ def read_synonyms(path: str) -> Synonyms:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SpecError(Problem("augment.options.path", f"{path}: {error}")) from None
+    return checked(content, "path", f"{path}: ")
+
+
+def checked(content: Any, option: str, where: str = "") -> Synonyms:
+    """Return words and their synonyms, if they are that.
+
+    Raises:
+        SpecError: they are something else.
+    """
     if not isinstance(content, dict) or not content:
-        raise SpecError(Problem("augment.options.path", f"{path}: must be an object of words"))
+        raise SpecError(Problem(f"augment.options.{option}", f"{where}must be an object of words"))
     for word, others in content.items():
         if not (isinstance(others, list) and others and all(_is_word(other) for other in others)):
-            what = f"{path}: {word!r} must have a list of words, without spaces; it has {others!r}"
-            raise SpecError(Problem("augment.options.path", what))
+            what = f"{where}{word!r} must have a list of words, without spaces; it has {others!r}"
+            raise SpecError(Problem(f"augment.options.{option}", what))
     return content
 
 

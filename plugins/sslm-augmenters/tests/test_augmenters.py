@@ -5,11 +5,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 from sslm_augmenters.characters import CharacterNoise
 from sslm_augmenters.synonyms import RandomInsertion, SynonymReplacement, read_synonyms
 from sslm_augmenters.words import RandomDeletion, RandomSwap
 
 from sslm_platform.api import SpecError
+from sslm_platform.plugins import host
 
 WORDS = tuple("abcdefghijklmnopqrst")  # 20
 SINGLE = [range(i, i + 1) for i in range(20)]
@@ -95,3 +97,15 @@ def test_files_that_are_no_synonyms_are_refused(content, message, tmp_path):
         read_synonyms(str(tmp_path / "other.json"))
     path.write_text(json.dumps(SYNONYMS))
     assert read_synonyms(str(path)) == SYNONYMS
+
+
+def test_synonyms_stand_in_a_file_or_in_the_spec():
+    options = {"share": 0.5, "words": {"good": ["fine"]}}
+    definition = host().registry.augmenters.get("synonyms").definition
+    built = definition.build(definition.options(**options))
+    words = built.augment(["a", "good", "day"], [range(3)], np.random.default_rng(0))
+    assert [word.text for word in words] == ["a", "fine", "day"]
+    with pytest.raises(ValidationError, match="give exactly one of path, words"):
+        definition.options(share=0.5)
+    with pytest.raises(SpecError, match=r"augment.options.words: 'good' must have a list of words"):
+        definition.build(definition.options(words={"good": ["very fine"]}))

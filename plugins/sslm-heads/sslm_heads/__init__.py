@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from sslm_heads.options import (
+    ChoiceOptions,
     ClassifierOptions,
     CrfOptions,
+    EmbeddingOptions,
     MultilabelOptions,
     OrdinalOptions,
     SequenceOptions,
     SpanOptions,
     TokenOptions,
+    VectorOptions,
     VerbalizerOptions,
 )
 from sslm_platform.api import Head, HeadContext, HeadDef, Options, OutputKind, Problem, hookimpl
@@ -73,6 +76,27 @@ def sslm_heads() -> Iterable[HeadDef]:
             emits=OutputKind.TAG_PAIR_LOGITS,
             options=CrfOptions,
             summary="The likeliest sequence of tags of a text: a conditional random field.",
+        ),
+        HeadDef(
+            name="embedding",
+            build=_build_embedding,
+            emits=OutputKind.VECTORS,
+            options=EmbeddingOptions,
+            summary="A vector for a text or a part of one, and predictors of later parts.",
+        ),
+        HeadDef(
+            name="bi_encoder",
+            build=_build_bi_encoder,
+            emits=OutputKind.RANKING,
+            options=VectorOptions,
+            summary="Vectors of a text and its possible answers, read apart and ranked by cosine.",
+        ),
+        HeadDef(
+            name="choice_scorer",
+            build=_build_choice_scorer,
+            emits=OutputKind.CHOICE_LOGITS,
+            options=ChoiceOptions,
+            summary="A score for each candidate of a choice, read with the text.",
         ),
         HeadDef(
             name="lm",
@@ -142,6 +166,24 @@ def _build_crf_tagger(options: CrfOptions, context: HeadContext) -> Head:
     from sslm_heads.crf import CrfTagger
 
     return CrfTagger(options, context)
+
+
+def _build_embedding(options: EmbeddingOptions, context: HeadContext) -> Head:
+    from sslm_heads.embedding import Embedding
+
+    return Embedding(options, context)
+
+
+def _build_bi_encoder(options: VectorOptions, context: HeadContext) -> Head:
+    from sslm_heads.embedding import BiEncoder
+
+    return BiEncoder(options, context)
+
+
+def _build_choice_scorer(options: ChoiceOptions, context: HeadContext) -> Head:
+    from sslm_heads.choice import ChoiceScorer
+
+    return ChoiceScorer(options, context)
 
 
 def _build_lm(options: Options, context: HeadContext) -> Head:

@@ -60,6 +60,28 @@ class SpanOptions(Options):
     max_tokens: int = Field(default=30, ge=1, description="Longest answer, in tokens.")
 
 
+class VectorOptions(Options):
+    """Options of heads that make vectors."""
+
+    pooling: Literal["mean", "cls"] = Field(
+        default="mean", description="How states become one vector: the mean of the text's, or the first."
+    )
+    projection: Literal["none", "linear", "mlp"] = Field(
+        default="none", description="What maps it: nothing, a linear layer, or that, tanh and another."
+    )
+    width: int | None = Field(
+        default=None, ge=1, description="Of the vectors, with a projection; default: of the states."
+    )
+
+
+class EmbeddingOptions(VectorOptions):
+    """Options of ``embedding``."""
+
+    steps: int = Field(
+        default=0, ge=0, description="Predictors of vectors that many segments ahead: one for each distance."
+    )
+
+
 class TokenOptions(Options):
     """Options of ``token_classifier``."""
 
@@ -99,3 +121,13 @@ class CrfOptions(TokenOptions):
     constrained: bool = Field(
         default=True, description="Never predict an `I-` that continues no chunk; training is as it would be."
     )
+
+
+class ChoiceOptions(Options):
+    """Options of ``choice_scorer``."""
+
+    pooling: Literal["mean", "cls", "max"] = Field(
+        default="mean", description="How the states of a text and a candidate become one vector."
+    )
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Dropout before each linear layer.")
+    hidden_layer: bool = Field(default=False, description="Put a dense layer with tanh before the last one.")

@@ -63,3 +63,26 @@ def test_verbalizer(words):
 @parametrize_with_checks("sequence_classifier", options={"calibrate": True})
 def test_calibrated_classifier(check):
     check()
+
+
+EMBEDDINGS = [
+    {"pooling": pooling, "projection": projection, "steps": steps}
+    for pooling in ("mean", "cls")
+    for projection, steps in (("none", 0), ("linear", 1), ("mlp", 1))
+]
+
+
+@pytest.mark.parametrize("options", EMBEDDINGS, ids=lambda o: "-".join(str(v) for v in o.values()))
+def test_embedding(options):
+    for check in checks_of(host().registry.heads.get("embedding").definition, options):
+        check()
+
+
+@parametrize_with_checks("bi_encoder")
+def test_bi_encoder(check):
+    check()
+
+
+@parametrize_with_checks("choice_scorer")
+def test_choice_scorer(check):
+    check()

@@ -20,6 +20,7 @@ from sslm_metrics.counts import (
     ratio,
     recall,
 )
+from sslm_metrics.ranking import RANKED, RecallAt
 from sslm_platform.api import (
     DecomposableMetric,
     Metric,
@@ -118,6 +119,8 @@ def matthews(counts: Counts) -> np.ndarray:
 
 
 def _build_accuracy(options: Any, context: MetricContext) -> Metric:
+    if context.emits in RANKED:
+        return RecallAt(1)
     return SetAccuracy() if context.emits is OutputKind.LABEL_SET_LOGITS else Accuracy()
 
 
@@ -136,8 +139,8 @@ DEFINITIONS = (
     MetricDef(
         "accuracy",
         _build_accuracy,
-        accepts=LABELS | SETS | {OutputKind.VOCABULARY_LOGITS},
-        summary="Share of labels, words, target tokens or whole sets of labels predicted rightly.",
+        accepts=LABELS | SETS | RANKED | {OutputKind.VOCABULARY_LOGITS},
+        summary="Share of labels, words, tokens, whole sets of labels or first candidates that are right.",
     ),
     _definition("macro_f1", macro(f1), "F1 averaged over the classes in gold or predictions."),
     _definition("micro_f1", micro(f1), "F1 of the counts of all classes."),

@@ -1,4 +1,4 @@
-"""Perplexity and bits per token or byte, from the losses themselves."""
+"""Perplexity, bits per token or byte and mean loss, from the losses themselves."""
 
 from __future__ import annotations
 
@@ -46,6 +46,18 @@ class BitsPerByte(BitsPerToken):
         return np.stack([scored.losses_N, bytes_N], axis=1).astype(np.float64)
 
 
+class MeanLoss(BitsPerToken):
+    """Mean loss of what an objective weighs, in its own unit; 0 where there is nothing."""
+
+    def finalize(self, totals_RK: np.ndarray) -> np.ndarray:
+        """Return losses / weights."""
+        return ratio(totals_RK[:, 0], totals_RK[:, 1])
+
+
+def _build_mean_loss(options: Any, context: MetricContext) -> Metric:
+    return MeanLoss()
+
+
 def _build_bits(options: Any, context: MetricContext) -> Metric:
     return BitsPerToken()
 
@@ -82,5 +94,13 @@ DEFINITIONS = (
         higher_is_better=False,
         best=0.0,
         summary="Loss in bits for each byte of the target tokens' text: comparable between tokenizers.",
+    ),
+    MetricDef(
+        "mean_loss",
+        _build_mean_loss,
+        accepts=frozenset({OutputKind.VECTORS}),
+        higher_is_better=False,
+        best=0.0,
+        summary="Mean loss of the objective, say nats of telling a text from its batch.",
     ),
 )

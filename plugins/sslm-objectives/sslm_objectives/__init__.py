@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from sslm_objectives.contrastive.definitions import DEFINITIONS as CONTRASTIVE
 from sslm_objectives.options import BinaryCrossEntropyOptions, CrossEntropyOptions, MlmOptions
 from sslm_objectives.wrappers.definitions import DEFINITIONS
 from sslm_platform.api import (
@@ -136,6 +137,7 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             attention=AttentionPattern.PREFIX,
             summary="Prefix language modelling: a second text, token by token, after a first one read whole.",
         ),
+        *CONTRASTIVE,
     )
 
 

@@ -99,3 +99,28 @@ def test_nsp(check):
 @parametrize_with_checks("crf")
 def test_crf(check):
     check()
+
+
+@parametrize_with_checks("simcse")
+def test_simcse(check):
+    check()
+
+
+@parametrize_with_checks("cpc", options={"segment_tokens": 2})
+def test_cpc(check):
+    check()
+
+
+@parametrize_with_checks("future_regression", options={"segment_tokens": 2, "steps_ahead": 2})
+def test_future_regression(check):
+    check()
+
+
+@parametrize_with_checks("multiple_negatives")
+def test_multiple_negatives(check):
+    check()
+
+
+@parametrize_with_checks("choice_cross_entropy")
+def test_choice_cross_entropy(check):
+    check()

@@ -1,0 +1,1 @@
+"""Texts and parts of texts, compared with each other."""

@@ -99,9 +99,9 @@ def test_templates_are_checked(specs, content, template, message):
 
 
 def test_training_beats_random_words_and_few_shots_are_measured(specs, content, tmp_path, texts):
-    """Two tasks with a template each are two feeds; the words are fine-tuned with the rest."""
+    """Two tasks with one template are encoded once; the words are fine-tuned with the rest."""
     content["streams"][0]["tasks"] = [prompted(), prompted("random", name="random")]
-    content["schedule"]["max_steps"] = 20
+    content["schedule"]["max_steps"] = 60
     content["transfer"] = [
         {
             "source_stage": "none",
@@ -115,6 +115,8 @@ def test_training_beats_random_words_and_few_shots_are_measured(specs, content, 
     run.train()
     run.transfer()
     scores = {score.task: score for score in run.evaluate("test")}
-    assert scores["sentiment@film"].scores["accuracy"].value > 0.9
+    assert len(run.resolved.feeds) == 1
+    trained = scores["sentiment@film"]
+    assert trained.scores["accuracy"].value > trained.majority["accuracy"].value + 0.2
     records = [json.loads(p.read_text()) for p in (run.path / "transfer" / "cells").rglob("record.json")]
     assert ("done", "few_shot") in {(r["status"], r["key"]["target_stage"]) for r in records}

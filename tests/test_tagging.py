@@ -50,10 +50,11 @@ def test_batches_and_features_agree(trained):
     tasks = list(corpus.run.tasks.values())
     model = load_trained(corpus, tasks, trained.path / "train" / "model")
     model.encoder.eval()
-    split, pad_id = corpus.task_feed(tasks[0], 3).splits["test"], corpus.vocabulary.pad_id
+    pad_id = corpus.vocabulary.pad_id
     store = FeatureStore(corpus, model.encoder, next(model.encoder.parameters()).device)
     for name, part in model.tasks.items():
         part.head.module.eval()
+        split = corpus.task_feed(part.task, 3).splits["test"]
         outputs = outputs_of(model.encoder, {name: part})
         whole = score_feed(outputs, split, {name: part}, pad_id)[name]
         alone = score_feed(outputs, split.take(np.array([3])), {name: part}, pad_id)[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 
 import torch
 from datasets import Dataset, DatasetDict, concatenate_datasets
@@ -17,10 +18,18 @@ from sentence_transformers.models import Pooling, Transformer
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from transformers import AutoModel, AutoTokenizer, Trainer, TrainerCallback, TrainingArguments
+from transformers.utils import logging
 
 from sslm_platform.model.backbone import locate
 
 DROPOUT = 0.1  # before the head, as on the platform's side
+
+
+def be_quiet() -> None:
+    """Let the trainers say only what matters."""
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
 
 
 class MultiTaskModel(nn.Module):

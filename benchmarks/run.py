@@ -14,8 +14,8 @@ from table import write_table
 
 FOLDER = Path(__file__).parent
 BENCHMARKS = (
-    *("overhead", "profile_steps", "startup", "input_pipeline", "balancers", "trainers", "transfer_cost"),
-    *("planted", "adapting", "robustness", "forgetting"),
+    *("overhead", "profile_steps", "startup", "input_pipeline", "balancers", "trainers", "time_to_score"),
+    *("transfer_cost", "planted", "adapting", "robustness", "forgetting"),
 )
 
 

@@ -17,6 +17,15 @@ and threads; figures are medians, with 95 % bootstrap intervals where they were 
 project's own.
 """
 
+# What the figures do not say themselves; by the script's name.
+NOTES = {
+    "input_pipeline": "Its own memory is what the process has allocated. Resident memory counts pages of the"
+    " mapped Arrow files too, which the kernel keeps while there is room: they are clean copies of the disk,"
+    " they grow with the data, and any other use of the memory takes them. To give them back after each pass"
+    " would lower that figure alone, and the next pass would read them again.",
+    "trainers": "tasknet is not measured: it asks a model hub for models when it is imported.",
+}
+
 
 def write_table() -> None:
     """Write the page; results of another form are left out."""
@@ -34,7 +43,8 @@ def section(name: str, result: dict[str, Any]) -> str:
     hardware = machine.get("gpu") or f"{machine['processor']}, {machine['threads']} threads"
     where = f"{hardware}; {versions}; {result['date'][:10]}"
     head = f"## {result['title']}\n\n`benchmarks/{name.removesuffix('_gpu')}.py`: {where}.\n"
-    return "\n".join([head, "| | | 95 % | bound | |", "|---|--:|---|---|---|", *rows, ""])
+    notes = [f"\n{NOTES[name]}"] if name in NOTES else []
+    return "\n".join([head, "| | | 95 % | bound | |", "|---|--:|---|---|---|", *rows, *notes, ""])
 
 
 def row(finding: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from sslm_platform.data.load import StreamRows
 from sslm_platform.data.splits import SPLITS
 from sslm_platform.errors import Problem
 from sslm_platform.kinds import Field, FieldKind
+from sslm_platform.spec.data import SplitBy
 
 _SHOWN = 5
 
@@ -29,9 +30,7 @@ class Findings:
     warnings: tuple[Problem, ...]
 
 
-def check_stream(
-    rows: StreamRows, tasks: Mapping[str, TaskToCheck], split_by: Literal["hash", "given"] = "given"
-) -> Findings:
+def check_stream(rows: StreamRows, tasks: Mapping[str, TaskToCheck], split_by: SplitBy = "given") -> Findings:
     """Check the values that :func:`~sslm_platform.data.fields.read_task` has read.
 
     Problems: a split without examples, a text column of numbers, one label only, labels in dev or test that

@@ -223,7 +223,8 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:
-        raise DataError(Problem(where, f"not JSON: {error.msg} at character {error.pos + 1}")) from None
+        place = min(error.pos, len(line.rstrip())) + 1
+        raise DataError(Problem(where, f"not JSON: {error.msg} at character {place}")) from None
     if not isinstance(row, dict):
         raise DataError(Problem(where, f"expected a JSON object; got {type(row).__name__}"))
     return row

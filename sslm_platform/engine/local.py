@@ -43,6 +43,8 @@ class LocalEngine:
         self.heads: Mapping[str, nn.Module] = {name: head.to(device) for name, head in heads.items()}
         self._encoder = Part("encoder", encoder, optimizer, optimizer.lr, depths_of(encoder, optimizer))
         self._encoder.anchor(self._encoder.parameters.values())
+        if gradients_of != "all" and optimizer.consolidate is None and optimizer.decay_to != "start":
+            self._encoder.spare_tables()
         self.consolidation: Consolidation | None = None
         if optimizer.consolidate is not None:
             strength = optimizer.consolidate.strength
@@ -128,4 +130,5 @@ class LocalEngine:
         return averaged((self._encoder, *self._heads.values()))
 
     def close(self) -> None:
-        """Hold nothing that needs closing."""
+        """Leave the encoder's tables as they were."""
+        self._encoder.release_tables()

@@ -15,6 +15,7 @@ from sslm_platform.engine.average import Average
 from sslm_platform.engine.base import TensorDict
 from sslm_platform.engine.course import Phase
 from sslm_platform.engine.optimizer import MOMENTS, Depths, make_adamw
+from sslm_platform.engine.tables import TableUpdate, large_tables, listed
 from sslm_platform.engine.weights import load_module, module_state
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.spec.optimizer import OptimizerSpec
@@ -46,6 +47,7 @@ class Part:
         self._decay_to = spec.decay_to
         self.parameters = {n: p for n, p in module.named_parameters() if p.requires_grad}
         self.optimizer = make_adamw(module, spec, peak_rate, depths)
+        self._tables: list[TableUpdate] = []
         self.average = Average(name, self.parameters, spec.average) if spec.average else None
         if self.average is not None:
             self.optimizer.register_step_post_hook(self._stepped)
@@ -60,6 +62,15 @@ class Part:
         if self._decay_to == "start":
             Anchor(self.optimizer, tensors)
 
+    def spare_tables(self) -> None:
+        """Update of large embedding tables what batches have read, where nobody else looks at gradients."""
+        self._tables = [TableUpdate(module, self.optimizer) for module in large_tables(self.module)]
+
+    def release_tables(self) -> None:
+        """Leave the module as it was before :meth:`spare_tables`."""
+        for table in self._tables:
+            table.release()
+
     def set_rate(self, learning_rate: float) -> None:
         """Set the groups' learning rates, from the share of the peak rate.
 
@@ -73,7 +84,8 @@ class Part:
     @property
     def gradients(self) -> list[Tensor]:
         """Gradients of all parameters; call :meth:`fill_gradients` before."""
-        return [p.grad for p in self.parameters.values() if p.grad is not None]
+        found = (listed(parameter) for parameter in self.parameters.values())
+        return [gradient for gradient in found if gradient is not None]
 
     def fill_gradients(self) -> None:
         """Give a gradient of zero to parameters without one, so that all engines treat them alike."""
@@ -89,13 +101,19 @@ class Part:
 
     def clip(self, norm: Tensor) -> None:
         """Clip to the part's largest norm."""
-        if self._max_norm is not None:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters.values(), self._max_norm, norm)
+        if self._max_norm is None:
+            return
+        share = torch.clamp(self._max_norm / (norm + 1e-6), max=1.0)
+        gradients = self.gradients
+        if gradients and (norm.device.type != "cpu" or share < 1.0):  # to ask a GPU takes longer
+            torch._foreach_mul_(gradients, share)
 
     def step(self, learning_rate: float) -> None:
         """Step with the gradients that are there."""
         if self.parameters:
             self.set_rate(learning_rate)
+            for table in self._tables:
+                table.step()
             self.optimizer.step()
 
     def clear_gradients(self) -> None:
@@ -113,6 +131,8 @@ class Part:
 
     def optimizer_state(self) -> TensorDict:
         """Return ``PART/step`` and ``PART/MOMENT/PARAMETER`` on the CPU; empty before the first step."""
+        for table in self._tables:
+            table.flush()
         state = self.optimizer.state
         if not state:
             return {}
@@ -126,6 +146,8 @@ class Part:
     def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
         """Write this part's entries of a saved state; none means that it has not stepped yet."""
         self.optimizer.state.clear()
+        for table in self._tables:
+            table.forget()
         if self.average is not None:
             self.average.load_state(saved)
         if step_key(self.name) not in saved:

@@ -194,6 +194,7 @@ Format = Annotated[
 ]
 
 SplitName = Literal["train", "dev", "test"]
+SplitBy = Literal["hash", "given", "column"]
 
 
 class DistractorSpec(Section):
@@ -312,7 +313,7 @@ class GroupSpec(Section):
 class SplitSpec(Section):
     """How rows become train, dev and test."""
 
-    by: Literal["hash", "given", "column"]
+    by: SplitBy
     column: str | None = Field(default=None, description="With `column`: it names each row's split.")
     values: dict[SplitName, list[str]] = Field(
         default={"train": ["train"], "dev": ["dev"], "test": ["test"]},

@@ -16,7 +16,7 @@ from sslm_platform.testing.objective_cases import ObjectiveCase, build, collate,
 def windows_of(examples: Sequence[Encoded], batch: TaskBatch) -> list[tuple[int, np.ndarray]]:
     """Return each row that the encoder reads, with its example."""
     ids = batch.input_ids or [example.input_ids_L for example in examples]
-    starts: Sequence[np.ndarray | None] = batch.windows or [example.window_S for example in examples]
+    starts = [example.window_S for example in examples] if batch.windows is None else batch.windows
     pairs = zip(ids, starts, strict=True)
     return [(i, row) for i, (ids_L, start_S) in enumerate(pairs) for row in windows_of_text(ids_L, start_S)]
 

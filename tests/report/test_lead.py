@@ -84,6 +84,8 @@ def test_what_is_left_out_of_a_set_is_no_harm_to_it(like: Family):
     """A task that loses without its own data says nothing of transfer between two."""
     cells = {
         ("all but a@x", "a@x"): cell(-0.12, 0.01, q=0.001),
+        ("all but a@x", "b@x"): cell(-0.2, 0.01, q=0.001, relation=Relation.INCLUDES),
+        ("all but b@x", "a@x"): cell(0.0, 0.01, q=0.9, relation=Relation.INCLUDES),
         ("all but b@x", "b@x"): cell(0.01, 0.02, q=0.4),
     }
     left_out = family(cells, like)
@@ -91,6 +93,6 @@ def test_what_is_left_out_of_a_set_is_no_harm_to_it(like: Family):
     text = lead([replace(left_out, gains=(matrix,))])
     assert text.startswith("Of 2 tasks whose own data were left out of a set, 1 lose, 0 gain, 1 undecided.")
     assert "The clearest loss: all but a@x → a@x, -12.0" in text
-    pairs = {("a@x", "b@x"): cell(0.1, 0.01, q=0.01), ("b@x", "a@x"): cell(0.05, 0.05, q=0.4)}
+    pairs = {("a@x", "b@x"): cell(0.1, 0.01, q=0.01), ("c@x", "b@x"): cell(0.05, 0.05, q=0.4)}
     both = lead([family(pairs, like), replace(left_out, gains=(matrix,))])
     assert "1 help, 0 harm, 1 undecided" in both

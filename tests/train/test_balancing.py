@@ -12,6 +12,7 @@ import torch
 
 from sslm_platform.engine.local import LocalEngine
 from sslm_platform.engine.task_gradients import TaskGradients
+from sslm_platform.plugins import host
 from sslm_platform.schedule.progress import Progress
 from sslm_platform.spec.schema import EngineSpec
 from sslm_platform.train.balancing import Balancing
@@ -29,7 +30,9 @@ BALANCERS = {
     "gradnorm": {"lr": 0.1},
 }
 if importlib.util.find_spec("torchjd"):
-    BALANCERS |= {"pcgrad": {}, "gradvac": {}, "nash_mtl": {}, "cagrad": {"c": 0.4}}
+    BALANCERS |= {"pcgrad": {}, "mgda": {}, "imtl_g": {}, "aligned_mtl": {}, "upgrad": {}}
+    BALANCERS |= {"gradvac": {}, "nash_mtl": {}, "cagrad": {"c": 0.4}}
+    assert BALANCERS.keys() == set(host().registry.balancers)
 
 
 class Watched(LocalEngine):

@@ -1,10 +1,12 @@
 """Classification by a template and words, on a small language model, from the spec to the answer."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM
 
 from sslm_platform.errors import SpecError
@@ -34,6 +36,10 @@ def language_model(corpus, tmp_path_factory):
     model = BertForMaskedLM(BertConfig(vocab_size=len(corpus.tokenizer), **sizes)).eval()
     torch.nn.init.normal_(model.cls.predictions.bias)
     model.save_pretrained(folder)
+    file = folder / "model.safetensors"  # under the names that BERT's first checkpoints have
+    old = {"LayerNorm.weight": "LayerNorm.gamma", "LayerNorm.bias": "LayerNorm.beta"}
+    weights = {re.sub("|".join(old), lambda m: old[m[0]], n): v for n, v in load_file(file).items()}
+    save_file(weights, file, metadata={"format": "pt"})
     corpus.tokenizer.save_pretrained(folder)
     return folder, model
 

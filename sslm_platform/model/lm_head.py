@@ -90,7 +90,7 @@ def _named_tensors(path: str) -> dict[str, Tensor]:
         for part, endings in (*_PARTS.values(), ("projection", ("",)))
         for ending in endings
     }
-    found = {}
+    found: dict[str, Tensor] = {}
     for file in _files(locate(path)):
         with safe_open(file, framework="pt") as tensors:
             found |= {name: tensors.get_tensor(name) for name in wanted & set(tensors.keys())}
@@ -100,7 +100,7 @@ def _named_tensors(path: str) -> dict[str, Tensor]:
 def _files(folder: str) -> list[Path]:
     if Path(folder).is_dir():
         return sorted(Path(folder).glob("*.safetensors"))
-    from transformers.utils import cached_file
+    from transformers.utils.hub import cached_file
 
     file = cached_file(folder, "model.safetensors", _raise_exceptions_for_missing_entries=False)
     return [] if file is None else [Path(file)]

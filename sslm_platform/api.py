@@ -23,25 +23,16 @@ from sslm_platform.evidence import (
 from sslm_platform.generating import Continued, GeneratingHead, TextTokenizer, WritingHead
 from sslm_platform.hookspecs import hookimpl
 from sslm_platform.interfaces import (
-    Balancer,
-    BalancingState,
     DecidingHead,
     DecomposableMetric,
-    DevScore,
+    DetailedMetric,
     Encoded,
-    GradientBalancer,
     Head,
-    LearningBalancer,
-    LearningSampler,
-    Memory,
+    ListingHead,
     Metric,
     Objective,
-    Observation,
     RewritingHead,
-    Sampler,
-    SamplingState,
     Scored,
-    StagedSampler,
     Targets,
     TaskBatch,
     TiedHead,
@@ -50,6 +41,19 @@ from sslm_platform.interfaces import (
 from sslm_platform.jobs import Executor, Job, WorkerCommand
 from sslm_platform.kinds import AttentionPattern, EvidenceKind, Field, FieldKind, OutputKind
 from sslm_platform.passes import Pass, Passes, Wrapper
+from sslm_platform.scheduling import (
+    Balancer,
+    BalancingState,
+    DevScore,
+    GradientBalancer,
+    LearningBalancer,
+    LearningSampler,
+    Memory,
+    Observation,
+    Sampler,
+    SamplingState,
+    StagedSampler,
+)
 from sslm_platform.steps import StepRecord
 from sslm_platform.types import (
     AugmenterDef,
@@ -80,6 +84,7 @@ __all__ = [
     "DataError",
     "DecidingHead",
     "DecomposableMetric",
+    "DetailedMetric",
     "DevScore",
     "Encoded",
     "Estimator",
@@ -99,6 +104,7 @@ __all__ = [
     "JointLog",
     "LearningBalancer",
     "LearningSampler",
+    "ListingHead",
     "Memory",
     "Metric",
     "MetricContext",

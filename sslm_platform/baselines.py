@@ -116,7 +116,9 @@ def _constant(model: TaskModel, labels: Iterable[Tensor]) -> Tensor:
     counts = torch.zeros(model.width, dtype=torch.int64)
     for ids in labels:
         counts += torch.bincount(ids, minlength=model.width)
-    return torch.log((counts + 1) / (counts.sum() + model.width))
+    share_K = torch.log((counts + 1) / (counts.sum() + model.width))
+    is_pair = model.task.head.definition.emits is OutputKind.TAG_PAIR_LOGITS
+    return share_K.expand(model.width, model.width) if is_pair else share_K  # after whatever tag
 
 
 def copied(text: str) -> str:

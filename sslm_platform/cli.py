@@ -126,6 +126,9 @@ def evaluate(
     run: RunPath,
     split: Annotated[str, typer.Option(help="train, dev or test.")] = "test",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    details: Annotated[
+        bool, typer.Option("--details", help="Also each class: precision, recall, F1 and how many there are.")
+    ] = False,
     cache: Cache = None,
 ) -> None:
     """Score a run's trained model on a split, beside the constant predictor."""
@@ -138,9 +141,9 @@ def evaluate(
         content = [score.model_dump(mode="json", exclude={"resamples"}) for score in scores]
         typer.echo(json.dumps(content, indent=1))
         return
-    from sslm_platform.tables import score_table
+    from sslm_platform.tables import detail_tables, score_table
 
-    _stdout().print(score_table(scores, split))
+    _stdout().print(score_table(scores, split), *(detail_tables(scores) if details else ()))
 
 
 @app.command()
@@ -156,6 +159,7 @@ def predict(
             help="Lines are JSON objects of the task's fields, as in a file named .jsonl.",
         ),
     ] = False,
+    scheme: Annotated[str, typer.Option(help="How tags are written: bio, iob1, iobes, io or word.")] = "bio",
     candidates: Annotated[
         Path | None,
         typer.Option(
@@ -168,8 +172,10 @@ def predict(
     from sslm_platform.tables import prediction_table
 
     inputs = _inputs(texts or [], file, jsonl)
+    if scheme not in (known := ("bio", "iob1", "iobes", "io", "word")):
+        raise SslmError(f"--scheme {scheme}: expected one of {', '.join(known)}")
     pool = None if candidates is None else _inputs([], candidates, jsonl=False)
-    answers = load_run(run).predict(inputs, task, pool)
+    answers = load_run(run).predict(inputs, task, pool, scheme)  # type: ignore[arg-type]
     if sys.stdout.isatty():
         _stdout().print(prediction_table(answers))
     else:

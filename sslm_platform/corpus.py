@@ -12,14 +12,17 @@ from sslm_platform.data.check import check_stream, unknown_rate
 from sslm_platform.data.feeds import Feed, build_feed
 from sslm_platform.data.fields import TaskRows, label_names, read_task
 from sslm_platform.data.load import StreamRows, load_stream
-from sslm_platform.errors import DataError, Problem, SslmError, raise_all
+from sslm_platform.errors import DataError, Problem, SpecError, SslmError, raise_all
 from sslm_platform.kinds import FieldKind
 from sslm_platform.model.adapter import add_adapter
 from sslm_platform.model.backbone import backbone_without_values, load_tokenizer, vocabulary_of
 from sslm_platform.model.layers import check_layers
+from sslm_platform.model.lm_head import pretrained_lm_head
+from sslm_platform.model.multitask import build_head
 from sslm_platform.model.target_tokenizer import TargetCodec, pretrained_codec, trained_codec
 from sslm_platform.report.records import TaskInfo
 from sslm_platform.spec.resolved import FeedPlan, ResolvedRun, Task, feeds_of
+from sslm_platform.types import HeadContext
 
 NUM_WRITTEN = 1000  # target texts that a tokenizer is tried on
 LOST = 0.05  # share of texts that are not written as they are, above which a run says so
@@ -60,9 +63,13 @@ class Corpus:
         return self._labels[key]
 
     def text_tokenizer(self, tasks: Iterable[Task]) -> TargetCodec | None:
-        """Return the tokenizer of the texts that a head of these tasks generates; None for other heads."""
+        """Return the tokenizer of the texts that a head of these tasks generates, or of words for masks.
+
+        None for other heads.
+        """
         tasks = list(tasks)
-        if not tasks[0].head.definition.emits.is_generated:
+        definition = tasks[0].head.definition
+        if not definition.emits.is_generated and not definition.reads_masks:
             return None
         spec = tasks[0].spec.head.tokenizer
         key = tuple(task.identity for task in tasks) if spec else ()
@@ -139,7 +146,7 @@ class Corpus:
 
     def _unwritable(self, members: Sequence[Task], limit: float) -> Iterator[Problem]:
         """Measure what a generating head's tokenizer loses of its tasks' first training targets."""
-        codec = self.text_tokenizer(members)
+        codec = self.text_tokenizer(members) if members[0].head.definition.emits.is_generated else None
         for task in members if codec else ():
             assert codec is not None
             if task.objective.definition.makes_text:
@@ -162,6 +169,7 @@ class Corpus:
             SpecError: with every one.
         """
         spec = self.run.spec
+        self._note_new_lm_heads()
         asks = spec.encoder.freeze or spec.encoder.adapter or isinstance(spec.encoder.dropout, dict)
         if not (asks or spec.optimizer.needs_layers):
             return
@@ -169,6 +177,39 @@ class Corpus:
         check_layers(backbone, spec.encoder.freeze, spec.optimizer.needs_layers)
         if spec.encoder.adapter is not None:
             add_adapter(backbone, spec.encoder.adapter, spec.encoder.path, seed=0)
+
+    def check_heads(self) -> None:
+        """Refuse options of heads that do not go with the labels found, or the words' tokens.
+
+        Raises:
+            SpecError: with every one.
+        """
+        groups = group_by_head(self.run.tasks)
+        config = backbone_without_values(self.run.spec.encoder, self.tokenizer).config
+        problems = []
+        for members in groups.values():
+            first = members[0]
+            if first.head.definition.emits.is_generated:
+                continue  # of its options none is about the data, and it is large
+            sizes = (int(config.hidden_size), len(self.tokenizer), self.labels(members))
+            context = HeadContext(*sizes, self.text_tokenizer(members), first.num_masks)
+            try:
+                build_head(first.head, context, 0)
+            except SpecError as error:
+                place = f"{first.where}.head.options"
+                problems += [
+                    Problem(f"{place}.{p.where}" if p.where else place, p.what) for p in error.problems
+                ]
+        raise_all(SpecError, problems)
+
+    def _note_new_lm_heads(self) -> None:
+        spec = self.run.spec.encoder
+        tied = [task.identity for task in self.run.tasks.values() if task.head.definition.tied]
+        if not tied or spec.path is None:
+            return
+        if pretrained_lm_head(spec, backbone_without_values(spec, self.tokenizer)) is None:
+            what = "the encoder's checkpoint has no language-model head that fits: a new one is trained"
+            self.warnings.append(f"{', '.join(tied)}: {what}")
 
     def augmentations(self, feeds: Mapping[str, Feed]) -> dict[str, Augmentation]:
         """Return what changes the training texts of the feeds whose stream asks for it."""
@@ -184,7 +225,7 @@ class Corpus:
                 rows = self.rows[feed.stream].splits["train"]
                 length = self.run.spec.encoder.max_length
                 columns, room = dict(task.input_columns), task.target_room(length)
-                found[name] = Augmentation(steps, rows, columns, self.tokenizer, length, room)
+                found[name] = Augmentation(steps, rows, columns, self.tokenizer, length, task.form, room)
         return found
 
     def _feed(self, plan: FeedPlan, seed: int) -> Feed:
@@ -198,6 +239,7 @@ class Corpus:
                 plan.name,
                 self.tokenizer,
                 max_length=self.run.spec.encoder.max_length,
+                form=plan.tasks[0].form,
                 limit=plan.stream.limit,
                 seed=seed,
                 cache=self.cache,

@@ -1,18 +1,18 @@
-"""Scores that predictions are made of, and thresholds that a dev split sets."""
+"""What predictions are made of and counted in, and thresholds that a dev split sets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sslm_platform.interfaces import DecidingHead, Scored, Targets, rows_by_example
-from sslm_platform.kinds import OutputKind
+from sslm_platform.interfaces import DecidingHead, Encoded, Scored, Targets, rows_by_example
+from sslm_platform.kinds import AttentionPattern, OutputKind
 from sslm_platform.spec.resolved import Task
 
 
@@ -31,15 +31,33 @@ def scores_of(
     return None if make is None else list(make(outputs.double()).cpu().numpy())
 
 
+def target_bytes(task: Task, targets: Targets, examples: Sequence[Encoded]) -> np.ndarray | None:
+    """Return how many bytes of its text each example's targets are, (B,); None where nothing counts them."""
+    if task.head.definition.emits is not OutputKind.VOCABULARY_LOGITS:
+        return None
+    # in a causal reading a row is at the token before its target
+    ahead = task.objective.definition.attention is not AttentionPattern.BIDIRECTIONAL
+    bytes_B = np.zeros(len(examples))
+    for index, place in zip(targets["example"].tolist(), targets["position"].tolist(), strict=True):
+        counted_L = examples[index].num_bytes_L
+        if counted_L is None:
+            return None
+        bytes_B[index] += counted_L[place + ahead] if place + ahead < len(counted_L) else 0
+    return bytes_B
+
+
 def tune_head(head: Any, scored: Sequence[Scored]) -> list[Scored]:
-    """Let a head set its threshold by the dev splits of all tasks that share it.
+    """Let a head set its threshold, or temperature, by the dev splits of all tasks that share it.
 
     Returns:
-        The same examples, predicted with that threshold. A head that has none is left alone.
+        The same examples, scored and predicted with it. A head that has none is left alone.
     """
     if not isinstance(head, DecidingHead):
         return list(scored)
-    head.tune(_together(scored))
+    changed = head.tune(_together(scored))
+    if changed is not None:
+        left = iter(changed)
+        scored = [replace(one, scores=list(islice(left, len(one)))) for one in scored]
     return [replace(one, predictions=list(head.decide(one.scores or ()))) for one in scored]
 
 

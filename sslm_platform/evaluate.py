@@ -15,10 +15,11 @@ from sslm_platform.corpus import target_field
 from sslm_platform.data.augment import Augmentation
 from sslm_platform.data.batching import collate_inputs, example_generator
 from sslm_platform.data.feeds import FeedSplit
-from sslm_platform.decisions import scores_of
+from sslm_platform.decisions import scores_of, target_bytes
 from sslm_platform.gathering import Gather, Part, join_parts
 from sslm_platform.generating import TextTokenizer
 from sslm_platform.interfaces import (
+    DetailedMetric,
     Encoded,
     Metric,
     Objective,
@@ -326,6 +327,7 @@ def score_outputs(
         losses_B.detach().double().cpu().numpy(),
         batch.weight_B.double().cpu().numpy(),
         scores_of(model.task, model.head.module, outputs, batch.targets, len(examples)),
+        target_bytes(model.task, batch.targets, examples),
     )
 
 
@@ -362,6 +364,19 @@ def build_metrics(task: Task, labels: tuple[str, ...]) -> dict[str, Metric]:
 def score_metrics(task: Task, scored: Scored, labels: tuple[str, ...]) -> dict[str, float]:
     """Return each of the task's metrics."""
     return {name: float(m.score(scored)) for name, m in build_metrics(task, labels).items()}
+
+
+def score_details(
+    task: Task, scored: Scored, labels: tuple[str, ...]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return what the task's metrics say of each class; equal tables are kept once."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, metric in build_metrics(task, labels).items():
+        if isinstance(metric, DetailedMetric):
+            table = {key: dict(values) for key, values in metric.details(scored).items()}
+            if table not in found.values():
+                found[name] = table
+    return found
 
 
 def goodness(task: Task, scored: Scored, labels: tuple[str, ...]) -> float:

@@ -31,6 +31,7 @@ def to_json(part: Part) -> dict[str, Any]:
         "losses": s.losses_N.tolist(),
         "weights": s.weights_N.tolist(),
         "scores": None if s.scores is None else [one.tolist() for one in s.scores],
+        "bytes": None if s.bytes_N is None else s.bytes_N.tolist(),
     }
 
 
@@ -50,6 +51,7 @@ def from_json(content: Mapping[str, Any]) -> Part:
         np.asarray(content["losses"], dtype=np.float64),
         np.asarray(content["weights"], dtype=np.float64),
         None if content["scores"] is None else [np.asarray(one) for one in content["scores"]],
+        None if content["bytes"] is None else np.asarray(content["bytes"]),
     )
     return Part(np.asarray(content["rows"], dtype=np.int64), scored)
 
@@ -67,7 +69,10 @@ def join_parts(parts: Sequence[Part], num_rows: int, gather: Gather | None) -> S
     losses_N, weights_N = np.zeros(num_rows), np.zeros(num_rows)
     has_scores = bool(parts) and parts[0].scored.scores is not None
     scores: list[Any] = [None] * num_rows
+    bytes_N = np.zeros(num_rows) if parts and parts[0].scored.bytes_N is not None else None
     for part in parts:
+        if bytes_N is not None:
+            bytes_N[part.rows] = part.scored.bytes_N
         for row, one in zip(part.rows, part.scored.scores or (), strict=has_scores):
             scores[row] = one
         losses_N[part.rows] = part.scored.losses_N
@@ -76,4 +81,4 @@ def join_parts(parts: Sequence[Part], num_rows: int, gather: Gather | None) -> S
             part.rows, part.scored.predictions, part.scored.references, strict=True
         ):
             predictions[row], references[row] = prediction, reference
-    return Scored(predictions, references, losses_N, weights_N, scores if has_scores else None)
+    return Scored(predictions, references, losses_N, weights_N, scores if has_scores else None, bytes_N)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,16 +24,17 @@ Targets = Mapping[str, "Tensor"]
 class Encoded:
     """One tokenized example, as a task sees it.
 
-    ``special_L`` marks tokens that are not text. ``segment_L`` numbers the texts of a pair.
-    ``word_start_W`` gives the position of each word's first token, -1 where truncation cut the
-    word off, and ``word_end_W`` the position after its last one, 0 there (only when the input is ``tokens``).
-    ``marker_S`` gives the positions of the markers before the two ``spans``, -1 where cut off.
-    With ``question`` and ``context`` the tokens are those of all windows of a long context, end to end:
-    ``window_S`` gives where each begins, and ``offset_L2`` each token's characters of the context, [start,
-    end), (-1, -1) where it is no part of it. The encoder reads each window as a row of its own.
+    ``special_L`` marks tokens that are not text. ``segment_L`` numbers the texts of a pair. Of ``tokens``
+    ``word_start_W`` gives the position of each word's first token, -1 where truncation cut the word off, and
+    ``word_end_W`` the position after its last one, 0 there.
+    ``marker_S`` gives the positions of a template's masks, or of the markers before the two ``spans``, -1
+    where cut off; ``num_bytes_L`` how many bytes of its text each token stands for (language models).
+    A long context with its ``question``, and words whose tasks are all tagging, are read in windows, each a
+    row of its own: the tokens are those of all of them, end to end, and ``window_S`` gives where each
+    begins. Of a context ``offset_L2`` gives each token's characters, [start, end), (-1, -1) outside it.
     ``values`` holds the task's target fields: labels and tags as ids into the head's labels, values as
-    floats. ``partner`` is another example of the same split, drawn by the example's own generator, for
-    objectives that ask for ``partners``; ``variant`` the text as augmenters have changed it (``variants``).
+    floats. ``partner`` is another example of the split, for objectives that ask for ``partners``;
+    ``variant`` the text as augmenters have changed it (``variants``).
     """
 
     input_ids_L: np.ndarray
@@ -45,6 +46,7 @@ class Encoded:
     marker_S: np.ndarray | None = None
     window_S: np.ndarray | None = None
     offset_L2: np.ndarray | None = None
+    num_bytes_L: np.ndarray | None = None
     partner: Encoded | None = None
     variant: Encoded | None = None
 
@@ -78,9 +80,11 @@ class Objective(Protocol):
         """Make targets. ``generators[i]`` is keyed by (seed, epoch, example): use no other randomness.
 
         By convention ``targets["labels"]`` holds the gold ids or values, (B,) or (N,), and targets of N
-        rows also give ``"example"`` and ``"position"``, (N,) each. ``token_logits`` have one row for each
-        word that truncation left (its first token) and give ``"word"``, (N,), the word's index in its
-        example, and ``"num_words"``, (B,), which counts the words cut off too. ``"position"`` is where the
+        rows also give ``"example"`` and ``"position"``, (N,) each. Tags have one row for each word that
+        truncation left (its first token), in order, and give ``"row"``, (N,), the row of the encoder's
+        states, which are one for each window of an example; ``"end"``, (N,), the position after its last
+        token; ``"word"``, (N,), its index in its example; and ``"num_words"``, (B,), which counts the words
+        cut off too. ``"position"`` is where the
         head reads: of an objective whose ``attention`` is not bidirectional it is the token before the one
         that ``"labels"`` names.
 
@@ -118,10 +122,10 @@ class Head(Protocol):
 
 @runtime_checkable
 class DecidingHead(Protocol):
-    """A head whose predictions hang on a threshold that a dev split sets; a head may have these three.
+    """A head with a threshold, or a temperature, that a dev split sets; a head may have these three.
 
     The platform calls ``tune`` with the dev split's scores whenever that is scored; what it sets is a buffer,
-    and is saved with the head. Where no dev split was scored the threshold is the one that it starts with.
+    and is saved with the head. Where no dev split was scored it is the one that it starts with.
     """
 
     def scores(self, outputs: Tensor, targets: Targets, num_examples: int) -> Sequence[np.ndarray]:
@@ -132,8 +136,19 @@ class DecidingHead(Protocol):
         """Return the predictions that these scores give with the present threshold."""
         ...
 
-    def tune(self, scored: Scored) -> None:
-        """Set the threshold that is best on these examples. Must not depend on their order."""
+    def tune(self, scored: Scored) -> Sequence[np.ndarray] | None:
+        """Set what is best on these examples, in any order; return their scores if they are others now."""
+        ...
+
+
+@runtime_checkable
+class ListingHead(Protocol):
+    """A head that can list its best predictions."""
+
+    def candidates(
+        self, outputs: Tensor, targets: Targets, num_examples: int, num: int
+    ) -> Sequence[Sequence[tuple[Any, float]]]:
+        """Return up to ``num`` predictions of each example with their probabilities, the best first."""
         ...
 
 
@@ -166,9 +181,9 @@ class RewritingHead(Head, Protocol):
 class Scored:
     """All examples of one evaluation: predictions, references, and per-example loss sums and weights.
 
-    ``scores`` is what the predictions were made of, an array for each example; None where neither a metric
-    nor the head asks for it. Of ``sequence_logits`` and ``label_set_logits`` these are each label's
-    probability, (num_labels,).
+    ``scores`` is what predictions were made of, an array for each example (of ``sequence_logits`` and
+    ``label_set_logits`` each label's probability, (num_labels,)); None where neither a metric nor the head
+    asks for it. ``bytes_N`` is how many bytes of text a language model's targets are.
     """
 
     predictions: Sequence[Any]
@@ -176,6 +191,7 @@ class Scored:
     losses_N: np.ndarray
     weights_N: np.ndarray
     scores: Sequence[np.ndarray] | None = None
+    bytes_N: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.losses_N)
@@ -189,6 +205,7 @@ class Scored:
             self.losses_N[places],
             self.weights_N[places],
             None if self.scores is None else [self.scores[i] for i in places],
+            None if self.bytes_N is None else self.bytes_N[places],
         )
 
 
@@ -235,124 +252,17 @@ class DecomposableMetric(Metric):
         return self.finalize(counts_RN.astype(np.float64) @ self.statistics(scored))
 
 
+@runtime_checkable
+class DetailedMetric(Protocol):
+    """A metric that can say more than one number: of each class, say."""
+
+    def details(self, scored: Scored) -> Mapping[str, Mapping[str, float]]:
+        """Return for each class the names and values of what is counted of it."""
+        ...
+
+
 def rows_by_example(rows_N: np.ndarray, example_N: np.ndarray, num_examples: int) -> list[np.ndarray]:
     """Split rows by the example they belong to, in row order; an example without rows gets an empty array."""
     order = np.argsort(example_N, kind="stable")
     sizes = np.bincount(example_N, minlength=num_examples)
     return np.split(rows_N[order], np.cumsum(sizes)[:-1])
-
-
-Memory = Mapping[str, Any]
-"""What a sampler or balancer has learned: JSON content, kept in checkpoints; empty at the start."""
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingState:
-    """What a sampler may look at for one slot: never the rank or the number of ranks."""
-
-    step: int
-    num_steps: int
-    feeds: tuple[str, ...]
-    sizes: tuple[int, ...]  # training examples in each feed
-    tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of each feed
-    slot: int = 0  # of the step's
-    slots_per_step: int = 1
-    memory: Memory = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class DevScore:
-    """A task's primary metric on its dev split, beside the constant predictor's and a perfect one's."""
-
-    value: float
-    constant: float
-    best: float
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """What training has shown, equal on all ranks: losses after every step, scores after a scoring."""
-
-    slots: Mapping[str, int] = field(default_factory=dict)  # of each feed that was drawn
-    losses: Mapping[str, float] = field(default_factory=dict)  # mean over the step's examples, by task
-    scores: Mapping[str, DevScore] = field(default_factory=dict)  # by task
-
-
-class Sampler(Protocol):
-    """Made by a :class:`~sslm_platform.types.SamplerDef`; a pure function of its state."""
-
-    def probabilities(self, state: SamplingState) -> np.ndarray:
-        """Return the probability that this slot is drawn from each feed; sums to 1."""
-        ...
-
-
-@runtime_checkable
-class LearningSampler(Sampler, Protocol):
-    """A sampler that follows the training; what it has seen is in ``state.memory`` and nowhere else."""
-
-    def observe(self, state: SamplingState, observation: Observation) -> Memory:
-        """Return the memory that the next slots see."""
-        ...
-
-
-@runtime_checkable
-class StagedSampler(Sampler, Protocol):
-    """A sampler whose training has stages."""
-
-    def stages(self, state: SamplingState) -> Sequence[tuple[int, Sequence[str]]]:
-        """Return, of each stage in order, how many steps are done when it ends, and the feeds it is about."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class BalancingState:
-    """What a balancer may look at in one step, equal on all ranks.
-
-    Attributes:
-        tasks: all tasks of the training, sorted; most steps have but some of them.
-        shares: slots of each task of this step, sorted, divided by all slots of the step.
-        losses: this step's mean losses, before its update; for ``weights`` only where the definition
-            ``needs_losses``. A task none of whose examples has a target has no loss.
-        losses_after: the same examples' losses after the update, where it ``needs_losses_after``.
-    """
-
-    step: int
-    num_steps: int
-    seed: int
-    tasks: tuple[str, ...]
-    shares: Mapping[str, float]
-    memory: Memory = field(default_factory=dict)
-    losses: Mapping[str, float] = field(default_factory=dict)
-    losses_after: Mapping[str, float] = field(default_factory=dict)
-
-
-class Balancer(Protocol):
-    """Made by a :class:`~sslm_platform.types.BalancerDef`; a pure function of its state."""
-
-    def weights(self, state: BalancingState) -> Mapping[str, float]:
-        """Return the weight >= 0 of each task of this step, w_t in sum_t share_t · w_t · loss_t."""
-        ...
-
-
-@runtime_checkable
-class GradientBalancer(Protocol):
-    """A balancer of gradients, one for each task, made by a definition with ``gradients``."""
-
-    def combine(self, state: BalancingState, gramian_TT: np.ndarray) -> tuple[Sequence[float], Memory]:
-        """Return the weight of each task's gradient of the encoder, and the memory that the next step sees.
-
-        Args:
-            state: with this step's losses.
-            gramian_TT: inner products of the gradients of the tasks' parts of the step's loss,
-                share_t · loss_t, of ``balancer.scope``, in the order of ``state.shares``; T >= 2 tasks.
-        """
-        ...
-
-
-@runtime_checkable
-class LearningBalancer(Balancer, Protocol):
-    """A balancer that follows the losses; what it has seen is in ``state.memory`` and nowhere else."""
-
-    def observe(self, state: BalancingState) -> Memory:
-        """Return the memory that the next step sees."""
-        ...

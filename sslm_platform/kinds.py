@@ -16,6 +16,8 @@ class OutputKind(StrEnum):
     ``sequence_values``   (B,)                    ``float``
     ``label_set_logits``  (B, num_labels)         ``ndarray`` (any,): the ids of its labels, rising
     ``token_logits``      (N, num_labels)         ``ndarray`` (words,): a tag's id for each word
+    ``tag_pair_logits``   (N, num_labels,         the same
+                          num_labels)
     ``span_logits``       (N, 2)                  ``ndarray`` (2,): characters [start, end), or (-1, -1)
     ``vocabulary_logits`` (N, vocabulary size)    ``ndarray`` (targets,): a token's id each
     ``generated_text``    (N, vocabulary size)    ``str``
@@ -25,7 +27,9 @@ class OutputKind(StrEnum):
     ===================== ======================= ============================================
 
     N counts the batch's target positions; ``targets["example"]`` and ``targets["position"]`` (N,)
-    say which example and which input token each row belongs to. A word that truncation cut off is
+    say which example and which input token each row belongs to. ``tag_pair_logits`` score a word's tag
+    (last dimension) after each tag of the row before it; an example's first row has no such tag, and scores
+    that are all alike. A word that truncation cut off is
     predicted as ``"O"``, or as -1 (never right) where the labels have no ``"O"``.
 
     The rows of ``generated_text`` are tokens of target texts, each predicted from the ones before it
@@ -46,6 +50,7 @@ class OutputKind(StrEnum):
     SEQUENCE_VALUES = "sequence_values"
     LABEL_SET_LOGITS = "label_set_logits"
     TOKEN_LOGITS = "token_logits"
+    TAG_PAIR_LOGITS = "tag_pair_logits"
     SPAN_LOGITS = "span_logits"
     VOCABULARY_LOGITS = "vocabulary_logits"
     GENERATED_TEXT = "generated_text"
@@ -56,7 +61,12 @@ class OutputKind(StrEnum):
     @property
     def has_labels(self) -> bool:
         """Whether the head's width is the number of labels found in the data."""
-        return self in (OutputKind.SEQUENCE_LOGITS, OutputKind.LABEL_SET_LOGITS, OutputKind.TOKEN_LOGITS)
+        return self.has_tags or self in (OutputKind.SEQUENCE_LOGITS, OutputKind.LABEL_SET_LOGITS)
+
+    @property
+    def has_tags(self) -> bool:
+        """Whether there is a row for each word, and the labels are tags of words."""
+        return self in (OutputKind.TOKEN_LOGITS, OutputKind.TAG_PAIR_LOGITS)
 
     @property
     def is_generated(self) -> bool:

@@ -256,8 +256,8 @@ def _wrong_kinds(definition: object) -> str:
             return "kinds must be a set of OutputKind"
         case HeadDef(emits=emits) if not isinstance(emits, OutputKind):
             return f"emits must be an OutputKind; got {emits!r}"
-        case HeadDef(emits=emits, tied=True) if emits not in _MAY_BE_TIED:
-            return "tied goes with emits=OutputKind.VOCABULARY_LOGITS or GENERATED_TEXT"
+        case HeadDef(emits=emits, tied=True, reads_masks=False) if emits not in _MAY_BE_TIED:
+            return "tied goes with emits=OutputKind.VOCABULARY_LOGITS or GENERATED_TEXT, or with reads_masks"
         case MetricDef(accepts=accepts) if not _are_kinds(accepts):
             return "accepts must be a set of OutputKind"
         case MetricDef(best=best) if not math.isfinite(best):
@@ -278,7 +278,8 @@ def _scorable(needs: Iterable[EvidenceKind]) -> set[OutputKind]:
     if EvidenceKind.FEATURES in needs:
         kinds -= {OutputKind.VOCABULARY_LOGITS, OutputKind.LABEL_SET_LOGITS, OutputKind.GENERATED_TEXT}
     if EvidenceKind.OUTPUTS in needs:
-        kinds = {kind for kind in kinds if kind.has_labels} - {OutputKind.LABEL_SET_LOGITS}
+        unmapped = {OutputKind.LABEL_SET_LOGITS, OutputKind.TAG_PAIR_LOGITS}
+        kinds = {kind for kind in kinds if kind.has_labels} - unmapped
     return kinds
 
 

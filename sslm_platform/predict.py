@@ -13,9 +13,10 @@ from torch import Tensor
 
 from sslm_platform.data.batching import collate_inputs
 from sslm_platform.data.encodings import encode_inputs
+from sslm_platform.data.tags import Scheme, from_bio
 from sslm_platform.errors import Problem, RunError, SslmError, suggest
 from sslm_platform.evaluate import best_of, evaluation_batches, input_tensors
-from sslm_platform.interfaces import Encoded, rows_by_example
+from sslm_platform.interfaces import DecidingHead, Encoded, ListingHead, rows_by_example
 from sslm_platform.kinds import FieldKind, OutputKind
 from sslm_platform.model.backbone import load_tokenizer, vocabulary_of
 from sslm_platform.model.continuing import Continuation, keeps_states
@@ -30,6 +31,7 @@ from sslm_platform.train.model import encoder_weights
 from sslm_platform.types import HeadContext, ObjectiveContext
 
 BATCH_TOKENS = 4096
+NUM_BEST = 5  # answers to a question that are listed
 
 
 class Predictor:
@@ -76,19 +78,27 @@ class Predictor:
         info, state = heads[self.task.head_key]
         self.labels = info.labels
         codec = None
-        if self.emits.is_generated:
+        if self.emits.is_generated or self.task.head.definition.reads_masks:
             own = info.tokenizer
             codec = saved_codec(own) if own else TargetCodec(self.tokenizer, is_own=False)
-        head = self.task.head.build(
-            HeadContext(self.encoder.hidden_size, size, info.labels, codec, info.facts)
+        context = HeadContext(
+            self.encoder.hidden_size,
+            size,
+            info.labels,
+            codec,
+            info.facts,
+            num_masks=self.task.num_masks,
+            norm_eps=self.encoder.norm_eps,
         )
+        head = self.task.head.build(context)
         if spec.adapter is not None:
             give_adapters(self.encoder.backbone, [head])
         head.load_state_dict(state)
         self.head = TaskHead(head, self.task.head.definition.tied)
         vocabulary = vocabulary_of(self.tokenizer)
-        context = ObjectiveContext(self.emits, vocabulary, info.labels, tokenizer=codec)
-        self.objective = self.task.objective.build(context)
+        self.objective = self.task.objective.build(
+            ObjectiveContext(self.emits, vocabulary, info.labels, tokenizer=codec)
+        )
         self.pad_id = vocabulary.pad_id
         writes = self.emits.is_generated and self.head.tied
         self.kept = self.encoder.backbone if writes and keeps_states(self.encoder.backbone) else None
@@ -96,9 +106,12 @@ class Predictor:
         head.eval()
 
     def __call__(
-        self, texts: Sequence[str | Mapping[str, Any]], candidates: Sequence[str] = ()
+        self,
+        texts: Sequence[str | Mapping[str, Any]],
+        candidates: Sequence[str] = (),
+        scheme: Scheme = "bio",
     ) -> list[dict[str, Any]]:
-        """Answer for texts, or for mappings of the task's input fields.
+        """Answer for texts, or for mappings of the task's input fields; ``scheme`` is that of tags.
 
         A task that ranks looks among ``candidates``, or those that an input has in a field of this name.
 
@@ -115,6 +128,9 @@ class Predictor:
             return self._ranked(texts, list(dict.fromkeys(candidates)))
         inputs = [self._fields(text, index) for index, text in enumerate(texts)]
         answers = self._answers(inputs)
+        for answer in answers:
+            if "tags" in answer and None not in answer["tags"]:
+                answer["tags"] = from_bio(answer["tags"], scheme)
         return [{**row, **answer} for row, answer in zip(inputs, answers, strict=True)]
 
     def _answers(self, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -122,7 +138,8 @@ class Predictor:
         if not inputs:
             return []
         columns = {n: [row[n] for row in inputs] for n in inputs[0]}
-        encoded = encode_inputs(columns, self.tokenizer, self.max_length, self.room)
+        form = self.task.form
+        encoded = encode_inputs(columns, self.tokenizer, self.max_length, form, self.room)
         examples = [self._with_blank_targets(e, row) for e, row in zip(encoded, inputs, strict=True)]
         answers: list[dict[str, Any]] = [{} for _ in inputs]
         lengths_N = np.array([len(e.input_ids_L) for e in examples])
@@ -211,7 +228,7 @@ class Predictor:
         if self.emits is OutputKind.SEQUENCE_VALUES:
             return [{"value": float(value)} for value in predictions]
         if self.emits is OutputKind.SEQUENCE_LOGITS:
-            return self._labelled(outputs, predictions)
+            return self._labelled(self._shares(outputs, targets), predictions)
         if self.emits is OutputKind.LABEL_SET_LOGITS:
             return self._label_sets(outputs, predictions)
         if self.emits is OutputKind.VECTORS:
@@ -219,11 +236,28 @@ class Predictor:
         if self.emits is OutputKind.CHOICE_LOGITS:
             return self._chosen(outputs, targets["example"], predictions)
         if self.emits is OutputKind.SPAN_LOGITS:
-            return [
-                {"answer": e.values["answers"]["context"][span[0] : span[1]] if span[0] >= 0 else None}
-                for e, span in zip(examples, predictions, strict=True)
-            ]
+            return self._answered(examples, outputs, targets, predictions)
+        if self.emits is OutputKind.TAG_PAIR_LOGITS:
+            return [{"tags": self._names(tags)} for tags in predictions]
         return self._tagged(outputs, targets["example"], targets["word"], predictions)
+
+    def _answered(
+        self, examples: Sequence[Encoded], outputs: Tensor, targets: Any, predictions: Sequence[np.ndarray]
+    ) -> list[dict[str, Any]]:
+        contexts = [example.values["answers"]["context"] for example in examples]
+
+        def text(context: str, span: np.ndarray) -> str | None:
+            return context[span[0] : span[1]] if span[0] >= 0 else None
+
+        answers = [{"answer": text(c, span)} for c, span in zip(contexts, predictions, strict=True)]
+        head = self.head.module
+        if not isinstance(head, ListingHead):
+            return answers
+        listed = head.candidates(outputs, targets, len(examples), NUM_BEST)
+        return [
+            {**answer, "best": [{"answer": text(c, span), "probability": round(p, 4)} for span, p in found]}
+            for answer, c, found in zip(answers, contexts, listed, strict=True)
+        ]
 
     def _generated(
         self, examples: Sequence[Encoded], generators: Sequence[np.random.Generator]
@@ -243,8 +277,16 @@ class Predictor:
         others = [{} if isinstance(text, str) else {"others": text[1:]} for text in texts]
         return [{"generated": best_of(text), **more} for text, more in zip(texts, others, strict=True)]
 
-    def _labelled(self, outputs: Tensor, predictions: Sequence[int]) -> list[dict[str, Any]]:
-        shares = torch.softmax(outputs.float(), dim=-1).tolist()
+    def _shares(self, outputs: Tensor, targets: Any) -> list[list[float]]:
+        head = self.head.module
+        if isinstance(head, DecidingHead):
+            return [score_K.tolist() for score_K in head.scores(outputs, targets, len(outputs))]
+        shares: list[list[float]] = torch.softmax(outputs.float(), dim=-1).tolist()
+        return shares
+
+    def _labelled(
+        self, shares: Sequence[Sequence[float]], predictions: Sequence[int]
+    ) -> list[dict[str, Any]]:
         return [
             {
                 "label": self.labels[int(p)],
@@ -285,9 +327,11 @@ class Predictor:
             probability: list[float | None] = [None] * len(tags)
             for row in torch.nonzero(example_N == index).flatten().tolist():
                 probability[int(word_N[row])] = round(float(shares_N[row]), 4)
-            named = [self.labels[int(t)] if t >= 0 else None for t in tags]
-            answers.append({"tags": named, "probability": probability})
+            answers.append({"tags": self._names(tags), "probability": probability})
         return answers
+
+    def _names(self, tags: np.ndarray) -> list[str | None]:
+        return [self.labels[int(t)] if t >= 0 else None for t in tags]
 
 
 NUM_RANKED = 10

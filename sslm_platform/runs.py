@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from sslm_platform.corpus import Corpus
+    from sslm_platform.data.tags import Scheme
     from sslm_platform.report.estimates import Estimate
     from sslm_platform.report.grouping import GroupPlan
     from sslm_platform.report.predictions import Prediction
@@ -65,6 +66,7 @@ class Run:
             self._corpus = Corpus(self.resolved, self._cache or default_cache())
             self._corpus.check_unknown()
             self._corpus.check_backbone()
+            self._corpus.check_heads()
         return self._corpus
 
     def train(self, restart: bool = False) -> None:
@@ -194,11 +196,16 @@ class Run:
         return score_saved(self.corpus, RunFolder(self.path), split)
 
     def predict(
-        self, texts: Sequence[str | Mapping[str, Any]], task: str, candidates: Sequence[str] | None = None
+        self,
+        texts: Sequence[str | Mapping[str, Any]],
+        task: str,
+        candidates: Sequence[str] | None = None,
+        scheme: Scheme = "bio",
     ) -> list[dict[str, Any]]:
         """Answer for texts; see :class:`~sslm_platform.predict.Predictor`.
 
         ``candidates`` are what a task that ranks looks among; all that its stream has where none are given.
+        ``scheme`` is how tags are written.
         """
         from sslm_platform.predict import Predictor
         from sslm_platform.train.folder import RunFolder
@@ -208,7 +215,7 @@ class Run:
         predictor = self._predictors[task]
         if predictor.emits is OutputKind.RANKING and candidates is None:
             candidates = self._candidates(task)
-        return predictor(texts, candidates or ())
+        return predictor(texts, candidates or (), scheme)
 
     def _candidates(self, task: str) -> list[str]:
         from sslm_platform.ranking import candidates_of

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NUMERIC = {
     *("cells", "done", "n", "test", "dev", "train", "majority"),
+    *("precision", "recall", "f1", "gold"),
     *("steps", "train tokens", "encode", "time", "disk"),
 }
 
@@ -117,6 +118,23 @@ def score_table(scores: Sequence[TaskScore], split: str) -> Table:
                 str(score.num_test) if primary else "",
             )
     return table
+
+
+def detail_tables(scores: Sequence[TaskScore]) -> Iterable[Table]:
+    """Return a table for each metric that speaks of classes: one row a class, those with most gold first."""
+    for score in scores:
+        for metric, classes in score.details.items():
+            columns = list(dict.fromkeys(name for values in classes.values() for name in values))
+            table = _table(score.task, *columns, title=metric)
+            for name, values in sorted(classes.items(), key=lambda item: -item[1].get("gold", 0.0)):
+                table.add_row(escape(name), *(_detail(values.get(column)) for column in columns))
+            yield table
+
+
+def _detail(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:.0f}" if value.is_integer() and value > 1 else f"{value:.3f}"
 
 
 def comparison_tables(comparison: Comparison) -> Iterable[Table | Text]:
@@ -224,8 +242,8 @@ def plan_table(plan: Plan, estimate: Estimate) -> Group:
     return Group(table, units, Text(f"{done}{more}\n{in_words(estimate)}"))
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+def _table(*columns: str, title: str | None = None) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, title=title, title_justify="left")
     for index, column in enumerate(columns):
         numeric = column in NUMERIC
         table.add_column(

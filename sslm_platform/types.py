@@ -11,20 +11,16 @@ from pydantic import BaseModel, ConfigDict
 from sslm_platform.kinds import AttentionPattern, EvidenceKind, Field, OutputKind
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sslm_platform.augmenting import Augmenter
     from sslm_platform.errors import Problem
     from sslm_platform.evidence import Estimator
     from sslm_platform.generating import GeneratingHead, TextTokenizer, WritingHead
-    from sslm_platform.interfaces import (
-        Balancer,
-        GradientBalancer,
-        Head,
-        Metric,
-        Objective,
-        Sampler,
-    )
+    from sslm_platform.interfaces import Head, Metric, Objective
     from sslm_platform.jobs import Executor
     from sslm_platform.passes import Wrapper
+    from sslm_platform.scheduling import Balancer, GradientBalancer, Sampler
 
 
 class Options(BaseModel):
@@ -66,8 +62,12 @@ class ObjectiveContext:
 class HeadContext:
     """What a head is built with; ``labels`` is empty for kinds without labels.
 
-    ``tokenizer`` is there for heads that generate: their own, or the encoder's. ``facts`` is what a saved
-    head had in its attribute ``facts``, JSON content; empty where a new one is made.
+    ``tokenizer`` is there for heads that generate (their own, or the encoder's) and those that read masks
+    (the encoder's); ``num_masks`` is how many of them the task's template has. ``lm_head`` is the encoder's
+    pretrained language-model head, for tied heads, where its checkpoint has one of BERT's form: ``dense``,
+    ``norm`` (weight and bias of each) and ``bias``. ``norm_eps`` is that of the encoder's layer norms.
+    ``facts`` is what a saved head had in its attribute ``facts``, JSON content; empty where a new one is
+    made.
     """
 
     hidden_size: int
@@ -75,6 +75,9 @@ class HeadContext:
     labels: tuple[str, ...]
     tokenizer: TextTokenizer | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    num_masks: int = 0
+    lm_head: Mapping[str, Tensor] | None = None
+    norm_eps: float = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +162,10 @@ class HeadDef:
 
     ``tied`` says that the head's ``forward`` reads vocabulary logits that the encoder's module has
     made with its own embedding matrix from the head's ``transform``. ``check(options, fields)`` yields what
-    is wrong with the options for a task that has these fields; ``where`` is the option. ``rewrites`` says
-    that it is a :class:`~sslm_platform.interfaces.RewritingHead`, ``whole`` that ZeRO cannot shard it.
+    is wrong with the options for a task that has these fields; ``where`` is the option. ``reads_masks``
+    says that it reads the states of mask tokens, at ``targets["markers"]``, which the task's template must
+    have. ``rewrites`` says that it is a :class:`~sslm_platform.interfaces.RewritingHead`, ``whole`` that
+    ZeRO cannot shard it.
     """
 
     name: str
@@ -168,6 +173,7 @@ class HeadDef:
     emits: OutputKind
     options: type[Options] = Options
     tied: bool = False
+    reads_masks: bool = False
     summary: str = ""
     check: Callable[[Any, Collection[str]], Iterable[Problem]] = _no_field_problems
     rewrites: bool = False

@@ -111,3 +111,7 @@ def test_answers_are_texts_of_the_context(trained):
     context = "so it was on " * 10 + "the hat is blue"
     (answer,) = predictor([{"question": "which color has the hat", "context": context}])
     assert answer["answer"] is None or answer["answer"] in context
+    shares = [one["probability"] for one in answer["best"]]
+    assert len(shares) == 5
+    assert shares == sorted(shares, reverse=True)
+    assert all(one["answer"] is None or one["answer"] in context for one in answer["best"])

@@ -22,6 +22,7 @@ LAYERS = (
         "types",
         "interfaces",
         "generating",
+        "scheduling",
         "augmenting",
         "passes",
         "jobs",

@@ -50,7 +50,7 @@ def test_values(run):
     assert good > bad
 
 
-def test_each_word_gets_a_tag_and_words_behind_the_limit_are_marked(run):
+def test_each_word_gets_a_tag_also_behind_the_encoders_length(run):
     words = ["yesterday", "Grace", "Smith", "came", "to", "Kyoto", "31"]
     (answer,) = run.predict([" ".join(words)], "names@news")
     assert answer["tokens"] == words
@@ -59,10 +59,7 @@ def test_each_word_gets_a_tag_and_words_behind_the_limit_are_marked(run):
     long = {"tokens": words * 10}
     (answer,) = run.predict([long], "names@news")
     assert len(answer["tags"]) == len(answer["probability"]) == 70
-    known = [p is not None for p in answer["probability"]]
-    num_known = sum(known)
-    assert 7 < num_known < 32
-    assert known == [True] * num_known + [False] * (70 - num_known)
+    assert all(0 < p <= 1 for p in answer["probability"])
 
 
 def test_pairs_need_both_texts(run):

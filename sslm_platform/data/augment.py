@@ -15,6 +15,7 @@ from sslm_platform.data.encodings import encode_inputs
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.errors import PluginError
 from sslm_platform.interfaces import Encoded
+from sslm_platform.spec.forms import PLAIN, InputForm
 
 STREAM = 2  # of an example's random numbers
 
@@ -32,6 +33,7 @@ class Augmentation:
         inputs: what the encoder reads, field to column.
         tokenizer: a fast ``transformers`` tokenizer.
         max_length: in tokens.
+        form: how the inputs are put before the encoder.
         room: tokens of these that are kept for a target, which stays as it is.
     """
 
@@ -40,6 +42,7 @@ class Augmentation:
     inputs: Mapping[str, str]
     tokenizer: Any
     max_length: int
+    form: InputForm = PLAIN
     room: int = 0
 
     def apply(
@@ -86,7 +89,7 @@ class Augmentation:
     ) -> Examples:
         texts = [inputs for inputs, _ in changed.values()]
         columns = {name: [inputs[name] for inputs in texts] for name in self.inputs}
-        encoded = encode_inputs(columns, self.tokenizer, self.max_length, self.room)
+        encoded = encode_inputs(columns, self.tokenizer, self.max_length, self.form, self.room)
         result = {task: list(views) for task, views in examples.items()}
         for (index, (_, origins)), example in zip(changed.items(), encoded, strict=True):
             for task, views in result.items():

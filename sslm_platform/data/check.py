@@ -35,7 +35,7 @@ def check_stream(rows: StreamRows, tasks: Mapping[str, TaskToCheck], split_by: S
 
     Problems: a split without examples, a text column of numbers, one label only, labels in dev or test that
     train lacks. Warnings: tags, and labels of sets, that train lacks (a model is wrong on them, which is for
-    the score to say), duplicates across train and test, empty texts.
+    the score to say), tags that break their scheme, duplicates across train and test, empty texts.
 
     Args:
         rows: the stream.
@@ -53,6 +53,7 @@ def check_stream(rows: StreamRows, tasks: Mapping[str, TaskToCheck], split_by: S
                 problems += _labels(task, name, f"{where}.fields.{name}")
             elif field.kind in (FieldKind.LABELS, FieldKind.TAGS):
                 warnings += _unseen(task, name, f"{where}.fields.{name}")
+                warnings += _malformed(task, name, f"{where}.fields.{name}")
         warnings += [*_empty_texts(task, where), *_duplicates(task, where)]
     return Findings(tuple(problems), tuple(warnings))
 
@@ -116,6 +117,17 @@ def _unseen(task: TaskRows, name: str, where: str) -> list[Problem]:
             more = f" and {len(unseen) - _SHOWN} more" if len(unseen) > _SHOWN else ""
             problems.append(Problem(where, f"{split} has labels that train lacks: {shown}{more}"))
     return problems
+
+
+def _malformed(task: TaskRows, name: str, where: str) -> list[Problem]:
+    """Tags that break their scheme are read as seqeval's default mode does; that may not be what is meant."""
+    found = []
+    for split in SPLITS:
+        count, first = task.splits[split].facts.malformed.get(name, (0, ""))
+        if count:
+            what = f"{count} rows of {split} have tags that are no chunks of their scheme; the first, {first}"
+            found.append(Problem(where, f"{what}. Is scheme what it should be (bio, iob1, iobes)?"))
+    return found
 
 
 def _types(tags: Mapping[str, int]) -> Counter[str]:

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sslm_platform.data.clozes import encode_clozes
 from sslm_platform.data.several import encode_apart, encode_candidates
-from sslm_platform.data.windows import encode_windows
-from sslm_platform.data.words import mark_spans, word_bounds
+from sslm_platform.data.windows import encode_windows, encode_word_windows
+from sslm_platform.data.words import mark_spans, token_bytes, word_bounds
 from sslm_platform.interfaces import Encoded
+from sslm_platform.spec.forms import PLAIN, InputForm
 
 PAIRS = ("text_pair", "target_text", "target")  # second texts, one of them in an input
 
@@ -28,6 +30,7 @@ _TYPES = {  # of what a row is encoded to, in the order of Encodings
     "marker": pa.int32(),
     "window": pa.int32(),
     "offset": pa.int32(),
+    "num_bytes": pa.int32(),
 }
 
 
@@ -68,6 +71,7 @@ class Encodings:
     marker: Ragged | None
     window: Ragged | None
     offset: Ragged | None
+    num_bytes: Ragged | None
 
     def count(self, token_id: int) -> tuple[int, int]:
         """Return how many tokens have this id, and how many there are; special tokens apart."""
@@ -89,12 +93,17 @@ class Encodings:
             word_end_W=_copy(self.word_end, row),
             marker_S=_copy(self.marker, row),
             window_S=_copy(self.window, row),
+            num_bytes_L=_copy(self.num_bytes, row),
             offset_L2=None if self.offset is None else self.offset[row].astype(np.int64).reshape(-1, 2),
         )
 
 
 def encode_inputs(
-    columns: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int, room: int = 0
+    columns: Mapping[str, Sequence[Any]],
+    tokenizer: Any,
+    max_length: int,
+    form: InputForm = PLAIN,
+    room: int = 0,
 ) -> list[Encoded]:
     """Tokenize inputs that belong to no stream, say a user's; the examples have no target values.
 
@@ -102,10 +111,11 @@ def encode_inputs(
         columns: ``text`` and perhaps ``text_pair`` or ``target_text``, or ``tokens``, to the values of every
             row.
         tokenizer: a fast ``transformers`` tokenizer.
-        max_length: in tokens, special ones included; longer rows are truncated.
+        max_length: in tokens, special ones included; longer rows are truncated, if the form has no windows.
+        form: how the inputs are put before the encoder.
         room: tokens of these that are kept for a ``target``.
     """
-    table = pa.table(encode_batch(columns, tokenizer, max_length, room))
+    table = pa.table(encode_batch(columns, tokenizer, max_length, form, room))
     encodings = encodings_of(table)
     return [encodings.example(row, {}) for row in range(table.num_rows)]
 
@@ -117,36 +127,63 @@ def encodings_of(table: pa.Table) -> Encodings:
 
 
 def encode_batch(
-    raw: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int, room: int = 0
+    raw: Mapping[str, Sequence[Any]],
+    tokenizer: Any,
+    max_length: int,
+    form: InputForm = PLAIN,
+    room: int = 0,
 ) -> dict[str, pa.Array]:
     """Tokenize rows at once, to list columns; a row without its inputs is encoded as empty."""
     usable = [i for i, values in enumerate(zip(*raw.values(), strict=True)) if all(map(_is_input, values))]
     rows = {name: [values[i] for i in usable] for name, values in raw.items()}
-    encode: Encoder = next((encode for name, encode in _ENCODERS.items() if name in raw), _encode_texts)
-    if room:
-        encode = partial(_encode_with_target, room=room)
-    columns = encode(rows, tokenizer, max_length) if usable else {name: [] for name in _columns(raw)}
+    encode = _encoder_of(raw, form, room)
+    columns = encode(rows, tokenizer, max_length) if usable else {name: [] for name in _columns(raw, form)}
     num_rows = len(next(iter(raw.values())))
     return {name: _scatter(values, usable, num_rows, _TYPES[name]) for name, values in columns.items()}
 
 
-def _columns(raw: Mapping[str, Sequence[Any]]) -> list[str]:
+def _encoder_of(raw: Mapping[str, Sequence[Any]], form: InputForm, room: int) -> Encoder:
+    if room:
+        return partial(_encode_with_target, room=room)
+    if form.template is not None:
+        return partial(encode_clozes, template=form.template)
+    if "tokens" in raw:
+        return encode_word_windows if form.windows else _encode_words
+    others = {"context": encode_windows, "answer": encode_apart, "candidates": encode_candidates}
+    for name, encode in others.items():
+        if name in raw:
+            return encode
+    return partial(_encode_texts, num_bytes=form.num_bytes)
+
+
+def _columns(raw: Mapping[str, Sequence[Any]], form: InputForm) -> list[str]:
     """Return the columns that these inputs are encoded to."""
     names = ["input_ids", "special"]
     if "context" in raw:
         return [*names, "segment", "window", "offset"]
+    if form.template is not None:
+        return [*names, "marker"]
     if "answer" in raw or "candidates" in raw:
         return [*names, "segment", "window"]
     if "tokens" in raw:
-        names += ["word_start", "word_end"]
+        names += ["word_start", "word_end"] + ["window"] * form.windows
+    names += ["num_bytes"] * form.num_bytes
     is_pair = not raw.keys().isdisjoint(PAIRS)
     return names + ["marker"] * ("spans" in raw) + ["segment"] * is_pair
 
 
-def _encode_texts(rows: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int) -> dict[str, list[Any]]:
+def _encode_texts(
+    rows: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int, *, num_bytes: bool
+) -> dict[str, list[Any]]:
     pair = rows.get("text_pair", rows.get("target_text"))
-    result = _tokenized(tokenizer, rows["text"], pair, max_length)
+    result = _tokenized(tokenizer, rows["text"], pair, max_length, return_offsets_mapping=num_bytes)
     columns = {"input_ids": result["input_ids"], "special": result["special_tokens_mask"]}
+    if num_bytes:
+        texts = zip(*(rows["text"], *([] if pair is None else [pair])), strict=True)
+        columns["num_bytes"] = [
+            token_bytes(given, result["offset_mapping"][n], result.sequence_ids(n))
+            for n, given in enumerate(texts)
+        ]
     return columns if pair is None else {**columns, "segment": result["token_type_ids"]}
 
 
@@ -199,14 +236,6 @@ def _tokenized(tokenizer: Any, first: Sequence[Any], pair: Any, max_length: int,
         return_token_type_ids=True,
         **more,
     )
-
-
-_ENCODERS = {
-    "context": encode_windows,
-    "tokens": _encode_words,
-    "answer": encode_apart,
-    "candidates": encode_candidates,
-}
 
 
 def _is_input(value: Any) -> bool:

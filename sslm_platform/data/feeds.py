@@ -20,6 +20,7 @@ from sslm_platform.errors import DataError, Problem
 from sslm_platform.interfaces import Encoded
 from sslm_platform.kinds import FieldKind
 from sslm_platform.spec.data import LimitSpec, SplitName
+from sslm_platform.spec.forms import PLAIN, InputForm
 
 UNKNOWN = -1  # id of a label that a label set does not have
 
@@ -128,6 +129,7 @@ def build_feed(
     tokenizer: Any,
     *,
     max_length: int,
+    form: InputForm = PLAIN,
     limit: LimitSpec,
     seed: int,
     cache: Path,
@@ -142,6 +144,7 @@ def build_feed(
         name: the feed's name.
         tokenizer: a fast ``transformers`` tokenizer.
         max_length: in tokens, special ones included.
+        form: how the inputs are put before the encoder.
         limit: largest number of examples of each split. The training examples are drawn by ``seed``; those of
             dev and test are the ones whose key is smallest, the same in every run.
         seed: of the training subsample.
@@ -168,6 +171,7 @@ def build_feed(
             first.inputs,
             tokenizer,
             max_length,
+            form,
             key=(rows.fingerprint, split, digest),
             cache=cache,
             room=room,

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from sslm_platform.data.splits import normalized
 from sslm_platform.data.tables import ROWS_AT_ONCE, row_batches, stored_table, table_path
+from sslm_platform.data.tags import is_well_formed
 from sslm_platform.data.values import UnusableError, value_parser
 from sslm_platform.errors import DataError, Problem, raise_all
 from sslm_platform.files import write_json
@@ -21,7 +22,7 @@ from sslm_platform.kinds import FieldKind
 from sslm_platform.spec.schema import FieldSpec
 
 COMPLETE, CONTENT = ":complete", ":content"  # no field has such a name
-_VERSION = 1  # of the tables' content; part of their key
+_VERSION = 2  # of the tables' content; part of their key
 _NAMED = (FieldKind.LABEL, FieldKind.LABELS, FieldKind.TAGS)
 _TYPES = {
     FieldKind.LABEL: pa.string(),
@@ -42,11 +43,13 @@ class SplitFacts:
         num_empty: texts (or lists of tokens) that are empty; their rows are left out.
         counts: for each field of labels or tags, how often each value occurs.
         numbers: for each text field, how many texts are numbers, and the first of them.
+        malformed: for each field of tags, how many rows break their scheme, and the first of them.
     """
 
     num_empty: int = 0
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     numbers: dict[str, tuple[int, str]] = field(default_factory=dict)
+    malformed: dict[str, tuple[int, str]] = field(default_factory=dict)
 
 
 def field_table(
@@ -134,10 +137,18 @@ class _Pass:
         for row, value in enumerate(raw, start):
             try:
                 values.append(self._parsers[name](value))
+                if values[-1] and self._kinds[name] is FieldKind.TAGS:
+                    self._check_scheme(name, value, f"row {row}")
             except UnusableError as error:
                 values.append(None)
                 self._unusable[name].append(f"row {row}: {error}")
         return values
+
+    def _check_scheme(self, name: str, raw: Sequence[Any], where: str) -> None:
+        scheme = self._specs[name].scheme
+        if all(isinstance(tag, str) for tag in raw) and not is_well_formed(raw, scheme):
+            count, first = self.facts.malformed.get(name, (0, where))
+            self.facts.malformed[name] = (count + 1, first)
 
     def _compare_lengths(self, values: Mapping[str, Sequence[Any]], start: int) -> None:
         tokens = next((values[n] for n, kind in self._kinds.items() if kind is FieldKind.TOKENS), ())

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ import pyarrow as pa
 from sslm_platform.data.encodings import Encodings, encode_batch, encodings_of
 from sslm_platform.data.tables import row_batches, stored_table, table_path
 from sslm_platform.errors import Problem, SpecError
+from sslm_platform.spec.forms import PLAIN, InputForm
 
-_VERSION = 4  # of the table's content; part of its key
+_VERSION = 5  # of the table's content; part of its key
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,7 @@ def encode_rows(
     inputs: Inputs,
     tokenizer: Any,
     max_length: int,
+    form: InputForm = PLAIN,
     *,
     key: Sequence[str],
     cache: Path,
@@ -43,13 +46,14 @@ def encode_rows(
             them is encoded as empty.
         tokenizer: a fast ``transformers`` tokenizer.
         max_length: in tokens, special ones included; longer rows are truncated.
+        form: how the inputs are put before the encoder.
         key: what identifies the rows and the tokenizer.
         cache: folder of all caches.
         room: tokens that are kept for a target which is encoded too.
     """
-    sizes = (max_length, room) if room else (max_length,)
-    path = table_path(cache, "tokens", _VERSION, *key, inputs, *sizes)
-    return encodings_of(stored_table(path, lambda: _tokenize(rows, dict(inputs), tokenizer, *sizes)))
+    path = table_path(cache, "tokens", _VERSION, *key, inputs, max_length, asdict(form), room)
+    how = (dict(inputs), tokenizer, max_length, form, room)
+    return encodings_of(stored_table(path, lambda: _tokenize(rows, *how)))
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
@@ -74,9 +78,14 @@ def _digest(serialized: str, facts: tuple[Any, ...]) -> str:
 
 
 def _tokenize(
-    rows: datasets.Dataset, inputs: Mapping[str, str], tokenizer: Any, max_length: int, room: int = 0
+    rows: datasets.Dataset,
+    inputs: Mapping[str, str],
+    tokenizer: Any,
+    max_length: int,
+    form: InputForm,
+    room: int,
 ) -> Iterator[pa.RecordBatch]:
     logger.debug("tokenizing %d rows", len(rows))
     for batch in row_batches(rows, inputs.values()):
         raw = {field: batch[column] for field, column in inputs.items()}
-        yield pa.RecordBatch.from_pydict(encode_batch(raw, tokenizer, max_length, room))
+        yield pa.RecordBatch.from_pydict(encode_batch(raw, tokenizer, max_length, form, room))

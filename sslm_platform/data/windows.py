@@ -1,4 +1,4 @@
-"""A question and a context of any length: as many windows as it takes, with the question in each."""
+"""What is longer than the encoder reads: a context with its question, or words, in overlapping windows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from sslm_platform.data.words import Bounds, word_bounds
 
 
 def encode_windows(
@@ -50,6 +52,65 @@ def encode_windows(
         columns["segment"][row] += result["token_type_ids"][index]
         columns["offset"][row] += _offsets(result["offset_mapping"][index], result.sequence_ids(index))
     return columns
+
+
+def encode_word_windows(
+    rows: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int
+) -> dict[str, list[Any]]:
+    """Tokenize sentences and documents that are split into words.
+
+    Each window has ``max_length`` tokens at most, and two neighbours share half of what that leaves for text.
+
+    Args:
+        rows: ``tokens``.
+        tokenizer: a fast ``transformers`` tokenizer.
+        max_length: of a window, in tokens, special ones included.
+
+    Returns:
+        For each row the tokens of its windows end to end: ``input_ids`` and ``special``; ``window``, where
+        each begins; and the bounds of each word in the window that shows most of what is around it,
+        ``word_start`` and ``word_end``.
+    """
+    documents = list(rows["tokens"])
+    room = max_length - tokenizer.num_special_tokens_to_add(pair=False)
+    result = tokenizer(
+        documents,
+        is_split_into_words=True,
+        truncation=True,
+        max_length=max_length,
+        stride=max(0, room // 2),
+        return_overflowing_tokens=True,
+        return_special_tokens_mask=True,
+    )
+    names = ("input_ids", "special", "window", "word_start", "word_end")
+    columns: dict[str, list[Any]] = {name: [[] for _ in documents] for name in names}
+    bounds: list[list[Bounds]] = [[] for _ in documents]
+    for index, row in enumerate(result["overflow_to_sample_mapping"]):
+        columns["window"][row].append(len(columns["input_ids"][row]))
+        columns["input_ids"][row] += result["input_ids"][index]
+        columns["special"][row] += result["special_tokens_mask"][index]
+        bounds[row].append(word_bounds(result.word_ids(index), len(documents[row])))
+    for row, found in enumerate(bounds):
+        best = _widest(found, np.array([*columns["window"][row], len(columns["input_ids"][row])]))
+        columns["word_start"][row], columns["word_end"][row] = best.start, best.end
+    return columns
+
+
+def _widest(bounds: Sequence[Bounds], edge_S: np.ndarray) -> Bounds:
+    """Return each word's bounds in the window with most of the word, and then most context on both sides.
+
+    Args:
+        bounds: of the words in each window, counted from where it begins.
+        edge_S: where the windows begin, and where the last one ends.
+    """
+    start_SW, end_SW = np.stack([b.start for b in bounds]), np.stack([b.end for b in bounds])
+    size_S1 = np.diff(edge_S)[:, None]
+    is_there_SW = start_SW >= 0
+    context_SW = np.minimum(start_SW, size_S1 - end_SW)
+    rank_SW = np.where(is_there_SW, (end_SW - start_SW) * (size_S1.max() + 1) + context_SW, -1)
+    best_W, words = rank_SW.argmax(axis=0), np.arange(start_SW.shape[1])
+    shift_W = np.where(is_there_SW[best_W, words], edge_S[best_W], 0)
+    return Bounds(start_SW[best_W, words] + shift_W, end_SW[best_W, words] + shift_W)
 
 
 def windows_of(tokens_L: np.ndarray, window_S: np.ndarray | None) -> list[np.ndarray]:

@@ -37,6 +37,32 @@ def word_bounds(word_ids: Sequence[int | None], num_words: int) -> Bounds:
     return bounds
 
 
+def token_bytes(
+    texts: Sequence[str], offsets: Sequence[tuple[int, int]], parts: Sequence[int | None]
+) -> np.ndarray:
+    """Return how many bytes of UTF-8 each token stands for, with the white space before it, (L,).
+
+    Tokens of one character together stand for it once; their sum is the bytes of the texts up to the last
+    token.
+
+    Args:
+        texts: one text or two.
+        offsets: each token's characters, [start, end).
+        parts: the number of the text of each token; None of a special one.
+    """
+    before = []
+    for text in texts:
+        point_C = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+        size_C = 1 + (point_C > 0x7F) + (point_C > 0x7FF) + (point_C > 0xFFFF)
+        before.append(np.concatenate([[0], np.cumsum(size_C)]))
+    seen, found = [0] * len(texts), np.zeros(len(offsets), dtype=np.int64)
+    for position, ((_, end), part) in enumerate(zip(offsets, parts, strict=True)):
+        if part is not None and end > seen[part]:
+            found[position] = before[part][end] - before[part][seen[part]]
+            seen[part] = end
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Marked:
     """Words with markers among them.

@@ -33,6 +33,11 @@ class SharedEncoder(nn.Module):
         return int(self.backbone.config.hidden_size)
 
     @property
+    def norm_eps(self) -> float:
+        """Epsilon of the layer norms."""
+        return float(getattr(self.backbone.config, "layer_norm_eps", 1e-12))
+
+    @property
     def embedding_size(self) -> int:
         """Width of what the token embedding gives."""
         return int(self.backbone.get_input_embeddings().embedding_dim)

@@ -79,7 +79,12 @@ def save_model(
     with atomic_folder(folder) as aside:
         if is_adapted(backbone):
             backbone, weights = _plain(aside, backbone, weights)
-        backbone.save_pretrained(aside / "encoder", state_dict=weights, max_shard_size=max_shard_size)
+        backbone.save_pretrained(
+            aside / "encoder",
+            state_dict=weights,
+            max_shard_size=max_shard_size,
+            save_original_format=False,  # an old checkpoint's names (gamma, beta) are not the modules' own
+        )
         tokenizer.save_pretrained(aside / "encoder")
         for name, (info, state) in heads.items():
             head = aside / "heads" / name

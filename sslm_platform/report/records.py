@@ -159,6 +159,9 @@ class TaskScore(_Record):
     scores: dict[str, MetricValue]
     majority: dict[str, MetricValue]
     num_test: int
+    details: dict[str, dict[str, dict[str, float]]] = Field(
+        default={}, description="what a metric says of each class, by metric and class"
+    )
     resamples: tuple[float, ...] = Field(
         default=(),
         description="primary metric of each bootstrap resample; runs on one test split share resamples",

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sslm_platform.interfaces import (
+from sslm_platform.scheduling import (
     LearningSampler,
     Memory,
     Observation,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sslm_platform.interfaces import Memory
 from sslm_platform.schedule.plan import Position, StepPlan
+from sslm_platform.scheduling import Memory
 
 
 @dataclass(slots=True)

@@ -1,11 +1,13 @@
-"""What shared and sharded heads, and wrappers of objectives, cannot be combined with."""
+"""What tasks of one input, shared and sharded heads, and wrappers can be combined with, and what not."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from sslm_platform.errors import Problem
 from sslm_platform.kinds import AttentionPattern
+from sslm_platform.spec.forms import template_problems
 from sslm_platform.spec.resolved import Bound, FeedPlan, Task, gradient_scope
 from sslm_platform.spec.schema import HeadSpec, RunSpec
 from sslm_platform.types import BalancerDef, HeadDef, ObjectiveDef, WrapperDef
@@ -47,6 +49,16 @@ def head_problems(spec: HeadSpec, head: HeadDef, objective: ObjectiveDef, where:
         yield Problem(f"{where}.head.tokenizer", what)
 
 
+def with_windows(tasks: Iterable[Task]) -> list[Task]:
+    """Let words be read in windows, where all that reads them is tagging.
+
+    What is said of a text as a whole is read from one row of states.
+    """
+    tasks = list(tasks)
+    others = {task.encoding for task in tasks if not task.head.definition.emits.has_tags}
+    return [replace(task, windows=task.encoding not in others) for task in tasks]
+
+
 def sharding_problems(feeds: Iterable[FeedPlan]) -> Iterator[Problem]:
     """Of two calls of a sharded module before one backward, DeepSpeed may lose a gradient."""
     for feed in feeds:
@@ -72,17 +84,48 @@ def room_problems(tasks: Iterable[Task], max_length: int) -> Iterator[Problem]:
             yield Problem(f"{task.where}.fields.target.max_tokens", what)
 
 
-def label_problems(tasks: Iterable[Task]) -> Iterator[Problem]:
+def task_problems(tasks: Iterable[Task]) -> Iterator[Problem]:
+    """Yield what is wrong with templates, and with what the tasks of one head have in common."""
+    tasks = list(tasks)
+    yield from _label_problems(tasks)
+    wrong = [problem for task in tasks for problem in _template_problems(task)]
+    yield from wrong or _mask_problems(tasks)
+
+
+def _template_problems(task: Task) -> Iterator[Problem]:
+    found = template_problems(
+        task.spec.template,
+        {name: task.needs[name] for name in task.spec.fields},
+        reads_masks=task.head.definition.reads_masks,
+        changes_input=task.objective.definition.changes_input,
+    )
+    yield from (Problem(f"{task.where}.template", what) for what in found)
+
+
+def _mask_problems(tasks: Iterable[Task]) -> Iterator[Problem]:
+    """A head that reads masks reads a fixed number of them."""
+    for task, other in _beside_first(tasks):
+        if task.num_masks != other.num_masks and task.head.definition.reads_masks:
+            what = f"has {task.num_masks} masks, and that of {other.where}, whose head it shares"
+            yield Problem(f"{task.where}.template", f"{what}, {other.num_masks}")
+
+
+def _label_problems(tasks: Iterable[Task]) -> Iterator[Problem]:
     """A head has one set of labels: those found in the data, or those that an objective makes."""
-    first: dict[str, Task] = {}
-    for task in tasks:
-        other = first.setdefault(task.head_key, task)
+    for task, other in _beside_first(tasks):
         if task.objective.definition.labels != other.objective.definition.labels:
             yield Problem(
                 f"{task.where}.head.shared_as",
                 f"shares the head {task.head_key!r} with {other.where}, whose labels are others"
                 f" ({task.objective.definition.name}, {other.objective.definition.name})",
             )
+
+
+def _beside_first(tasks: Iterable[Task]) -> Iterator[tuple[Task, Task]]:
+    """Yield each task with the first one that has its head."""
+    first: dict[str, Task] = {}
+    for task in tasks:
+        yield task, first.setdefault(task.head_key, task)
 
 
 def wrapper_problems(tasks: Iterable[Task], spec: RunSpec, balancer: BalancerDef) -> Iterator[Problem]:

@@ -12,9 +12,10 @@ from sslm_platform.spec.adapting import adapter_problems
 from sslm_platform.spec.augmenting import check_adapting, check_targets
 from sslm_platform.spec.combining import (
     head_problems,
-    label_problems,
     room_problems,
     sharding_problems,
+    task_problems,
+    with_windows,
     wrapper_problems,
 )
 from sslm_platform.spec.distilling import distill_problems
@@ -72,7 +73,7 @@ class _Resolver:
         spec, registry = self.loaded.spec, self.plugins.registry
         if not spec.streams:
             self.problem(self.loaded.where("streams"), "a run needs at least one stream")
-        tasks = [task for index in range(len(spec.streams)) for task in self._stream(index)]
+        tasks = with_windows(task for index in range(len(spec.streams)) for task in self._stream(index))
         self._selected()
         by_identity = self._unique(tasks)
         self._shared_heads(by_identity)
@@ -93,7 +94,7 @@ class _Resolver:
             self._selectors(by_identity)
             self._schedule(sampler, balancer, feeds)
             self.problems.extend(sharding_problems(feeds))
-            self.problems.extend(label_problems(by_identity.values()))
+            self.problems.extend(task_problems(by_identity.values()))
             self.problems.extend(room_problems(by_identity.values(), spec.encoder.max_length))
             if balancer is not None:
                 self.problems.extend(wrapper_problems(by_identity.values(), spec, balancer.definition))

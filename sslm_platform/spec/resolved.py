@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from sslm_platform.kinds import AttentionPattern, Field
+from sslm_platform.kinds import AttentionPattern, Field, OutputKind
+from sslm_platform.spec.forms import InputForm, num_masks
 from sslm_platform.spec.load import LoadedSpec
 from sslm_platform.spec.schema import BalancerSpec, FieldSpec, GradientScope, RunSpec, StreamSpec, TaskSpec
 from sslm_platform.spec.transfer import Selector
@@ -65,6 +66,7 @@ class Task:
     where: str
     wrapper: Bound[WrapperDef] | None = None
     own_adapter: bool = False
+    windows: bool = False  # whether words beyond the encoder's length are read in windows of their own
 
     @property
     def head_key(self) -> str:
@@ -107,11 +109,22 @@ class Task:
         return 0
 
     @property
+    def form(self) -> InputForm:
+        """How the inputs are put before the encoder."""
+        is_lm = self.head.definition.emits is OutputKind.VOCABULARY_LOGITS
+        return InputForm(self.windows, self.spec.template, is_lm)
+
+    @property
+    def num_masks(self) -> int:
+        """How many mask tokens its template has."""
+        return num_masks(self.spec.template)
+
+    @property
     def encoding(self) -> tuple[Any, ...]:
         """What must be equal for tasks to be served by one encoding of a stream's rows."""
         definition = self.objective.definition
         alone = self.identity if self._reads_alone else self.head_key if self.own_adapter else ""
-        return (self.stream.name, alone, definition.attention, self.input_columns)
+        return (self.stream.name, alone, definition.attention, self.input_columns, self.form)
 
     @property
     def _reads_alone(self) -> bool:

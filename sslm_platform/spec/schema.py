@@ -129,6 +129,11 @@ class TaskSpec(Section):
 
     name: Name
     fields: dict[str, str | FieldSpec] = Field(description="Field of the objective to column.")
+    template: str | None = Field(
+        default=None,
+        description="What the encoder reads around the text, say `{text} It was {mask}.`: `{text}`,"
+        " `{text_pair}`, and `{mask}`, a mask token. What is too long is cut off the fields.",
+    )
     objective: ObjectiveSpec
     head: HeadSpec
     metrics: list[str | Component] = Field(min_length=1, description="Metrics to report.")
@@ -225,7 +230,12 @@ class EncoderSpec(Section):
         default=None, description="A transformers config with `model_type`; random weights."
     )
     tokenizer: TokenizerSpec | None = None
-    max_length: int = Field(default=128, ge=4, description="Longer inputs are truncated.")
+    max_length: int = Field(
+        default=128,
+        ge=4,
+        description="In tokens. Longer inputs are truncated, but contexts of questions, and words that"
+        " tasks only tag, are read in overlapping windows.",
+    )
     dropout: Fraction | dict[str, Fraction] | None = Field(
         default=None,
         description="Overrides all of the encoder's dropout, or rates of its config by name, say"
@@ -260,7 +270,7 @@ class ScheduleSpec(Section):
     sampler: Component = Component(name="proportional")
     tokens_per_batch: int = Field(default=2048, ge=8, description="Padded tokens of a slot, over all ranks.")
     slots_per_step: int = Field(default=1, ge=1, description="Slots of one optimizer step.")
-    max_steps: int | None = Field(default=None, ge=1)
+    max_steps: int | None = Field(default=None, ge=0, description="0: what is pretrained is scored as it is.")
     epochs: float | None = Field(
         default=None, gt=0, description="Passes over all feeds together, instead of `max_steps`."
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sslm_platform.interfaces import BalancingState, LearningBalancer
+from sslm_platform.scheduling import BalancingState, LearningBalancer
 from sslm_platform.testing.cases import Case
 from sslm_platform.types import BalancerDef
 

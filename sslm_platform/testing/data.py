@@ -34,7 +34,8 @@ LABELS = ("negative", "neutral", "positive")
 TAGS = ("B-LOC", "B-PER", "I-LOC", "I-PER", "O")
 HIDDEN_SIZE = 8
 TOKENIZER = WordTokenizer(WORDS, VOCABULARY, CLS_ID, SEP_ID)
-ROW_KINDS = frozenset({OutputKind.TOKEN_LOGITS, OutputKind.VOCABULARY_LOGITS})
+TAG_KINDS = frozenset(kind for kind in OutputKind if kind.has_tags)
+ROW_KINDS = TAG_KINDS | {OutputKind.VOCABULARY_LOGITS}
 TEXT_KINDS = frozenset({OutputKind.GENERATED_TEXT})
 SPAN_KINDS = frozenset({OutputKind.SPAN_LOGITS})
 VECTOR_KINDS = frozenset({OutputKind.VECTORS, OutputKind.RANKING})
@@ -44,7 +45,7 @@ RANKED_KINDS = frozenset({OutputKind.CHOICE_LOGITS, OutputKind.RANKING})
 
 def labels_of(kind: OutputKind) -> tuple[str, ...]:
     """Return the label names that go with a kind of output."""
-    if kind is OutputKind.TOKEN_LOGITS:
+    if kind in TAG_KINDS:
         return TAGS
     return LABELS if kind.has_labels else ()
 
@@ -58,6 +59,14 @@ def width_of(kind: OutputKind) -> int | None:
     if kind in SPAN_KINDS:
         return 2
     return len(labels_of(kind)) if kind.has_labels else VOCABULARY.size
+
+
+def shape_of(kind: OutputKind) -> tuple[int, ...]:
+    """Return the shape of one row of the outputs."""
+    width = width_of(kind)
+    if width is None:
+        return ()
+    return (width, width) if kind is OutputKind.TAG_PAIR_LOGITS else (width,)
 
 
 def make_examples(
@@ -109,8 +118,7 @@ def make_hidden(examples: Sequence[Encoded], padding: int = 0, seed: int = 0) ->
 
 def make_outputs(kind: OutputKind, targets: Targets, keys: Sequence[int]) -> Tensor:
     """Make outputs whose rows depend on the example's key and the position, never on the batch."""
-    width = width_of(kind)
-    shape = () if width is None else (width,)
+    shape = shape_of(kind)
     if kind in ROW_KINDS | TEXT_KINDS | SPAN_KINDS | VECTOR_KINDS | CHOICE_KINDS:
         places = zip(targets["example"].tolist(), targets["position"].tolist(), strict=True)
         rows = [(keys[example], position) for example, position in places]
@@ -139,7 +147,8 @@ def make_targets(kind: OutputKind, examples: Sequence[Encoded]) -> TaskBatch:
     table = torch.tensor(rows, dtype=torch.int64).reshape(-1, 4)
     targets = dict(zip(("example", "position", "word", "labels"), table.unbind(dim=1), strict=True))
     words = [0 if e.word_start_W is None else len(e.word_start_W) for e in examples]
-    if kind is OutputKind.TOKEN_LOGITS:
+    if kind in TAG_KINDS:
+        targets["row"] = targets["example"]
         ends = [e.word_end_W for e in examples if e.word_end_W is not None]
         found = [int(ends[row[0]][row[2]]) for row in rows]
         targets["end"] = torch.tensor(found, dtype=torch.int64)
@@ -159,7 +168,7 @@ def _prefix(example: Encoded) -> int:
 
 def head_needs(kind: OutputKind, *, tied: bool = False) -> Mapping[str, Field]:
     """Return the fields of examples for a head of this kind; a tied one writes in the encoder."""
-    if kind is OutputKind.TOKEN_LOGITS:
+    if kind in TAG_KINDS:
         return {"tokens": Field(FieldKind.TOKENS), "tags": Field(FieldKind.TAGS)}
     if kind in SPAN_KINDS:
         return spans.NEEDS
@@ -180,7 +189,8 @@ def make_scored(kind: OutputKind, num: int = 40, seed: int = 0, accuracy: float 
     sizes_N = np.array([float(np.size(reference)) for reference in references])
     losses_N = sizes_N * rng.uniform(0.5, 1.5, num) * 4 * (1 - accuracy)
     scores = [_scores(kind, prediction, accuracy, rng) for prediction in predictions]
-    return Scored(predictions, references, losses_N, sizes_N, None if scores[0] is None else scores)
+    bytes_N = 3 * sizes_N if kind is OutputKind.VOCABULARY_LOGITS else None
+    return Scored(predictions, references, losses_N, sizes_N, None if scores[0] is None else scores, bytes_N)
 
 
 def _example(needs: Mapping[str, Field], rng: np.random.Generator, num_words: int, cut: bool) -> Encoded:
@@ -236,7 +246,7 @@ def _value(kind: FieldKind, rng: np.random.Generator, num_words: int, context: S
 
 
 def _target_rows(kind: OutputKind, example: Encoded) -> list[tuple[int, int, int]]:
-    if kind is OutputKind.TOKEN_LOGITS:
+    if kind in TAG_KINDS:
         assert example.word_start_W is not None
         starts = [(int(start), word) for word, start in enumerate(example.word_start_W) if start >= 0]
         return [(start, word, 0) for start, word in starts]
@@ -278,7 +288,7 @@ def _reference(kind: OutputKind, rng: np.random.Generator) -> Any:
         return spans.make_reference(rng.choice(WORDS, size=rng.integers(2, 9)).tolist(), rng)
     if kind in TEXT_KINDS:
         return " ".join(rng.choice(WORDS, size=rng.integers(4, 9)))
-    ids = len(TAGS) if kind is OutputKind.TOKEN_LOGITS else VOCABULARY.size
+    ids = len(TAGS) if kind in TAG_KINDS else VOCABULARY.size
     return rng.integers(ids, size=rng.integers(1, 8))
 
 

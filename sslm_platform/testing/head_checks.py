@@ -22,8 +22,10 @@ HeadCase = Case[HeadDef]
 
 def build(case: HeadCase, seed: int = 0) -> Any:
     """Build the head of a case, its weights drawn from ``seed``."""
-    tokenizer = data.TOKENIZER if case.kind.is_generated else None
-    context = HeadContext(data.HIDDEN_SIZE, data.VOCABULARY.size, data.labels_of(case.kind), tokenizer)
+    masks = 2 if case.definition.reads_masks else 0
+    tokenizer = data.TOKENIZER if case.kind.is_generated or masks else None
+    sizes = (data.HIDDEN_SIZE, data.VOCABULARY.size)
+    context = HeadContext(*sizes, data.labels_of(case.kind), tokenizer, masks)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         head = case.definition.build(case.parsed_options(), context)
@@ -86,10 +88,10 @@ def check_output_shape(case: HeadCase) -> None:
     examples = examples_of(case)
     outputs = outputs_of(case, build(case).eval(), examples)
     num_rows = len(data.make_targets(case.kind, examples).targets["labels"])
-    width = data.width_of(case.kind)
+    shape = data.shape_of(case.kind)
     if case.kind in data.VECTOR_KINDS and outputs.ndim == 2:
-        width = outputs.shape[1]  # any
-    expected = (num_rows,) if width is None else (num_rows, width)
+        shape = tuple(outputs.shape[1:])  # any
+    expected = (num_rows, *shape)
     assert tuple(outputs.shape) == expected, f"{case.kind} are {expected}; got {tuple(outputs.shape)}"
     assert torch.isfinite(outputs).all(), "outputs are not finite"
 
@@ -210,7 +212,7 @@ def check_predictions(case: HeadCase) -> None:
             assert set(prediction) <= set(range(len(data.LABELS))), f"{prediction} are no labels' ids"
             assert (np.diff(prediction) > 0).all(), f"{prediction} are not rising"
         else:
-            words = case.kind is OutputKind.TOKEN_LOGITS
+            words = case.kind in data.TAG_KINDS
             _check_ids(prediction, int(targets["num_words"][i]) if words else sizes[i])
 
 
@@ -225,10 +227,22 @@ def check_no_targets(case: HeadCase) -> None:
     examples = [data.make_empty_example(data.head_needs(case.kind, tied=case.definition.tied))]
     head = build(case).eval()
     outputs = outputs_of(case, head, examples)
-    width = data.width_of(case.kind)
-    assert tuple(outputs.shape) == (0, width), f"expected (0, {width}); got {tuple(outputs.shape)}"
+    expected = (0, *data.shape_of(case.kind))
+    assert tuple(outputs.shape) == expected, f"expected {expected}; got {tuple(outputs.shape)}"
     targets = data.make_targets(case.kind, examples).targets
     assert len(head.predict(outputs, targets, 1)) == 1, "an example without targets has a prediction too"
+
+
+def check_windows_are_read(case: HeadCase) -> None:
+    """States are read at ``row``, which is not the example's number where one before it has two windows."""
+    examples, head = examples_of(case), build(case).eval()
+    hidden_BLD, mask_BL = data.make_hidden(examples)
+    targets = data.make_targets(case.kind, examples).targets
+    moved = {**targets, "row": targets["row"] + 1}
+    more = (torch.cat([hidden_BLD[-1:], hidden_BLD]), torch.cat([mask_BL[-1:], mask_BL]))
+    assert torch.equal(run(case, head, hidden_BLD, mask_BL, targets), run(case, head, *more, moved)), (
+        "states are not read at targets['row']"
+    )
 
 
 def generated(
@@ -337,13 +351,20 @@ def check_threshold_is_saved(case: HeadCase) -> None:
 
 def check_tune_ignores_order(case: HeadCase) -> None:
     """The dev split's order does not matter: ranks and resumed runs see it in another."""
-    head = build(case).eval()
+    head, other = build(case).eval(), build(case).eval()
     scored = _scored(case, head)
     head.tune(scored)
-    first = {name: value.clone() for name, value in head.state_dict().items()}
-    head.tune(scored.take(range(len(scored))[::-1]))
+    other.tune(scored.take(range(len(scored))[::-1]))
     for name, value in head.state_dict().items():
-        assert torch.equal(first[name], value), f"{name} depends on the order of the dev split"
+        assert torch.equal(other.state_dict()[name], value), f"{name} depends on the order of the dev split"
+
+
+def check_tuned_scores(case: HeadCase) -> None:
+    """Scores that ``tune`` returns are those that the head gives from then on."""
+    head = build(case).eval()
+    tuned = head.tune(_scored(case, head))
+    for one, again in zip(tuned or (), _scored(case, head).scores or (), strict=False):
+        assert np.allclose(one, again, atol=1e-9), "scores() are others than tune() returned"
 
 
 def check_device(case: HeadCase) -> None:
@@ -364,7 +385,12 @@ ANY_HEAD = (
     check_state_dict_round_trip,
     check_device,
 )
-DECIDING_HEAD = (check_decisions_are_predictions, check_threshold_is_saved, check_tune_ignores_order)
+DECIDING_HEAD = (
+    check_decisions_are_predictions,
+    check_threshold_is_saved,
+    check_tune_ignores_order,
+    check_tuned_scores,
+)
 
 
 def head_checks(case: HeadCase) -> tuple[Any, ...]:
@@ -373,5 +399,6 @@ def head_checks(case: HeadCase) -> tuple[Any, ...]:
         return ANY_HEAD + GENERATING_HEAD
     deciding = DECIDING_HEAD if isinstance(build(case), DecidingHead) else ()
     rows = (check_no_targets,) if case.kind in data.ROW_KINDS else ()
+    windows = (check_windows_are_read,) if case.kind.has_tags and not case.definition.rewrites else ()
     rewriting = (check_rewrites_what_is_hidden,) if case.definition.rewrites else ()
-    return ANY_HEAD + PREDICTING_HEAD + deciding + rows + rewriting
+    return ANY_HEAD + PREDICTING_HEAD + deciding + rows + windows + rewriting

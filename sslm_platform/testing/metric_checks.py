@@ -105,7 +105,7 @@ def _degenerate(kind: OutputKind) -> dict[str, Scored]:
     if kind in data.ROW_KINDS:
         nothing = [np.zeros(0, np.int64)] * 6
         cases["no items"] = Scored(nothing, nothing, np.zeros(6), np.zeros(6))
-    if kind is OutputKind.TOKEN_LOGITS:
+    if kind.has_tags:
         outside = [np.full(3, data.TAGS.index("O"))] * 6
         cases["nothing but O"] = replace(scored, predictions=outside, references=outside)
         cut_off = [np.full_like(reference, -1) for reference in scored.references]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def check_needs_name_one_input(case: ObjectiveCase) -> None:
         f"needs exactly one kind of input, text or tokens (or one instead_of the other); got {sorted(inputs)}"
     )
     if FieldKind.TAGS in kinds or _is_of_words(case):
-        assert inputs == {FieldKind.TOKENS}, "tags and token_logits need a field of kind tokens"
+        assert inputs == {FieldKind.TOKENS}, "tags and logits of them need a field of kind tokens"
 
 
 def check_weights(case: ObjectiveCase) -> None:
@@ -74,7 +75,7 @@ def check_targets_convention(case: ObjectiveCase) -> None:
 
 def _is_of_words(case: ObjectiveCase) -> bool:
     """Whether rows are words; an objective that makes the labels itself may have one for each token."""
-    return case.kind is OutputKind.TOKEN_LOGITS and not case.definition.labels
+    return case.kind.has_tags and not case.definition.labels
 
 
 def _check_rows(examples: Sequence[Encoded], targets: Any) -> None:
@@ -99,13 +100,36 @@ def _check_texts(examples: Sequence[Encoded], targets: Any) -> None:
 
 def _check_words(examples: Sequence[Encoded], targets: Any) -> None:
     num_words = [len(e.word_start_W) for e in examples if e.word_start_W is not None]
-    assert "num_words" in targets, "token_logits need targets['num_words']"
+    assert "num_words" in targets, "tags need targets['num_words']"
     assert targets["num_words"].tolist() == num_words, "num_words counts the words cut off too"
     rows = zip(*(targets[n].tolist() for n in ("example", "word", "position")), strict=True)
     for example, word, position in rows:
         starts_W = examples[example].word_start_W
         assert starts_W is not None, "make_examples gives word starts with tokens"
         assert starts_W[word] == position, "a row is not at its word's first token"
+
+
+def check_word_windows(case: ObjectiveCase) -> None:
+    """A word in an example's second window has a row of states of its own, where positions begin anew."""
+    objective, example = build(case), examples_of(case)[0]
+    generators, starts_W = data.make_generators(2), example.word_start_W
+    assert starts_W is not None, "make_examples gives word starts with tokens"
+    twice = replace(
+        example,
+        input_ids_L=np.tile(example.input_ids_L, 2),
+        special_L=np.tile(example.special_L, 2),
+        word_start_W=starts_W + len(example.input_ids_L),
+        word_end_W=None if example.word_end_W is None else example.word_end_W + len(example.input_ids_L),
+        window_S=np.array([0, len(example.input_ids_L)]),
+    )
+    alone = objective.collate([example], generators[:1]).targets
+    after = objective.collate([twice, example], generators).targets
+    rows = [[1] * len(alone["row"]), [2] * len(alone["row"])]
+    for number, row in enumerate(rows):
+        own = after["example"] == number
+        assert after["row"][own].tolist() == row, "row does not count the windows of the examples before"
+        for name in ("position", "word"):
+            assert torch.equal(after[name][own], alone[name]), f"{name} counts from the first window"
 
 
 def check_same_generators_same_batch(case: ObjectiveCase) -> None:
@@ -328,6 +352,7 @@ def objective_checks(case: ObjectiveCase) -> tuple[Any, ...]:
         return (*ANY_OBJECTIVE, *additive, check_losses_are_sums)
     rows: tuple[Any, ...] = ROW_OBJECTIVE if case.kind in data.ROW_KINDS else ()
     rows = VECTOR_OBJECTIVE if case.kind is OutputKind.VECTORS else rows
+    windows = (check_word_windows,) if case.kind.has_tags else ()
     follows = case.definition.attention is not AttentionPattern.BIDIRECTIONAL
     generating = GENERATING_OBJECTIVE if follows and case.kind is OutputKind.VOCABULARY_LOGITS else ()
-    return ANY_OBJECTIVE + additive + rows + generating
+    return ANY_OBJECTIVE + additive + rows + windows + generating

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from sslm_platform.interfaces import DevScore, LearningSampler, Observation, SamplingState, StagedSampler
+from sslm_platform.scheduling import DevScore, LearningSampler, Observation, SamplingState, StagedSampler
 from sslm_platform.testing.cases import Case
 from sslm_platform.types import SamplerDef
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sslm_platform.data.augment import Augmentation
-from sslm_platform.interfaces import DevScore, Memory
+from sslm_platform.scheduling import DevScore, Memory
 from sslm_platform.spec.schema import AugmentSpec
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 
 from sslm_platform.engine.task_gradients import TaskGradients
 from sslm_platform.errors import PluginError, Problem
-from sslm_platform.interfaces import BalancingState, LearningBalancer, Memory
+from sslm_platform.scheduling import BalancingState, LearningBalancer, Memory
 from sslm_platform.spec.resolved import Bound
 from sslm_platform.steps import GradientStatistics
 from sslm_platform.types import BalancerDef

@@ -10,8 +10,8 @@ from typing import Generic, TypeVar
 
 import torch
 
-from sslm_platform.interfaces import LearningSampler
 from sslm_platform.schedule.plan import Planner, Slot, StepPlan
+from sslm_platform.scheduling import LearningSampler
 
 T = TypeVar("T")
 

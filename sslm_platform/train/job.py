@@ -54,6 +54,8 @@ def task_content(corpus: Corpus, task: Task) -> dict[str, Any]:
     return {
         "identity": task.identity,
         "data": corpus.fingerprint(task),
+        **({"windows": True} if task.windows else {}),
+        **({"template": task.spec.template} if task.spec.template is not None else {}),
         **({"augment": augment} if augment else {}),
         "objective": task.objective.fingerprint(),
         **({"wrapper": task.wrapper.fingerprint()} if task.wrapper else {}),

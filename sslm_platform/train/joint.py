@@ -16,14 +16,14 @@ from sslm_platform.engine.base import Engine
 from sslm_platform.engine.factory import make_engine
 from sslm_platform.engine.rank import rank
 from sslm_platform.errors import Interrupted, Problem, RunError
-from sslm_platform.evaluate import score_intervals
+from sslm_platform.evaluate import score_details, score_intervals
 from sslm_platform.files import write_json
-from sslm_platform.interfaces import Memory, Observation
 from sslm_platform.model.backbone import encoder_fingerprint
 from sslm_platform.model.store import read_heads
 from sslm_platform.plugins import host
 from sslm_platform.report.records import TaskScore
 from sslm_platform.schedule.progress import Progress
+from sslm_platform.scheduling import Memory, Observation
 from sslm_platform.signals import deferring
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.schema import EngineSpec
@@ -168,6 +168,8 @@ class _Joint:
         """Run the steps that are left; score, save and stop where it is time to, all ranks at once."""
         if self.selection.exhausted:
             return
+        if self.training.num_steps == 0 and not self.selection.kept:
+            self._evaluate(0, metrics)
         notifier, limit = Notifier(host()), self.spec.optimizer.max_skipped
         every = self.spec.checkpoint.every
         for record in train_steps(self.training, self.engine, self.progress, self.start, requests):
@@ -204,8 +206,9 @@ class _Joint:
         selection, tasks = self.selection, self.training.model.tasks
         scores, baseline = self.evaluator.scores("dev"), self.evaluator.majority("dev")
         seen = Observation(scores=dev_scores(tasks, scores, baseline))
-        self.progress.sampler = self.training.planner.observe(step - 1, self.progress.sampler, seen)
-        self.progress.augmenting = self._augmenting(seen)
+        if step:
+            self.progress.sampler = self.training.planner.observe(step - 1, self.progress.sampler, seen)
+            self.progress.augmenting = self._augmenting(seen)
         value = selection_value(selection.spec.select_by, tasks, scores, baseline)
         if selection.observe(value, step):
             self._save_model(step, value)
@@ -277,7 +280,8 @@ class _Joint:
             f"{feed} {s['realised']:.1%} ({s['intended']:.1%}), {s['passes']:.1f} passes"
             for feed, s in shares.items()
         )
-        self._say(f"joint training: slots drawn (intended): {'; '.join(drawn)}")
+        if shares:
+            self._say(f"joint training: slots drawn (intended): {'; '.join(drawn)}")
         return shares
 
 
@@ -298,6 +302,7 @@ def joint_scores(model: Model, evaluator: Evaluator, split: SplitName) -> list[T
                 scores=values,
                 majority=score_intervals(part.task, constant[identity], part.labels)[0],
                 num_test=len(scored),
+                details=score_details(part.task, scored, part.labels),
                 resamples=resamples,
             )
         )

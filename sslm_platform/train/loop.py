@@ -20,7 +20,6 @@ from sslm_platform.engine.course import phase_of
 from sslm_platform.engine.optimizer import rate_factor
 from sslm_platform.engine.task_gradients import TaskGradients
 from sslm_platform.evaluate import Batch, make_batch, outputs_of, rewritten
-from sslm_platform.interfaces import Observation
 from sslm_platform.schedule.plan import (
     Planner,
     Slot,
@@ -31,6 +30,7 @@ from sslm_platform.schedule.plan import (
     task_shares,
 )
 from sslm_platform.schedule.progress import Progress
+from sslm_platform.scheduling import Observation
 from sslm_platform.spec.optimizer import OptimizerSpec
 from sslm_platform.spec.schema import ScheduleSpec
 from sslm_platform.steps import StepRecord

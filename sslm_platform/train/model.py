@@ -18,6 +18,7 @@ from sslm_platform.model.attention import check_attention
 from sslm_platform.model.backbone import load_backbone
 from sslm_platform.model.continuing import keeps_states
 from sslm_platform.model.encoder import SharedEncoder
+from sslm_platform.model.lm_head import pretrained_lm_head
 from sslm_platform.model.multitask import TaskHead, build_head
 from sslm_platform.model.store import ADAPTER, HeadInfo, read_heads, save_model
 from sslm_platform.model.task_adapter import adapter_of, give_adapters, take_adapter, wear
@@ -132,7 +133,16 @@ def add_heads(corpus: Corpus, encoder: SharedEncoder, tasks: Sequence[Task], see
     for key, members in group_by_head({task.identity: task for task in tasks}).items():
         bound = members[0].head
         labels, tokenizer = corpus.labels(members), corpus.text_tokenizer(members)
-        context = HeadContext(encoder.hidden_size, size, labels, tokenizer)
+        is_tied = bound.definition.tied
+        context = HeadContext(
+            encoder.hidden_size,
+            size,
+            labels,
+            tokenizer,
+            members[0].num_masks,
+            pretrained_lm_head(corpus.run.spec.encoder, encoder.backbone) if is_tied else None,
+            encoder.norm_eps,
+        )
         heads[key] = build_head(bound, context, seed, key)
         infos[key] = HeadInfo(
             name=bound.definition.name,

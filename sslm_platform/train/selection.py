@@ -21,7 +21,8 @@ from sslm_platform.evaluate import (
     score_metrics,
     texts_of,
 )
-from sslm_platform.interfaces import DevScore, Scored
+from sslm_platform.interfaces import Scored
+from sslm_platform.scheduling import DevScore
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.resolve import MEAN_GAIN
 from sslm_platform.spec.schema import EvaluationSpec

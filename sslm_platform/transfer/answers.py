@@ -59,12 +59,12 @@ def answer_for(
     if not emits.has_labels:
         return Answer(key, labels)
     members = [task for task in (known or source.tasks) if task.head_key == key]
-    mapping = match_labels(corpus.labels(members), labels, label_map, tags=emits is OutputKind.TOKEN_LOGITS)
+    mapping = match_labels(corpus.labels(members), labels, label_map, tags=emits.has_tags)
     lacking = unmatched(mapping, labels)
     same_task = any(task.spec.name == target.spec.name for task in members)
     if not same_task and set(lacking) >= set(labels) - {OUTSIDE}:
         return None  # the label map is of other tasks
     is_same = mapping == tuple(range(len(labels)))
-    if emits is OutputKind.LABEL_SET_LOGITS and not is_same:
-        return None  # logits of sets cannot be merged
+    if emits in (OutputKind.LABEL_SET_LOGITS, OutputKind.TAG_PAIR_LOGITS) and not is_same:
+        return None  # logits of sets, and of pairs of tags, cannot be merged
     return Answer(key, labels, None if is_same else mapping, lacking)

@@ -100,7 +100,7 @@ def _label_names(corpus: Corpus, tasks: Sequence[Task]) -> set[str]:
 
 
 def _has_tags(task: Task) -> bool:
-    return task.head.definition.emits is OutputKind.TOKEN_LOGITS
+    return task.head.definition.emits.has_tags
 
 
 def _learnings(corpus: Corpus, block: TransferSpec) -> list[Learning]:

@@ -37,6 +37,7 @@ from sslm_platform.spec.data import SplitName
 MAX_BYTES = 2 << 30  # of states in memory: 700,000 tokens of a BERT-base
 ROWS_BY_TARGET = (
     OutputKind.TOKEN_LOGITS,
+    OutputKind.TAG_PAIR_LOGITS,
     OutputKind.SPAN_LOGITS,
     OutputKind.VOCABULARY_LOGITS,
     OutputKind.VECTORS,

@@ -105,3 +105,16 @@ def test_text_in_a_foreign_script_shows_in_the_rate_of_unknown_tokens(
     assert rate("the cat sat", "a dog") == 0
     assert rate("机器学习") == 1
     assert rate("the cat 机 器") == 0.5
+
+
+def test_tags_that_break_their_scheme_are_counted(check):
+    rows = [{"tokens": ["a", "b"], "tags": ["O", "I-x"]}, {"tokens": ["c", "d"], "tags": ["B-x", "I-x"]}]
+    fields = {"tokens": "tokens", "tags": "tags"}
+    other = [{"tokens": ["e", "f"], "tags": ["B-x", "O"]}]
+    _, warnings = check(fields, TOKENS, train=rows, dev=other, test=other)
+    assert any(
+        "fields.tags: 1 rows of train have tags that are no chunks of their scheme" in w for w in warnings
+    )
+    fields["tags"] = {"column": "tags", "scheme": "iob1"}
+    _, warnings = check(fields, TOKENS, train=rows[:1], dev=rows[:1], test=rows[:1])
+    assert not any("scheme" in w for w in warnings)

@@ -2,8 +2,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
+from seqeval.scheme import IOBES, Entities
 
-from sslm_platform.data.tags import tag_set, to_bio
+from sslm_platform.data.tags import from_bio, is_well_formed, tag_set, to_bio
 
 
 def tag_lists(letters: str) -> st.SearchStrategy[list[str]]:
@@ -59,3 +60,34 @@ def test_a_tag_of_another_scheme_is_refused(tag, scheme):
 
 def test_the_tag_set_has_both_letters_of_every_type():
     assert tag_set(["B-b", "O", "I-a"]) == ("O", "B-a", "I-a", "B-b", "I-b")
+
+
+@pytest.mark.parametrize("scheme", ["bio", "iob1", "iobes"])
+@given(tags=tag_lists("BI"))
+def test_other_schemes_come_back_as_the_same_bio(scheme, tags):
+    bio = to_bio(tags, "bio")
+    written = from_bio(bio, scheme)
+    assert to_bio(written, scheme) == bio
+    assert is_well_formed(written, scheme)
+
+
+@given(tag_lists("BI"))
+def test_iobes_is_what_seqeval_reads_strictly(tags):
+    bio = to_bio(tags, "bio")
+    (found,) = Entities([from_bio(bio, "iobes")], IOBES).entities
+    assert [(e.tag, e.start, e.end - 1) for e in found] == get_entities(bio)
+
+
+@given(tag_lists("BIES"))
+def test_iobes_is_well_formed_where_seqevals_strict_chunks_leave_nothing_over(tags):
+    (found,) = Entities([tags], IOBES).entities
+    covered = {place for entity in found for place in range(entity.start, entity.end)}
+    assert is_well_formed(tags, "iobes") == (covered == {i for i, tag in enumerate(tags) if tag != "O"})
+
+
+def test_what_breaks_a_scheme():
+    assert not is_well_formed(["O", "I-a"], "bio")
+    assert is_well_formed(["O", "I-a"], "iob1")
+    assert not is_well_formed(["B-a", "O"], "iob1")
+    assert is_well_formed(["B-a", "L-a", "U-b"], "iobes")
+    assert is_well_formed(["anything", "O"], "io")

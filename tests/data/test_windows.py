@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from sslm_platform.data.batching import collate_inputs
 from sslm_platform.data.encodings import encode_inputs
+from sslm_platform.data.words import word_bounds
 from sslm_platform.model.tokenizer import trained_tokenizer
+from sslm_platform.spec.forms import InputForm
 from sslm_platform.spec.schema import TokenizerTraining
 
 TEXTS = ["when did the plot move to Bath", "这家的菜好吃", "emoji 👩\u200d👩\u200d👧 שלום مرحبا café"] * 3
@@ -52,3 +54,43 @@ def test_windows_are_rows_of_the_batch(tokenizer):
     assert list(chain.from_iterable(rows[1:])) == long.input_ids_L.tolist()
     segments = [row[mask].tolist() for row, mask in zip(inputs.segment_BL, inputs.mask_BL, strict=True)]
     assert list(chain.from_iterable(segments[1:])) == long.segment_L.tolist()
+
+
+words = st.one_of(parts.filter(str.strip), st.text(min_size=1, max_size=6), st.just("plotBath" * 4))
+documents = st.lists(words, min_size=1, max_size=40)
+
+
+@settings(deadline=None, max_examples=200)
+@given(document=documents, max_length=st.integers(6, 40))
+def test_each_word_is_read_where_most_is_around_it(tokenizer, document, max_length):
+    """Against all windows: where all of a word is, at the place with the nearest edge farthest away."""
+    (example,) = encode_inputs({"tokens": [document]}, tokenizer, max_length, InputForm(windows=True))
+    edges = [*example.window_S, len(example.input_ids_L)]
+    assert (np.diff(edges) <= max_length).all()
+    whole = tokenizer(document, is_split_into_words=True, add_special_tokens=False)
+    bounds = word_bounds(whole.word_ids(), len(document))
+    room = max_length - tokenizer.num_special_tokens_to_add(pair=False)
+    for word, (start, end) in enumerate(zip(bounds.start, bounds.end, strict=True)):
+        first, last = example.word_start_W[word], example.word_end_W[word]
+        assert (first < 0) == (start < 0), "a word with tokens is never cut off"
+        if first < 0:
+            continue
+        shown = example.input_ids_L[first:last].tolist()
+        number = int(np.searchsorted(edges, first, side="right")) - 1
+        assert last <= edges[number + 1], "a word is in one window"
+        if end - start <= room - room // 2:
+            assert shown == whole["input_ids"][start:end], "and whole, where it fits"
+        else:
+            assert shown
+        margin = min(first - edges[number], edges[number + 1] - last)
+        if edges[1] < edges[-1] and end - start == 1 and 0 < number < len(edges) - 2:
+            assert margin > room // 4 - 1, "at an inner window's middle, not at its edge"
+
+
+def test_words_that_fit_are_read_as_without_windows(tokenizer):
+    columns = {"tokens": [["plot", "moved", "to", "Bath"]]}
+    (plain,) = encode_inputs(columns, tokenizer, 32)
+    (example,) = encode_inputs(columns, tokenizer, 32, InputForm(windows=True))
+    assert example.window_S.tolist() == [0]
+    for name in ("input_ids_L", "special_L", "word_start_W", "word_end_W"):
+        assert np.array_equal(getattr(example, name), getattr(plain, name))

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sslm_platform.interfaces import DevScore, Observation
 from sslm_platform.plugins import host
 from sslm_platform.schedule.plan import Planner
 from sslm_platform.schedule.progress import Progress
+from sslm_platform.scheduling import DevScore, Observation
 
 OPTIONS = {
     "static": {"ratios": {"f0": 3.0, "t1@*": 0.5}},

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sslm_platform.interfaces import DevScore
+from sslm_platform.scheduling import DevScore
 from sslm_platform.spec.schema import AdaptSpec, AugmentSpec
 from sslm_platform.train.augmenting import after_scoring
 

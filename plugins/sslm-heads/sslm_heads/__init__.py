@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable
 
 from sslm_heads.options import (
     ChoiceOptions,
+    ClassifierOptions,
+    CrfOptions,
     ElectraOptions,
     EmbeddingOptions,
     MultilabelOptions,
@@ -14,6 +16,7 @@ from sslm_heads.options import (
     SpanOptions,
     TokenOptions,
     VectorOptions,
+    VerbalizerOptions,
 )
 from sslm_platform.api import Head, HeadContext, HeadDef, Options, OutputKind, Problem, hookimpl
 
@@ -27,7 +30,7 @@ def sslm_heads() -> Iterable[HeadDef]:
             build=_build_sequence_classifier,
             check=_check_pooling,
             emits=OutputKind.SEQUENCE_LOGITS,
-            options=SequenceOptions,
+            options=ClassifierOptions,
             summary="One label for a text: pooled states, then a linear layer.",
         ),
         HeadDef(
@@ -77,6 +80,13 @@ def sslm_heads() -> Iterable[HeadDef]:
             summary="A small generator that puts tokens in, and a detector of these.",
         ),
         HeadDef(
+            name="crf_tagger",
+            build=_build_crf_tagger,
+            emits=OutputKind.TAG_PAIR_LOGITS,
+            options=CrfOptions,
+            summary="The likeliest sequence of tags of a text: a conditional random field.",
+        ),
+        HeadDef(
             name="embedding",
             build=_build_embedding,
             emits=OutputKind.VECTORS,
@@ -104,6 +114,15 @@ def sslm_heads() -> Iterable[HeadDef]:
             tied=True,
             summary="BERT's language-model head on the encoder's own embedding matrix.",
         ),
+        HeadDef(
+            name="verbalizer",
+            build=_build_verbalizer,
+            emits=OutputKind.SEQUENCE_LOGITS,
+            options=VerbalizerOptions,
+            tied=True,
+            reads_masks=True,
+            summary="Labels as words that the language model puts in a template's masks.",
+        ),
     )
 
 
@@ -112,7 +131,11 @@ def _check_pooling(options: SequenceOptions, fields: Collection[str]) -> Iterabl
         yield Problem("pooling", "markers are around spans, and the task has no field spans")
 
 
-def _build_sequence_classifier(options: SequenceOptions, context: HeadContext) -> Head:
+def _build_sequence_classifier(options: ClassifierOptions, context: HeadContext) -> Head:
+    if options.calibrate:
+        from sslm_heads.calibrated import CalibratedClassifier
+
+        return CalibratedClassifier(options, context)
     from sslm_heads.sequence import SequenceClassifier
 
     return SequenceClassifier(options, context)
@@ -154,6 +177,12 @@ def _build_electra(options: ElectraOptions, context: HeadContext) -> Head:
     return ReplacedTokenDetector(options, context)
 
 
+def _build_crf_tagger(options: CrfOptions, context: HeadContext) -> Head:
+    from sslm_heads.crf import CrfTagger
+
+    return CrfTagger(options, context)
+
+
 def _build_embedding(options: EmbeddingOptions, context: HeadContext) -> Head:
     from sslm_heads.embedding import Embedding
 
@@ -176,3 +205,9 @@ def _build_lm(options: Options, context: HeadContext) -> Head:
     from sslm_heads.lm import LanguageModelHead
 
     return LanguageModelHead(context)
+
+
+def _build_verbalizer(options: VerbalizerOptions, context: HeadContext) -> Head:
+    from sslm_heads.verbalizer import Verbalizer
+
+    return Verbalizer(options, context)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from sslm_platform.api import Options
 
+RANDOM = "random"
+
 
 class SequenceOptions(Options):
-    """Options of ``sequence_classifier`` and ``sequence_regressor``."""
+    """Options of heads that read one state for a text, such as ``sequence_regressor``."""
 
     pooling: Literal["mean", "cls", "max", "markers"] = Field(
         default="mean",
@@ -19,6 +21,16 @@ class SequenceOptions(Options):
     )
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Dropout before each linear layer.")
     hidden_layer: bool = Field(default=False, description="Put a dense layer with tanh before the last one.")
+
+
+class ClassifierOptions(SequenceOptions):
+    """Options of ``sequence_classifier``."""
+
+    calibrate: bool = Field(
+        default=False,
+        description="Divide the logits of probabilities by a temperature that dev sets (Guo et al. 2017);"
+        " predictions stay as they are.",
+    )
 
 
 class MultilabelOptions(SequenceOptions):
@@ -88,6 +100,38 @@ class ElectraOptions(Options):
         default=None, ge=1, description="Its width; default: about a quarter of the encoder's."
     )
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Dropout of generator and detector.")
+
+
+class VerbalizerOptions(Options):
+    """Options of ``verbalizer``."""
+
+    words: Literal["random"] | dict[str, tuple[str, ...]] = Field(
+        description="The words of each label, one or more: `{negative: bad, positive: [great, good]}`; or"
+        " `random`, a word drawn for each: a baseline that knows the template alone."
+    )
+    seed: int = Field(default=0, ge=0, description="Draws random words.")
+
+    @field_validator("words", mode="before")
+    @classmethod
+    def _one_word(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {label: (words,) if isinstance(words, str) else words for label, words in value.items()}
+
+    @field_validator("words")
+    @classmethod
+    def _some_word(cls, value: Any) -> Any:
+        if not isinstance(value, str) and (empty := [label for label, words in value.items() if not words]):
+            raise ValueError(f"{empty[0]}: give one word or more")
+        return value
+
+
+class CrfOptions(TokenOptions):
+    """Options of ``crf_tagger``."""
+
+    constrained: bool = Field(
+        default=True, description="Never predict an `I-` that continues no chunk; training is as it would be."
+    )
 
 
 class ChoiceOptions(Options):

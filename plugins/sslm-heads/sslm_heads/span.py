@@ -46,12 +46,7 @@ class SpanExtractor(nn.Module):
 
     def scores(self, outputs: Tensor, targets: Targets, num_examples: int) -> Sequence[np.ndarray]:
         """Return for each example by how much "no answer" exceeds the best span, and its characters, (3,)."""
-        names = ("row", "start", "end")
-        table_N5 = np.column_stack(
-            [outputs.double().cpu().numpy(), *(targets[name].cpu().numpy() for name in names)]
-        )
-        parts = rows_by_example(table_N5, targets["example"].cpu().numpy(), num_examples)
-        return [self._best(rows) for rows in parts]
+        return [self._best(rows) for rows in self._tables(outputs, targets, num_examples)]
 
     def decide(self, scores: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         """Return the spans, (-1, -1) where "no answer" exceeds them by more than the threshold."""
@@ -71,6 +66,43 @@ class SpanExtractor(nn.Module):
         if len(excess_N):
             self.threshold.fill_(_best_cut(excess_N, gain_N))
 
+    def candidates(
+        self, outputs: Tensor, targets: Targets, num_examples: int, num: int
+    ) -> Sequence[Sequence[tuple[np.ndarray, float]]]:
+        """Return the spans whose logits sum highest, "no answer" among them, with softmax probabilities.
+
+        These are over all spans of all windows; a span of several windows is listed once, with its best.
+        """
+        return [self._listed(rows, num) for rows in self._tables(outputs, targets, num_examples)]
+
+    def _listed(self, rows_N5: np.ndarray, num: int) -> list[tuple[np.ndarray, float]]:
+        sums: dict[tuple[int, int], float] = {}
+        for row in np.unique(rows_N5[:, 2]):
+            first, last, _, start, end = rows_N5[rows_N5[:, 2] == row].T
+            is_none = start == NO_ANSWER
+            for total in (first + last)[is_none]:
+                sums[NO_ANSWER, NO_ANSWER] = max(sums.get((NO_ANSWER, NO_ANSWER), -np.inf), float(total))
+            sum_TT = self._sums(first[~is_none], last[~is_none])
+            for a, b in np.argwhere(np.isfinite(sum_TT)).tolist():
+                span = (int(start[~is_none][a]), int(end[~is_none][b]))
+                sums[span] = max(sums.get(span, -np.inf), float(sum_TT[a, b]))
+        if not sums:
+            return []
+        value_S = np.array(list(sums.values()))
+        share_S = np.exp(value_S - value_S.max())
+        share_S /= share_S.sum()
+        order = np.argsort(-value_S, kind="stable")[:num]
+        spans = list(sums)
+        return [(np.array(spans[place]), float(share_S[place])) for place in order]
+
+    def _tables(self, outputs: Tensor, targets: Targets, num_examples: int) -> list[np.ndarray]:
+        """Return each example's rows: both logits, the window, and the characters, (N, 5)."""
+        names = ("row", "start", "end")
+        table_N5 = np.column_stack(
+            [outputs.double().cpu().numpy(), *(targets[name].cpu().numpy() for name in names)]
+        )
+        return rows_by_example(table_N5, targets["example"].cpu().numpy(), num_examples)
+
     def _best(self, rows_N5: np.ndarray) -> np.ndarray:
         best, none = (-np.inf, NO_ANSWER, NO_ANSWER), -np.inf
         for row in np.unique(rows_N5[:, 2]):
@@ -86,10 +118,14 @@ class SpanExtractor(nn.Module):
     def _best_in_window(self, first: np.ndarray, last: np.ndarray) -> tuple[float, int, int] | None:
         if not len(first):
             return None
+        sum_TT = self._sums(first, last)
+        place = int(sum_TT.argmax())
+        return float(sum_TT.flat[place]), place // len(first), place % len(first)
+
+    def _sums(self, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+        """Return the logits of each span of a window, by first and last token; -inf of too long ones."""
         length = np.arange(len(first))[None] - np.arange(len(first))[:, None]
-        sums = np.where((length >= 0) & (length < self.max_tokens), first[:, None] + last[None], -np.inf)
-        place = int(sums.argmax())
-        return float(sums.flat[place]), place // len(first), place % len(first)
+        return np.where((length >= 0) & (length < self.max_tokens), first[:, None] + last[None], -np.inf)
 
 
 def _overlap(span: np.ndarray, reference: Mapping[str, Any]) -> float:

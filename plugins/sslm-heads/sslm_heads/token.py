@@ -31,14 +31,14 @@ class TokenClassifier(nn.Module):
 
     def features(self, hidden_BLD: Tensor, mask_BL: Tensor, targets: Targets) -> Tensor:
         """Return the states of the words, (N, D): of their first or last token, or the mean of all."""
-        example_N, start_N = targets["example"], targets["position"]
+        row_N, start_N = targets["row"], targets["position"]
         match self.alignment:
             case "first":
-                return hidden_BLD[example_N, start_N]
+                return hidden_BLD[row_N, start_N]
             case "last":
-                return hidden_BLD[example_N, targets["end"] - 1]
+                return hidden_BLD[row_N, targets["end"] - 1]
             case _:
-                return _means(hidden_BLD, example_N, start_N, targets["end"] - start_N)
+                return _means(hidden_BLD, row_N, start_N, targets["end"] - start_N)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map (N, D) to logits (N, num_labels)."""
@@ -46,18 +46,20 @@ class TokenClassifier(nn.Module):
 
     def predict(self, outputs: Tensor, targets: Targets, num_examples: int) -> Sequence[np.ndarray]:
         """Return the tag ids of all of each example's words."""
-        num_words = targets["num_words"].tolist()
-        tags = [np.full(num, self.unseen, dtype=np.int64) for num in num_words]
-        rows = (targets["example"].tolist(), targets["word"].tolist(), outputs.argmax(dim=-1).tolist())
+        return self._of_all_words(outputs.argmax(dim=-1), targets)
+
+    def _of_all_words(self, tag_N: Tensor, targets: Targets) -> list[np.ndarray]:
+        tags = [np.full(num, self.unseen, dtype=np.int64) for num in targets["num_words"].tolist()]
+        rows = (targets["example"].tolist(), targets["word"].tolist(), tag_N.tolist())
         for example, word, tag in zip(*rows, strict=True):
             tags[example][word] = tag
         return tags
 
 
-def _means(hidden_BLD: Tensor, example_N: Tensor, start_N: Tensor, size_N: Tensor) -> Tensor:
+def _means(hidden_BLD: Tensor, row_N: Tensor, start_N: Tensor, size_N: Tensor) -> Tensor:
     """Return the mean states of words, (N, D), each of ``size_N`` tokens."""
-    row_T = torch.repeat_interleave(torch.arange(len(size_N), device=size_N.device), size_N)
-    place_T = torch.arange(len(row_T), device=size_N.device) - (size_N.cumsum(0) - size_N)[row_T]
-    states_TD = hidden_BLD[example_N[row_T], start_N[row_T] + place_T]
-    sum_ND = hidden_BLD.new_zeros(len(size_N), hidden_BLD.shape[-1]).index_add(0, row_T, states_TD)
+    word_T = torch.repeat_interleave(torch.arange(len(size_N), device=size_N.device), size_N)
+    place_T = torch.arange(len(word_T), device=size_N.device) - (size_N.cumsum(0) - size_N)[word_T]
+    states_TD = hidden_BLD[row_N[word_T], start_N[word_T] + place_T]
+    sum_ND = hidden_BLD.new_zeros(len(size_N), hidden_BLD.shape[-1]).index_add(0, word_T, states_TD)
     return sum_ND / size_N.unsqueeze(1)

@@ -50,6 +50,26 @@ def test_electra(check):
     check()
 
 
+@pytest.mark.parametrize("alignment", ["first", "mean", "last"])
+def test_crf_tagger(alignment):
+    for check in checks_of(host().registry.heads.get("crf_tagger").definition, {"alignment": alignment}):
+        check()
+
+
+WORDS = {"negative": "ash", "neutral": ["birch elm"], "positive": ["oak", "maple"]}
+
+
+@pytest.mark.parametrize("words", [WORDS, "random"], ids=["named", "random"])
+def test_verbalizer(words):
+    for check in checks_of(host().registry.heads.get("verbalizer").definition, {"words": words}):
+        check()
+
+
+@parametrize_with_checks("sequence_classifier", options={"calibrate": True})
+def test_calibrated_classifier(check):
+    check()
+
+
 EMBEDDINGS = [
     {"pooling": pooling, "projection": projection, "steps": steps}
     for pooling in ("mean", "cls")

@@ -85,7 +85,7 @@ def test_alignment_of_words_of_several_tokens(alignment):
     hidden = torch.randn(2, 7, 3, generator=torch.Generator().manual_seed(0))
     words = [(0, 1, 4), (0, 4, 5), (1, 2, 6)]
     columns = zip(*words, strict=True)
-    targets = {n: torch.tensor(c) for n, c in zip(("example", "position", "end"), columns, strict=True)}
+    targets = {n: torch.tensor(c) for n, c in zip(("row", "position", "end"), columns, strict=True)}
     head = TokenClassifier(TokenOptions(alignment=alignment), HeadContext(3, 10, ("O", "B-X", "I-X")))
     how = {"first": lambda s: s[0], "mean": lambda s: s.mean(dim=0), "last": lambda s: s[-1]}[alignment]
     expected = torch.stack([how(hidden[example, start:end]) for example, start, end in words])

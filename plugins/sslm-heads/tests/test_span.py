@@ -44,6 +44,11 @@ def test_answer_is_the_best_of_all_spans_within_windows(seed, longest):
     assert score == pytest.approx([none - spans[best], start[best[0]], end[best[1]]])
     expected = [-1, -1] if none > spans[best] else [start[best[0]], end[best[1]]]
     assert head.predict(torch.tensor(logits), targets, 1)[0].tolist() == expected
+    (listed,) = head.candidates(torch.tensor(logits), targets, 1, 4)
+    values = sorted([none, *spans.values()], reverse=True)
+    total = np.exp(values).sum()
+    assert [share for _, share in listed] == pytest.approx([np.exp(v) / total for v in values[:4]])
+    assert listed[0][0].tolist() == expected
 
 
 def test_question_without_context_has_no_answer():

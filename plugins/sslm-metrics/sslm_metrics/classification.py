@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from sslm_metrics.counts import Counts, Score, class_counts, f1, macro, micro, precision, ratio, recall
+from sslm_metrics.counts import (
+    Counts,
+    Score,
+    by_class,
+    class_counts,
+    f1,
+    macro,
+    micro,
+    precision,
+    ratio,
+    recall,
+)
 from sslm_metrics.ranking import RANKED, RecallAt
 from sslm_platform.api import (
     DecomposableMetric,
@@ -19,7 +30,7 @@ from sslm_platform.api import (
     Scored,
 )
 
-LABELS = frozenset({OutputKind.SEQUENCE_LOGITS, OutputKind.TOKEN_LOGITS})
+LABELS = frozenset({OutputKind.SEQUENCE_LOGITS, OutputKind.TOKEN_LOGITS, OutputKind.TAG_PAIR_LOGITS})
 SETS = frozenset({OutputKind.LABEL_SET_LOGITS})
 
 
@@ -79,19 +90,24 @@ class LabelSetMetric(DecomposableMetric):
 class ClassMetric(DecomposableMetric):
     """A score of each class's true positives, predicted and gold counts, over items (labels or words)."""
 
-    def __init__(self, score: Score, num_classes: int) -> None:
+    def __init__(self, score: Score, labels: Sequence[str]) -> None:
         self.final = score
-        self.num_classes = num_classes
+        self.labels = labels
 
     def statistics(self, scored: Scored) -> np.ndarray:
         """Return (N, 3 (num_labels + 1)) counts; a label that the head does not know is a class by itself."""
-        unseen = self.num_classes
+        unseen = len(self.labels)
         pairs = ((p, np.asarray(r)) for p, r in zip(scored.predictions, scored.references, strict=True))
         return np.stack([class_counts(p, np.where(r < 0, unseen, r), unseen + 1) for p, r in pairs])
 
     def finalize(self, totals_RK: np.ndarray) -> np.ndarray:
         """Score the summed counts."""
         return self.final(Counts.of_totals(totals_RK))
+
+    def details(self, scored: Scored) -> Mapping[str, Mapping[str, float]]:
+        """Return the scores of each label."""
+        total_1K = self.statistics(scored).sum(axis=0, keepdims=True)
+        return by_class(Counts.of_totals(total_1K), [*self.labels, "(unseen)"])
 
 
 def matthews(counts: Counts) -> np.ndarray:
@@ -109,8 +125,9 @@ def _build_accuracy(options: Any, context: MetricContext) -> Metric:
 
 
 def _build_classes(score: Score, options: Any, context: MetricContext) -> Metric:
-    metric = LabelSetMetric if context.emits is OutputKind.LABEL_SET_LOGITS else ClassMetric
-    return metric(score, len(context.labels))
+    if context.emits is OutputKind.LABEL_SET_LOGITS:
+        return LabelSetMetric(score, len(context.labels))
+    return ClassMetric(score, context.labels)
 
 
 def _definition(name: str, score: Score, summary: str) -> MetricDef:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +52,21 @@ def recall(counts: Counts) -> np.ndarray:
 def f1(counts: Counts) -> np.ndarray:
     """Return 2 true positives / (predicted + gold), (R, K)."""
     return ratio(2 * counts.correct, counts.predicted + counts.gold)
+
+
+def by_class(counts: Counts, names: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Return precision, recall, F1 and the number of gold items of each class, from counts of one sample."""
+    columns = {
+        "precision": precision(counts),
+        "recall": recall(counts),
+        "f1": f1(counts),
+        "gold": counts.gold,
+    }
+    return {
+        name: {column: float(value_1K[0, place]) for column, value_1K in columns.items()}
+        for place, name in enumerate(names)
+        if counts.gold[0, place] or counts.predicted[0, place]
+    }
 
 
 def macro(score: Score) -> Score:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from pydantic import Field
 
-from sslm_metrics.counts import Counts, Score, class_counts, f1, macro, micro, precision, recall
+from sslm_metrics.counts import Counts, Score, by_class, class_counts, f1, macro, micro, precision, recall
 from sslm_platform.api import (
     DecomposableMetric,
     Metric,
@@ -80,6 +80,11 @@ class EntityMetric(DecomposableMetric):
         """Score the summed counts."""
         return self.final(Counts.of_totals(totals_RK))
 
+    def details(self, scored: Scored) -> Mapping[str, Mapping[str, float]]:
+        """Return the scores of each type of entity."""
+        total_1K = self.statistics(scored).sum(axis=0, keepdims=True)
+        return by_class(Counts.of_totals(total_1K), list(self.types))
+
     def _chunks(self, ids: np.ndarray, names: Sequence[str]) -> set[tuple[str, int, int]]:
         return set(self.entities([names[i] for i in ids]))
 
@@ -103,6 +108,11 @@ class TokenTypeMetric(DecomposableMetric):
     def finalize(self, totals_RK: np.ndarray) -> np.ndarray:
         """Score the summed counts."""
         return self.final(Counts.of_totals(totals_RK))
+
+    def details(self, scored: Scored) -> Mapping[str, Mapping[str, float]]:
+        """Return the scores of the words of each type, O apart."""
+        total_1K = self.statistics(scored).sum(axis=0, keepdims=True)
+        return by_class(Counts.of_totals(total_1K), [*self.types, UNSEEN])
 
 
 def _type(label: str) -> str:
@@ -128,7 +138,7 @@ def _definition(name: str, metric: Callable[..., Metric], score: Score, summary:
     return MetricDef(
         name,
         partial(_build, name, metric, score),
-        accepts=frozenset({OutputKind.TOKEN_LOGITS}),
+        accepts=frozenset({OutputKind.TOKEN_LOGITS, OutputKind.TAG_PAIR_LOGITS}),
         options=EntityOptions if metric is EntityMetric else Options,
         summary=summary,
     )

@@ -1,4 +1,4 @@
-"""Perplexity, bits per token and mean loss, from the losses themselves."""
+"""Perplexity, bits per token or byte and mean loss, from the losses themselves."""
 
 from __future__ import annotations
 
@@ -33,6 +33,19 @@ class Perplexity(BitsPerToken):
         return np.exp(np.minimum(ratio(totals_RK[:, 0], totals_RK[:, 1]), LARGEST_EXPONENT))
 
 
+class BitsPerByte(BitsPerToken):
+    """Summed loss in bits over the bytes of the text that the targets are (UTF-8, with white space).
+
+    Unlike perplexity it compares models with different tokenizers. What an unknown token stands for counts as
+    bytes too, and flatters a tokenizer that has many of them.
+    """
+
+    def statistics(self, scored: Scored) -> np.ndarray:
+        """Return each example's nats and bytes, (N, 2)."""
+        bytes_N = np.zeros(len(scored)) if scored.bytes_N is None else scored.bytes_N
+        return np.stack([scored.losses_N, bytes_N], axis=1).astype(np.float64)
+
+
 class MeanLoss(BitsPerToken):
     """Mean loss of what an objective weighs, in its own unit; 0 where there is nothing."""
 
@@ -47,6 +60,10 @@ def _build_mean_loss(options: Any, context: MetricContext) -> Metric:
 
 def _build_bits(options: Any, context: MetricContext) -> Metric:
     return BitsPerToken()
+
+
+def _build_bits_per_byte(options: Any, context: MetricContext) -> Metric:
+    return BitsPerByte()
 
 
 def _build_perplexity(options: Any, context: MetricContext) -> Metric:
@@ -71,6 +88,15 @@ DEFINITIONS = (
         best=0.0,
         needs_predictions=False,
         summary="Mean loss of a target token in bits.",
+    ),
+    MetricDef(
+        "bits_per_byte",
+        _build_bits_per_byte,
+        accepts=frozenset({OutputKind.VOCABULARY_LOGITS}),
+        higher_is_better=False,
+        best=0.0,
+        needs_predictions=False,
+        summary="Loss in bits for each byte of the target tokens' text: comparable between tokenizers.",
     ),
     MetricDef(
         "mean_loss",

@@ -58,6 +58,17 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             summary="Negative log-likelihood of a label, or of each word's tag.",
         ),
         ObjectiveDef(
+            name="crf",
+            build=_build_crf,
+            needs={
+                OutputKind.TAG_PAIR_LOGITS: {
+                    "tokens": Field(FieldKind.TOKENS),
+                    "tags": Field(FieldKind.TAGS),
+                },
+            },
+            summary="Negative log-likelihood of all tags of a text together, by a conditional random field.",
+        ),
+        ObjectiveDef(
             name="binary_cross_entropy",
             build=_build_binary_cross_entropy,
             needs={
@@ -163,6 +174,12 @@ def _build_cross_entropy(options: CrossEntropyOptions, context: ObjectiveContext
     if context.emits is OutputKind.TOKEN_LOGITS:
         return TokenCrossEntropy(options, context)
     return SequenceCrossEntropy(options, context)
+
+
+def _build_crf(options: Options, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.crf import ConditionalRandomField
+
+    return ConditionalRandomField()
 
 
 def _build_binary_cross_entropy(options: BinaryCrossEntropyOptions, context: ObjectiveContext) -> Objective:

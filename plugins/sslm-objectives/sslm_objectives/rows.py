@@ -44,25 +44,36 @@ def marker_targets(examples: Sequence[Encoded]) -> dict[str, Tensor]:
     return {"markers": torch.from_numpy(np.stack(rows)).clamp(min=0)} if rows else {}
 
 
+def windows(example: Encoded) -> np.ndarray:
+    """Return where an example's windows begin: most have one."""
+    return np.zeros(1, dtype=np.int64) if example.window_S is None else example.window_S
+
+
 def word_targets(examples: Sequence[Encoded]) -> dict[str, Tensor]:
-    """Make a row of each word that truncation left, at its first token, with its tag and its tokens' end."""
-    starts = [_word_starts(example) for example in examples]
-    words = [np.flatnonzero(start_W >= 0) for start_W in starts]
-    tags = [np.asarray(e.values["tags"])[word] for e, word in zip(examples, words, strict=True)]
-    ends = [_word_ends(e, start_W) for e, start_W in zip(examples, starts, strict=True)]
+    """Make a row of each word that has tokens, at its first one, with its tag and its tokens' end.
+
+    ``row`` is that of the encoder's states, which has one for each window of an example; ``position`` and
+    ``end`` count from where the window begins.
+    """
+    columns: dict[str, list[np.ndarray]] = {n: [] for n in ("labels", "row", "position", "end", "word")}
+    num_rows, num_words = 0, []
+    for example in examples:
+        start_W = example.word_start_W
+        assert start_W is not None, "an objective that needs tokens gets word starts"
+        window_S, word = windows(example), np.flatnonzero(start_W >= 0)
+        number = np.searchsorted(window_S, start_W[word], side="right") - 1
+        columns["labels"].append(np.asarray(example.values["tags"])[word])
+        columns["row"].append(num_rows + number)
+        columns["position"].append(start_W[word] - window_S[number])
+        columns["end"].append(_word_ends(example, start_W)[word] - window_S[number])
+        columns["word"].append(word)
+        num_rows += len(window_S)
+        num_words.append(len(start_W))
     return {
-        "labels": concatenate(tags),
-        "example": example_index([len(word) for word in words]),
-        "position": concatenate([start_W[word] for start_W, word in zip(starts, words, strict=True)]),
-        "end": concatenate([end_W[word] for end_W, word in zip(ends, words, strict=True)]),
-        "word": concatenate(words),
-        "num_words": torch.tensor([len(start_W) for start_W in starts], dtype=torch.int64),
+        **{name: concatenate(found) for name, found in columns.items()},
+        "example": example_index([len(word) for word in columns["word"]]),
+        "num_words": torch.tensor(num_words, dtype=torch.int64),
     }
-
-
-def _word_starts(example: Encoded) -> np.ndarray:
-    assert example.word_start_W is not None, "an objective that needs tokens gets word starts"
-    return example.word_start_W
 
 
 def _word_ends(example: Encoded, start_W: np.ndarray) -> np.ndarray:

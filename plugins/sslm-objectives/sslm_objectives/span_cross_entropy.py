@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sslm_objectives.rows import concatenate
+from sslm_objectives.rows import concatenate, windows
 from sslm_platform.api import Encoded, Targets, TaskBatch
 
 START, END = 1, 2  # bits of a row's label
@@ -33,7 +33,7 @@ class SpanCrossEntropy:
         tables, first = [], 0
         for index, example in enumerate(examples):
             tables += [np.insert(rows, 0, index, axis=1) for rows in _rows(example, first)]
-            first += len(_windows(example))
+            first += len(windows(example))
         table = np.concatenate([np.zeros((0, 6), np.int64), *tables])
         names = ("example", "row", "position", "start", "end", "labels")
         targets = {name: concatenate([column]) for name, column in zip(names, table.T, strict=True)}
@@ -54,14 +54,10 @@ class SpanCrossEntropy:
         return loss_B
 
 
-def _windows(example: Encoded) -> np.ndarray:
-    return np.zeros(1, dtype=np.int64) if example.window_S is None else example.window_S
-
-
 def _rows(example: Encoded, first: int) -> Iterator[np.ndarray]:
     """Yield (tokens, 5) for each window: row of the batch, position, characters, label."""
     assert example.offset_L2 is not None, "an objective that needs a context gets offsets"
-    window_S = _windows(example)
+    window_S = windows(example)
     answers = example.values["answers"]["answers"]
     bounds = [(one["start"], one["start"] + len(one["text"])) for one in answers]
     for number, offset_W2 in enumerate(np.split(example.offset_L2, window_S[1:])):

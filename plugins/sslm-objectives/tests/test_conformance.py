@@ -101,6 +101,11 @@ def test_rtd(check):
     check()
 
 
+@parametrize_with_checks("crf")
+def test_crf(check):
+    check()
+
+
 @parametrize_with_checks("simcse")
 def test_simcse(check):
     check()

@@ -44,6 +44,7 @@ def test_cross_entropy_of_tags_sums_over_the_words_that_were_seen():
     assert {name: value.tolist() for name, value in batch.targets.items() if name != "weight"} == {
         "labels": [0, 2, 1, 0],
         "example": [0, 0, 2, 2],
+        "row": [0, 0, 2, 2],
         "position": [1, 3, 1, 2],
         "end": [2, 4, 2, 3],
         "word": [0, 1, 0, 1],

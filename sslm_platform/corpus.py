@@ -192,7 +192,7 @@ class Corpus:
             if first.head.definition.emits.is_generated:
                 continue  # of its options none is about the data, and it is large
             sizes = (int(config.hidden_size), len(self.tokenizer), self.labels(members))
-            context = HeadContext(*sizes, self.text_tokenizer(members), first.num_masks)
+            context = HeadContext(*sizes, self.text_tokenizer(members), num_masks=first.num_masks)
             try:
                 build_head(first.head, context, 0)
             except SpecError as error:

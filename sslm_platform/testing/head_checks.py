@@ -25,7 +25,7 @@ def build(case: HeadCase, seed: int = 0) -> Any:
     masks = 2 if case.definition.reads_masks else 0
     tokenizer = data.TOKENIZER if case.kind.is_generated or masks else None
     sizes = (data.HIDDEN_SIZE, data.VOCABULARY.size)
-    context = HeadContext(*sizes, data.labels_of(case.kind), tokenizer, masks)
+    context = HeadContext(*sizes, data.labels_of(case.kind), tokenizer, num_masks=masks)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         head = case.definition.build(case.parsed_options(), context)

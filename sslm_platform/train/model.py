@@ -139,9 +139,9 @@ def add_heads(corpus: Corpus, encoder: SharedEncoder, tasks: Sequence[Task], see
             size,
             labels,
             tokenizer,
-            members[0].num_masks,
-            pretrained_lm_head(corpus.run.spec.encoder, encoder.backbone) if is_tied else None,
-            encoder.norm_eps,
+            num_masks=members[0].num_masks,
+            lm_head=pretrained_lm_head(corpus.run.spec.encoder, encoder.backbone) if is_tied else None,
+            norm_eps=encoder.norm_eps,
         )
         heads[key] = build_head(bound, context, seed, key)
         infos[key] = HeadInfo(

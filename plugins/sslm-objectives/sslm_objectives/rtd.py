@@ -40,6 +40,7 @@ class ReplacedTokenDetection:
         targets = {
             "labels": concatenate([np.isin(text, h) for text, h in zip(texts, hidden, strict=True)]),
             "example": example_index(sizes),
+            "row": example_index(sizes),
             "position": position_N,
             "end": position_N + 1,
             "word": concatenate([np.arange(size) for size in sizes]),

@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 from sslm_platform.errors import DataError, Problem, SpecError, suggest
 from sslm_platform.model.adapter import add_adapter, prefix_length
 from sslm_platform.model.layers import freeze
-from sslm_platform.model.tokenizer import trained_tokenizer
+from sslm_platform.model.tokenizer import trained_tokenizer, with_sentinels
 from sslm_platform.spec.schema import EncoderSpec
 from sslm_platform.types import Vocabulary
 
@@ -29,6 +29,8 @@ def locate(path: str) -> str:
     The distribution is found through its metadata: none of its code is imported.
     """
     if not path.startswith("package:"):
+        if Path(path).is_absolute() and not Path(path).is_dir():  # a hub name is none
+            raise SpecError(Problem("encoder.path", f"{path}: no such folder"))
         return path
     distribution, _, inside = path.removeprefix("package:").partition("/")
     try:
@@ -51,13 +53,20 @@ def load_tokenizer(spec: EncoderSpec, texts: Iterable[str] = (), cache: Path | N
     ``texts`` and ``cache`` are for one that the spec trains; it goes through the texts more than once.
     """
     source = spec.path or (spec.tokenizer.path if spec.tokenizer else None)
+    num_sentinels = spec.tokenizer.sentinels if spec.tokenizer else 0
     if source is None:
         assert spec.tokenizer is not None
         assert spec.tokenizer.train is not None
-        return trained_tokenizer(spec.tokenizer.train, texts, spec.max_length, cache)
-    tokenizer = _from_pretrained(AutoTokenizer, locate(source), use_fast=True)
+        trained = trained_tokenizer(spec.tokenizer.train, texts, spec.max_length, cache)
+        return with_sentinels(trained, num_sentinels)
+    return with_sentinels(pretrained_tokenizer(source), num_sentinels)
+
+
+def pretrained_tokenizer(source: str, where: str = "encoder.path") -> Any:
+    """Return the fast tokenizer of a folder, package or hub name; ``where`` is the key that names it."""
+    tokenizer = _from_pretrained(AutoTokenizer, locate(source), where, use_fast=True)
     if not tokenizer.is_fast:
-        raise SpecError(Problem("encoder.path", f"{source}: needs a fast tokenizer (tokenizer.json)"))
+        raise SpecError(Problem(where, f"{source}: needs a fast tokenizer (tokenizer.json)"))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
@@ -70,8 +79,10 @@ def load_backbone(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
         _check_digest(folder, spec.sha256)
         config = _with_dropout(_from_pretrained(AutoConfig, folder), spec.dropout)
         _check_length(config, spec.max_length, prefix_length(spec.adapter))
-        backbone = _from_pretrained(
-            AutoModel, folder, config=config, use_safetensors=True, dtype=torch.float32
+        backbone = encoder_of(
+            _from_pretrained(
+                _kind_of(config), folder, config=config, use_safetensors=True, dtype=torch.float32
+            )
         )
     else:
         backbone = _from_config(spec, tokenizer, seed)
@@ -87,7 +98,7 @@ def backbone_without_values(spec: EncoderSpec, tokenizer: Any) -> Any:
     if spec.path is not None:
         config = _with_dropout(_from_pretrained(AutoConfig, locate(spec.path)), spec.dropout)
         with torch.device("meta"):
-            return AutoModel.from_config(config)
+            return encoder_of(AutoModel.from_config(config))
     with torch.device("meta"):
         return _from_config(spec, tokenizer, 0)
 
@@ -117,14 +128,30 @@ def encoder_fingerprint(spec: EncoderSpec) -> dict[str, Any]:
     return {**options, "files": {file.name: _sha256(file) for file in files}}
 
 
-def _from_pretrained(kind: Any, source: str, **options: Any) -> Any:
+def encoder_of(model: Any) -> Any:
+    """Return the encoder of an encoder-decoder (T5, BART), and any other model as it is."""
+    has_both = getattr(model.config, "is_encoder_decoder", False) and hasattr(model, "encoder")
+    return model.get_encoder() if has_both else model
+
+
+def _kind_of(config: Any) -> Any:
+    """Return what loads a folder: the class of an encoder that was saved without its decoder, or any."""
+    if getattr(config, "is_encoder_decoder", False):
+        with torch.device("meta"):
+            kind = type(encoder_of(AutoModel.from_config(config)))
+        if kind.__name__ in (config.architectures or ()):
+            return kind
+    return AutoModel
+
+
+def _from_pretrained(kind: Any, source: str, where: str = "encoder.path", **options: Any) -> Any:
     try:
         return kind.from_pretrained(source, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         what = "folder" if Path(source).exists() else "folder or reachable hub name"
         first = str(error).strip().splitlines()[0]
         raise SpecError(
-            Problem("encoder.path", f"{source}: not a {what} with a transformers encoder ({first})")
+            Problem(where, f"{source}: not a {what} with a transformers encoder ({first})")
         ) from None
 
 
@@ -160,7 +187,7 @@ def _from_config(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
         config = _with_dropout(AutoConfig.for_model(kind, **options), spec.dropout)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return AutoModel.from_config(config, dtype=torch.float32)
+            return encoder_of(AutoModel.from_config(config, dtype=torch.float32))
     except (ValueError, TypeError, KeyError) as error:
         raise SpecError(Problem("encoder.config", str(error).splitlines()[0])) from None
 

@@ -34,6 +34,7 @@ class HeadInfo(BaseModel):
     """What is needed to build a saved head again.
 
     ``tokenizer`` is the content of the head's own, empty where it has none; it has a file of its own.
+    ``facts`` is what the head says of itself, JSON content, to be built without what it was made of.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +46,7 @@ class HeadInfo(BaseModel):
     distribution: str
     version: str
     tokenizer: str = Field(default="", exclude=True)
+    facts: dict[str, Any] = {}
 
 
 def save_model(

@@ -10,7 +10,13 @@ from sslm_platform.plugins import Host, host
 from sslm_platform.registry import Table
 from sslm_platform.spec.adapting import adapter_problems
 from sslm_platform.spec.augmenting import check_adapting, check_targets
-from sslm_platform.spec.combining import label_problems, sharding_problems, wrapper_problems
+from sslm_platform.spec.combining import (
+    head_problems,
+    label_problems,
+    room_problems,
+    sharding_problems,
+    wrapper_problems,
+)
 from sslm_platform.spec.distilling import distill_problems
 from sslm_platform.spec.fields import field_problems
 from sslm_platform.spec.load import LoadedSpec, validated_options
@@ -88,6 +94,7 @@ class _Resolver:
             self._schedule(sampler, balancer, feeds)
             self.problems.extend(sharding_problems(feeds))
             self.problems.extend(label_problems(by_identity.values()))
+            self.problems.extend(room_problems(by_identity.values(), spec.encoder.max_length))
             if balancer is not None:
                 self.problems.extend(wrapper_problems(by_identity.values(), spec, balancer.definition))
         if self.problems or sampler is None or balancer is None or executor is None:
@@ -145,16 +152,7 @@ class _Resolver:
                 f" scores {', '.join(sorted(needs))}",
             )
             return None
-        if spec.head.sharded and head.definition.tied:
-            self.problem(
-                f"{where}.head.sharded",
-                f"{head.definition.name} projects inside the encoder's module and cannot be apart from it",
-            )
-        if spec.head.tokenizer is not None and not emits.is_generated:
-            self.problem(
-                f"{where}.head.tokenizer", f"{head.definition.name} emits {emits}: only heads that generate"
-                " text have a tokenizer"
-            )  # fmt: skip
+        self.problems.extend(head_problems(spec.head, head.definition, objective.definition, where))
         wrong = list(field_problems(spec, needs[emits], where))
         self.problems.extend(wrong)
         if wrong:

@@ -66,6 +66,16 @@ class TargetTokenizer(TokenizerTraining):
     """A tokenizer of target texts; bytes as the smallest pieces, so that no text has an unknown token."""
 
     model: Literal["wordpiece", "bpe", "unigram"] = "bpe"
+    path: str | None = Field(
+        default=None,
+        description="Folder or hub name of a pretrained one, for a decoder that has one.",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> TargetTokenizer:
+        if self.path is not None and self.model_fields_set != {"path"}:
+            raise ValueError("give path or what is to be trained, not both")
+        return self
 
 
 class HeadSpec(Component):
@@ -81,7 +91,7 @@ class HeadSpec(Component):
     tokenizer: TargetTokenizer | None = Field(
         default=None,
         description="Of heads that generate text: a tokenizer trained on the training targets of the head's"
-        " tasks; default: the encoder's.",
+        " tasks, or a pretrained one; default: the encoder's.",
     )
 
 
@@ -100,6 +110,12 @@ class FieldSpec(Section):
     )
     separator: str | None = Field(
         default=None, description="What stands between the labels of a text of several."
+    )
+    max_tokens: int | None = Field(
+        default=None,
+        ge=2,
+        description="Of a target that the encoder reads after the text (prefix LM): tokens of"
+        " `encoder.max_length` that are kept for it and its end; default: a quarter. The text has the rest.",
     )
     scheme: Literal["bio", "iob1", "iobes", "io", "word"] = Field(
         default="bio",
@@ -162,6 +178,11 @@ class TokenizerSpec(Section):
 
     path: str | None = Field(default=None, description="Folder, hub name, or `package:`.")
     train: TokenizerTraining | None = None
+    sentinels: int = Field(
+        default=0,
+        ge=0,
+        description="Tokens `<extra_id_0>`, `<extra_id_1>`, … to stand for spans, as span corruption needs.",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> TokenizerSpec:

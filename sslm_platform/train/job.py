@@ -42,7 +42,10 @@ def task_content(corpus: Corpus, task: Task) -> dict[str, Any]:
     """Return what identifies a task: its examples, objective, head, and their plugins' versions."""
     head = {**task.head.fingerprint(), "key": task.head_key}
     if task.spec.head.tokenizer is not None:
-        head["tokenizer"] = task.spec.head.tokenizer.model_dump(mode="json")
+        head["tokenizer"] = task.spec.head.tokenizer.model_dump(mode="json", exclude_none=True)
+        if task.spec.head.tokenizer.path is not None:
+            codec = corpus.text_tokenizer([task])
+            head["tokenizer"]["content"] = digest(codec.content if codec is not None else "")
     changed = zip(corpus.run.augmenters.get(task.stream.name, ()), task.stream.augment, strict=True)
     augment = [
         {**bound.fingerprint(), **spec.model_dump(include={"probability", "adapt"}, exclude_none=True)}

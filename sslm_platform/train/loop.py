@@ -19,7 +19,7 @@ from sslm_platform.engine.base import Engine
 from sslm_platform.engine.course import phase_of
 from sslm_platform.engine.optimizer import rate_factor
 from sslm_platform.engine.task_gradients import TaskGradients
-from sslm_platform.evaluate import Batch, make_batch, outputs_of
+from sslm_platform.evaluate import Batch, make_batch, outputs_of, rewritten
 from sslm_platform.interfaces import Observation
 from sslm_platform.schedule.plan import (
     Planner,
@@ -290,7 +290,8 @@ def _run_slots(
     # keyed by step, so that a resumed run drops out the same units
     torch.manual_seed(_mix(training.seed, step, engine.rank))
     sums: dict[str, Tensor] = {}
-    for batch, empty in batches:
+    for given, empty in batches:
+        batch = rewritten(given, {task: training.model.tasks[task] for task in given.tasks})
         share = 0.0 if empty else 1.0
         passes = passes_of(training, engine, batch) if backward is not None else None
         if backward is not None and passes is not None:

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from sslm_platform.corpus import Corpus, group_by_head
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.evaluate import TaskModel
-from sslm_platform.interfaces import TextTokenizer
+from sslm_platform.generating import TextTokenizer
 from sslm_platform.model.adapter import is_adapted, is_per_task, load_adapter
 from sslm_platform.model.attention import check_attention
 from sslm_platform.model.backbone import load_backbone
+from sslm_platform.model.continuing import keeps_states
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead, build_head
 from sslm_platform.model.store import ADAPTER, HeadInfo, read_heads, save_model
@@ -125,6 +126,8 @@ def build_model(corpus: Corpus, tasks: Sequence[Task], seed: int) -> Model:
 def add_heads(corpus: Corpus, encoder: SharedEncoder, tasks: Sequence[Task], seed: int) -> Model:
     """Put new heads for the tasks on an encoder; tasks with one head key share the head and its labels."""
     size = encoder.backbone.get_input_embeddings().num_embeddings
+    writes = any(task.head.definition.tied and task.head.definition.emits.is_generated for task in tasks)
+    kept = encoder.backbone if writes and keeps_states(encoder.backbone) else None
     heads, models, infos = {}, {}, {}
     for key, members in group_by_head({task.identity: task for task in tasks}).items():
         bound = members[0].head
@@ -139,9 +142,11 @@ def add_heads(corpus: Corpus, encoder: SharedEncoder, tasks: Sequence[Task], see
             distribution=bound.provenance.distribution,
             version=bound.provenance.version,
             tokenizer=tokenizer.content if tokenizer is not None and tokenizer.is_own else "",
+            facts=getattr(heads[key], "facts", {}),
         )
         for task in members:
-            models[task.identity] = task_model(corpus, task, heads[key], labels, size, tokenizer)
+            model = task_model(corpus, task, heads[key], labels, size, tokenizer)
+            models[task.identity] = replace(model, backbone=kept)
     return Model(encoder, heads, models, infos)
 
 
@@ -160,7 +165,10 @@ def task_model(
     objective = task.objective.build(context)
     width = len(labels) if definition.emits.has_labels else tokenizer.size if tokenizer else vocabulary
     wrapper = task.wrapper.build(WrapperContext(definition.emits)) if task.wrapper is not None else None
-    return TaskModel(task, objective, TaskHead(head, definition.tied), labels, width, tokenizer, wrapper)
+    room = task.target_room(corpus.run.spec.encoder.max_length)
+    return TaskModel(
+        task, objective, TaskHead(head, definition.tied), labels, width, tokenizer, wrapper, room
+    )
 
 
 def load_trained(corpus: Corpus, tasks: Sequence[Task], folder: Path, seed: int = 0) -> Model:

@@ -236,7 +236,7 @@ class _BlockPlanner:
         if has_labels or target.head.definition.emits in (OutputKind.RANKING, OutputKind.CHOICE_LOGITS):
             teacher = Arm("tfidf", arm.source if zero_shot else alone(target))
             found["tfidf"] = self._cell(teacher, target, learning, answer=answer).id
-        if target.head.definition.emits.is_generated:
+        if target.head.definition.emits.is_generated and not target.objective.definition.makes_text:
             for name in TEXT_FLOORS:
                 found[name] = self._cell(Arm(name, None), target, Learning(learning.stage)).id
         found["majority"] = self._cell(Arm("majority", None), target, Learning(learning.stage)).id

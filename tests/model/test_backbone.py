@@ -193,6 +193,8 @@ def test_what_package_paths_may_go_wrong_in():
         locate("package:no-such-model/inside")
     with pytest.raises(SpecError, match="package 'numpy' has no folder 'no/such'"):
         locate("package:numpy/no/such")
+    with pytest.raises(SpecError, match=r"encoder.path: /no/such/encoder: no such folder$"):
+        locate("/no/such/encoder")
 
 
 def test_the_fingerprint_is_of_the_bytes_not_of_their_place(saved, tmp_path):

@@ -1,6 +1,6 @@
 """Everything a plugin may import from the platform, in one place."""
 
-from sslm_platform.augmenting import Augmenter, Word
+from sslm_platform.augmenting import Augmenter, Word, open_run
 from sslm_platform.errors import (
     DataError,
     PluginError,
@@ -20,6 +20,7 @@ from sslm_platform.evidence import (
     TaskGradient,
     TaskTexts,
 )
+from sslm_platform.generating import Continued, GeneratingHead, TextTokenizer, WritingHead
 from sslm_platform.hookspecs import hookimpl
 from sslm_platform.interfaces import (
     Balancer,
@@ -28,7 +29,6 @@ from sslm_platform.interfaces import (
     DecomposableMetric,
     DevScore,
     Encoded,
-    GeneratingHead,
     GradientBalancer,
     Head,
     LearningBalancer,
@@ -37,13 +37,13 @@ from sslm_platform.interfaces import (
     Metric,
     Objective,
     Observation,
+    RewritingHead,
     Sampler,
     SamplingState,
     Scored,
     StagedSampler,
     Targets,
     TaskBatch,
-    TextTokenizer,
     TiedHead,
     rows_by_example,
 )
@@ -76,6 +76,7 @@ __all__ = [
     "Balancer",
     "BalancerDef",
     "BalancingState",
+    "Continued",
     "DataError",
     "DecidingHead",
     "DecomposableMetric",
@@ -113,6 +114,7 @@ __all__ = [
     "Passes",
     "PluginError",
     "Problem",
+    "RewritingHead",
     "Sampler",
     "SamplerDef",
     "SamplingState",
@@ -136,7 +138,9 @@ __all__ = [
     "Wrapper",
     "WrapperContext",
     "WrapperDef",
+    "WritingHead",
     "hookimpl",
+    "open_run",
     "rows_by_example",
     "suggest",
 ]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     import numpy as np
 
+    from sslm_platform import Run
+
 
 @dataclass(frozen=True, slots=True)
 class Word:
@@ -16,6 +18,17 @@ class Word:
 
     text: str
     origin: int
+
+
+def open_run(folder: str) -> Run:
+    """Open the folder of a run that was trained before, for augmenters that let it write (or choose) texts.
+
+    Raises:
+        SslmError: it is no run's folder.
+    """
+    import sslm_platform  # which needs all that plugins must not wait for
+
+    return sslm_platform.load_run(folder)
 
 
 class Augmenter(Protocol):

@@ -23,6 +23,7 @@ from sslm_platform.evaluate import (
     TaskModel,
     evaluation_batches,
     make_batch,
+    references,
     score_feed,
 )
 from sslm_platform.interfaces import DecidingHead, Scored
@@ -66,9 +67,9 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
         return {name: constant.expand(rows, *constant.shape)}
 
     def texts(batch: Batch, goes_on: GoesOn) -> dict[str, list[str]]:
-        return {name: [commonest] * len(batch.rows)} if model.is_generated else {}
+        return {name: [commonest] * len(batch.rows)} if model.writes else {}
 
-    commonest = _commonest_text(model, train) if model.is_generated else ""
+    commonest = _commonest_text(model, train) if model.writes else ""
     if isinstance(model.head.module, DecidingHead):  # whose own threshold is for other outputs
         head = replace(model.head, module=copy.deepcopy(model.head.module))
         models = {name: replace(model, head=head)}
@@ -88,8 +89,18 @@ def _places(task: Task, *splits: FeedSplit) -> Tensor:
 
 def _commonest_text(model: TaskModel, train: FeedSplit) -> str:
     """Return the training target that occurs most often, of equal ones the first in the alphabet."""
-    counts = Counter(train.values(model.task.identity, target_field(model.task) or ""))
+    counts = Counter(_targets(model, train))
     return min(counts, key=lambda text: (-counts[text], text))
+
+
+def _targets(model: TaskModel, train: FeedSplit) -> Iterable[str]:
+    field, name = target_field(model.task), model.task.identity
+    if field is not None:
+        yield from train.values(name, field)
+        return
+    for rows in evaluation_batches(train.lengths_N):
+        batch = make_batch(train, rows, {name: model}, 0, EVALUATION_SEED, 0)
+        yield from references(model, batch.tasks[name], batch.examples[name])
 
 
 def _constant(model: TaskModel, labels: Iterable[Tensor]) -> Tensor:

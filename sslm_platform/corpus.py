@@ -17,7 +17,7 @@ from sslm_platform.kinds import FieldKind
 from sslm_platform.model.adapter import add_adapter
 from sslm_platform.model.backbone import backbone_without_values, load_tokenizer, vocabulary_of
 from sslm_platform.model.layers import check_layers
-from sslm_platform.model.target_tokenizer import TargetCodec, trained_codec
+from sslm_platform.model.target_tokenizer import TargetCodec, pretrained_codec, trained_codec
 from sslm_platform.report.records import TaskInfo
 from sslm_platform.spec.resolved import FeedPlan, ResolvedRun, Task, feeds_of
 
@@ -67,7 +67,11 @@ class Corpus:
         spec = tasks[0].spec.head.tokenizer
         key = tuple(task.identity for task in tasks) if spec else ()
         if key not in self._codecs:
-            own = spec and trained_codec(spec, _TargetTexts(self, tasks), self.cache)
+            own = None
+            if spec is not None and spec.path is not None:
+                own = pretrained_codec(spec.path)
+            elif spec is not None:
+                own = trained_codec(spec, _TargetTexts(self, tasks), self.cache)
             self._codecs[key] = own or TargetCodec(self.tokenizer, is_own=False)
         return self._codecs[key]
 
@@ -138,6 +142,8 @@ class Corpus:
         codec = self.text_tokenizer(members)
         for task in members if codec else ():
             assert codec is not None
+            if task.objective.definition.makes_text:
+                continue  # of what was read
             split = self.task_rows[task.identity].splits["train"]
             texts = split.values(target_field(task) or "", split.rows[:NUM_WRITTEN])
             whose = "head.tokenizer" if codec.is_own else "the encoder's tokenizer"
@@ -156,7 +162,8 @@ class Corpus:
             SpecError: with every one.
         """
         spec = self.run.spec
-        if not (spec.encoder.freeze or spec.encoder.adapter or spec.optimizer.needs_layers):
+        asks = spec.encoder.freeze or spec.encoder.adapter or isinstance(spec.encoder.dropout, dict)
+        if not (asks or spec.optimizer.needs_layers):
             return
         backbone = backbone_without_values(spec.encoder, self.tokenizer)
         check_layers(backbone, spec.encoder.freeze, spec.optimizer.needs_layers)
@@ -176,7 +183,8 @@ class Corpus:
                 ]
                 rows = self.rows[feed.stream].splits["train"]
                 length = self.run.spec.encoder.max_length
-                found[name] = Augmentation(steps, rows, dict(task.input_columns), self.tokenizer, length)
+                columns, room = dict(task.input_columns), task.target_room(length)
+                found[name] = Augmentation(steps, rows, columns, self.tokenizer, length, room)
         return found
 
     def _feed(self, plan: FeedPlan, seed: int) -> Feed:
@@ -193,6 +201,7 @@ class Corpus:
                 limit=plan.stream.limit,
                 seed=seed,
                 cache=self.cache,
+                room=plan.tasks[0].target_room(self.run.spec.encoder.max_length),
                 readings=plan.tasks[0].readings,
             )
         return self._feeds[key]

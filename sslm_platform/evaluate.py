@@ -16,18 +16,19 @@ from sslm_platform.data.augment import Augmentation
 from sslm_platform.data.batching import collate_inputs, example_generator
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.decisions import scores_of
-from sslm_platform.gathering import Part, from_json, to_json
+from sslm_platform.gathering import Gather, Part, join_parts
+from sslm_platform.generating import TextTokenizer
 from sslm_platform.interfaces import (
     Encoded,
     Metric,
     Objective,
     Scored,
     TaskBatch,
-    TextTokenizer,
     rows_by_example,
 )
 from sslm_platform.kinds import OutputKind
 from sslm_platform.model.attention import visible_tokens
+from sslm_platform.model.continuing import Continuation
 from sslm_platform.model.multitask import Encode, TaskHead, encode_inputs, task_outputs
 from sslm_platform.passes import Wrapper
 from sslm_platform.ranking import rank_vectors
@@ -39,7 +40,6 @@ from sslm_platform.types import MetricContext, ObjectiveDef
 EVALUATION_SEED = 0  # masks of dev and test examples are the same in every evaluation of every run
 TOKENS_PER_BATCH = 4096
 
-Gather = Callable[[Any], list[Any]]
 Outputs = Callable[["Batch"], Mapping[str, Tensor]]
 GoesOn = Callable[[bool], bool]
 Texts = Callable[["Batch", GoesOn], Mapping[str, Sequence[str]]]
@@ -56,11 +56,19 @@ class TaskModel:
     width: int  # of the head's outputs: labels, or the vocabulary
     tokenizer: TextTokenizer | None = None  # of heads that generate
     wrapper: Wrapper | None = None
+    room: int = 0  # tokens of a target that the encoder itself writes
+    backbone: Any = None  # which it writes with, if that keeps keys and values
 
     @property
     def is_generated(self) -> bool:
         """Whether the task's predictions are texts."""
         return self.task.head.definition.emits.is_generated
+
+    @property
+    def writes(self) -> bool:
+        """Whether its texts are worth their time: some metric reads more than losses."""
+        metrics = self.task.metrics.values()
+        return self.is_generated and any(bound.definition.needs_predictions for bound in metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +150,17 @@ def _augmented(model: TaskModel, examples: list[Encoded], changed: list[Encoded]
     return [replace(e, variant=None if c is e else c) for e, c in zip(examples, changed, strict=True)]
 
 
+def rewritten(batch: Batch, models: Mapping[str, TaskModel]) -> Batch:
+    """Return the batch as the encoder is to read it: a task's head may put other tokens in first."""
+    for task, model in models.items():
+        if model.task.head.definition.rewrites:  # its objective changes the input: it is alone
+            ids_BL, mask_BL = batch.inputs["input_ids_BL"], batch.inputs["mask_BL"]
+            new_BL, targets = model.head.module.rewrite(ids_BL, mask_BL, batch.tasks[task].targets)
+            tasks = {task: replace(batch.tasks[task], targets=targets)}
+            return replace(batch, inputs={**batch.inputs, "input_ids_BL": new_BL}, tasks=tasks)
+    return batch
+
+
 def with_partners(
     model: TaskModel, split: FeedSplit, rows: Sequence[int], examples: list[Encoded], key: tuple[int, int]
 ) -> list[Encoded]:
@@ -196,18 +215,35 @@ def outputs_of(encode: Encode, models: Mapping[str, TaskModel]) -> Outputs:
 
 def texts_of(encode: Encode, models: Mapping[str, TaskModel]) -> Texts:
     """Return the function from a batch to the texts of those heads that generate."""
-    heads = {task: model.head.module for task, model in models.items() if model.is_generated}
+    writing = {task: model for task, model in models.items() if model.writes}
+    reading = [model.head for model in writing.values() if not model.head.tied]
 
     def run(batch: Batch, goes_on: GoesOn) -> dict[str, Sequence[str]]:
-        if not heads:
-            return {}
         mask_BL = batch.inputs["mask_BL"]
-        hidden_BLD, _ = encode_inputs(encode, batch.inputs)
-        return {
-            t: head.generate(hidden_BLD, mask_BL, batch.generators(), goes_on) for t, head in heads.items()
-        }
+        adapter = reading[0].adapter if reading else None  # heads with one are all one head
+        hidden_BLD = encode_inputs(encode, batch.inputs, adapter=adapter)[0] if reading else None
+        found = {}
+        for task, model in writing.items():
+            head, generators = model.head.module, batch.generators()
+            if model.head.tied:
+                continued = _continuation(encode, model, batch)
+                found[task] = head.write(continued, generators, goes_on)
+            else:
+                found[task] = head.generate(hidden_BLD, mask_BL, generators, goes_on)
+        return {task: [best_of(text) for text in texts] for task, texts in found.items()}
 
     return run
+
+
+def best_of(text: str | Sequence[str]) -> str:
+    """Return the first of some texts, or the one that there is."""
+    return text if isinstance(text, str) else text[0]
+
+
+def _continuation(encode: Encode, model: TaskModel, batch: Batch) -> Continuation:
+    prefix_B = batch.tasks[model.task.identity].prefix_B
+    assert prefix_B is not None, "a tied head that writes goes with an objective of prefix attention"
+    return Continuation(encode, model.head.module, batch.inputs, prefix_B, model.room, model.backbone)
 
 
 def no_texts(batch: Batch, goes_on: GoesOn) -> Mapping[str, Sequence[str]]:
@@ -243,12 +279,12 @@ def score_feed(
         for index in range(-(-len(batches) // world_size)):
             padding = index >= len(mine)
             rows = batches[0] if padding else mine[index]
-            batch = make_batch(split, rows, models, pad_id, EVALUATION_SEED, 0, device)
+            batch = rewritten(make_batch(split, rows, models, pad_id, EVALUATION_SEED, 0, device), models)
             result, generated = outputs(batch), texts(batch, goes_on)
             if not padding:
                 for task, model in models.items():
                     parts[task].append(_part(model, batch, result[task], generated.get(task)))
-    joined = {task: _join(parts[task], len(split), gather) for task in models}
+    joined = {task: join_parts(parts[task], len(split), gather) for task in models}
     return {task: _ranked(models[task].task, split, scored) for task, scored in joined.items()}
 
 
@@ -258,7 +294,9 @@ def _ranked(task: Task, split: FeedSplit, scored: Scored) -> Scored:
 
 def score_batches(model: TaskModel, results: Sequence[tuple[Batch, Tensor]]) -> Scored:
     """Score outputs that are already there; the batches together are one split."""
-    return _join([_part(model, *result) for result in results], sum(len(b.rows) for b, _ in results), None)
+    return join_parts(
+        [_part(model, *result) for result in results], sum(len(b.rows) for b, _ in results), None
+    )
 
 
 def _part(model: TaskModel, batch: Batch, outputs: Tensor, texts: Sequence[str] | None = None) -> Part:
@@ -275,24 +313,33 @@ def score_outputs(
     texts: Sequence[str] | None = None,
 ) -> Scored:
     """Return predictions (``texts``, where they were generated), references and losses of one batch."""
-    predictions = (
-        texts if texts is not None else model.head.module.predict(outputs, batch.targets, len(examples))
-    )
+    if texts is not None:
+        predictions = texts
+    elif model.is_generated:
+        predictions = [""] * len(examples)  # which no metric reads
+    else:
+        predictions = model.head.module.predict(outputs, batch.targets, len(examples))
     losses_B = model.objective.losses(outputs, batch.targets, len(examples))
     return Scored(
         list(predictions),
-        _references(model.task, batch, examples),
+        references(model, batch, examples),
         losses_B.detach().double().cpu().numpy(),
         batch.weight_B.double().cpu().numpy(),
         scores_of(model.task, model.head.module, outputs, batch.targets, len(examples)),
     )
 
 
-def _references(task: Task, batch: TaskBatch, examples: Sequence[Encoded]) -> list[Any]:
-    if task.head.definition.emits is OutputKind.VOCABULARY_LOGITS:
+def references(model: TaskModel, batch: TaskBatch, examples: Sequence[Encoded]) -> list[Any]:
+    """Return what is right of each example, in the form of predictions."""
+    task = model.task
+    emits, definition = task.head.definition.emits, task.objective.definition
+    is_text = definition.makes_text
+    made_rows = bool(definition.labels) and emits is OutputKind.TOKEN_LOGITS
+    if is_text or made_rows or emits is OutputKind.VOCABULARY_LOGITS:
         labels_N, example_N = (batch.targets[name].cpu().numpy() for name in ("labels", "example"))
-        return rows_by_example(labels_N, example_N, len(examples))
-    if task.objective.definition.labels:
+        rows = rows_by_example(labels_N, example_N, len(examples))
+        return _decoded(model, rows) if is_text else list(rows)
+    if definition.labels:
         return batch.targets["labels"].cpu().tolist()
     field = target_field(task)
     found = [example.values[field] if field else None for example in examples]
@@ -301,25 +348,9 @@ def _references(task: Task, batch: TaskBatch, examples: Sequence[Encoded]) -> li
     return found
 
 
-def _join(parts: Sequence[Part], num_rows: int, gather: Gather | None) -> Scored:
-    """Put the parts of all ranks together, in the order of the split."""
-    if gather is not None:
-        parts = [part for rank in gather([to_json(p) for p in parts]) for part in map(from_json, rank)]
-    predictions: list[Any] = [None] * num_rows
-    references: list[Any] = [None] * num_rows
-    losses_N, weights_N = np.zeros(num_rows), np.zeros(num_rows)
-    has_scores = bool(parts) and parts[0].scored.scores is not None
-    scores: list[Any] = [None] * num_rows
-    for part in parts:
-        for row, one in zip(part.rows, part.scored.scores or (), strict=has_scores):
-            scores[row] = one
-        losses_N[part.rows] = part.scored.losses_N
-        weights_N[part.rows] = part.scored.weights_N
-        for row, prediction, reference in zip(
-            part.rows, part.scored.predictions, part.scored.references, strict=True
-        ):
-            predictions[row], references[row] = prediction, reference
-    return Scored(predictions, references, losses_N, weights_N, scores if has_scores else None)
+def _decoded(model: TaskModel, rows: Sequence[np.ndarray]) -> list[str]:
+    assert model.tokenizer is not None
+    return list(model.tokenizer.decode([row.tolist() for row in rows]))
 
 
 def build_metrics(task: Task, labels: tuple[str, ...]) -> dict[str, Metric]:

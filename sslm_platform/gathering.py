@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from sslm_platform.interfaces import Scored
+
+Gather = Callable[[Any], list[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,3 +56,24 @@ def from_json(content: Mapping[str, Any]) -> Part:
 
 def _array(values: list[Any]) -> np.ndarray:
     return np.asarray(values) if values else np.zeros(0, dtype=np.int64)
+
+
+def join_parts(parts: Sequence[Part], num_rows: int, gather: Gather | None) -> Scored:
+    """Put the parts of all ranks together, in the order of the split."""
+    if gather is not None:
+        parts = [part for rank in gather([to_json(p) for p in parts]) for part in map(from_json, rank)]
+    predictions: list[Any] = [None] * num_rows
+    references: list[Any] = [None] * num_rows
+    losses_N, weights_N = np.zeros(num_rows), np.zeros(num_rows)
+    has_scores = bool(parts) and parts[0].scored.scores is not None
+    scores: list[Any] = [None] * num_rows
+    for part in parts:
+        for row, one in zip(part.rows, part.scored.scores or (), strict=has_scores):
+            scores[row] = one
+        losses_N[part.rows] = part.scored.losses_N
+        weights_N[part.rows] = part.scored.weights_N
+        for row, prediction, reference in zip(
+            part.rows, part.scored.predictions, part.scored.references, strict=True
+        ):
+            predictions[row], references[row] = prediction, reference
+    return Scored(predictions, references, losses_N, weights_N, scores if has_scores else None)

@@ -6,7 +6,7 @@ Shape suffixes: B examples, L input tokens, D hidden size, N target positions, R
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -95,30 +95,6 @@ class Objective(Protocol):
         ...
 
 
-class TextTokenizer(Protocol):
-    """What turns target texts into ids and back.
-
-    Attributes:
-        size: number of ids.
-        pad_id: never part of a text.
-        start_id: what a text is generated from.
-        end_id: what ends it.
-    """
-
-    size: int
-    pad_id: int
-    start_id: int
-    end_id: int
-
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return each text's ids, without start and end."""
-        ...
-
-    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
-        """Return the texts of ids; special tokens are left out."""
-        ...
-
-
 class Head(Protocol):
     """Made by a :class:`~sslm_platform.types.HeadDef`; a ``torch.nn.Module``.
 
@@ -169,37 +145,19 @@ class TiedHead(Head, Protocol):
         ...
 
 
-class GeneratingHead(Protocol):
-    """A head of ``generated_text``; a ``torch.nn.Module``.
+class RewritingHead(Head, Protocol):
+    """A head that puts other tokens in before the encoder reads them (ELECTRA's generator).
 
-    ``features`` returns whatever its ``forward`` reads, without parameters. In training ``forward`` gives
-    the logits of the targets' tokens, (N, vocabulary size).
+    Its objective hides some tokens, and M rows of the targets say which: ``hidden_example`` and
+    ``hidden_position``, ``hidden_ids``, which were there, and ``draw``, a number of [0, 1) of the example's
+    own generator, (M,) each.
     """
 
-    def features(self, hidden_BLD: Tensor, mask_BL: Tensor, targets: Targets) -> Any:
-        """Put together the states and the targets' tokens."""
-        ...
+    def rewrite(self, input_ids_BL: Tensor, mask_BL: Tensor, targets: Targets) -> tuple[Tensor, Targets]:
+        """Return other ids, of the same shape, and the targets, perhaps others and more of them.
 
-    def __call__(self, features: Any) -> Tensor:
-        """Return the logits of the targets' tokens, in their order."""
-        ...
-
-    def generate(
-        self,
-        hidden_BLD: Tensor,
-        mask_BL: Tensor,
-        generators: Sequence[np.random.Generator],
-        goes_on: Callable[[bool], bool],
-    ) -> list[str]:
-        """Return a text for each example.
-
-        Args:
-            hidden_BLD: the encoder's states.
-            mask_BL: where they are states of tokens.
-            generators: each example's own; draw from nothing else.
-            goes_on: to be asked after each step with whether an example here is unfinished; says whether
-                one is on any rank. Steps go on until it says no, since ranks must call a sharded module
-                equally often.
+        It is called once for a batch. Its own loss may be among the targets, for the objective to add:
+        nothing else of it is differentiated.
         """
         ...
 

@@ -30,7 +30,7 @@ class OutputKind(StrEnum):
 
     The rows of ``generated_text`` are tokens of target texts, each predicted from the ones before it
     (teacher forcing); ``position`` counts them from 0 in each example. Its head is a
-    :class:`~sslm_platform.interfaces.GeneratingHead`, whose texts are made one token at a time.
+    :class:`~sslm_platform.generating.GeneratingHead`, whose texts are made one token at a time.
 
     Rows of ``vectors`` are texts or parts of texts, to be compared with each other. ``row`` says which row of
     the states each is in, ``start`` and ``end`` which tokens of it, ``ahead`` how many parts later the one is
@@ -119,10 +119,17 @@ class FieldKind(StrEnum):
 class Field:
     """A field that an objective reads.
 
-    ``instead_of`` names the field that it can stand for: a task has one of the two, text or words.
+    ``instead_of`` names the field that it can stand for: a task has one of the two, text or words. A target
+    text that is ``read`` is encoded after the text, for objectives that learn to write it there.
     """
 
     kind: FieldKind
     required: bool = True
     summary: str = ""
     instead_of: str = ""
+    read: bool = False
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the encoder reads the field."""
+        return self.kind.is_input or self.read

@@ -234,7 +234,9 @@ def _check_definition(where: str, item: object, kind: type[Any]) -> None:
         raise PluginError(Problem(where, f"{name}.{wrong}"))
 
 
+_LABELLED = ({OutputKind.SEQUENCE_LOGITS}, {OutputKind.TOKEN_LOGITS})
 _TIED = {OutputKind.VOCABULARY_LOGITS}  # whose heads project inside the encoder's one call
+_MAY_BE_TIED = _TIED | {OutputKind.GENERATED_TEXT}
 
 
 def _wrong_kinds(definition: object) -> str:
@@ -246,14 +248,16 @@ def _wrong_kinds(definition: object) -> str:
             return f"encoder_calls must be 1 or more; got {calls}"
         case ObjectiveDef(encoder_calls=calls, needs=needs) if calls > 1 and _TIED & set(needs):
             return "encoder_calls of more than 1 do not go with OutputKind.VOCABULARY_LOGITS"
-        case ObjectiveDef(labels=[_, *_], needs=needs) if set(needs) != {OutputKind.SEQUENCE_LOGITS}:
-            return "labels go with needs of OutputKind.SEQUENCE_LOGITS alone"
+        case ObjectiveDef(labels=[_, *_], needs=needs) if set(needs) not in _LABELLED:
+            return "labels go with needs of OutputKind.SEQUENCE_LOGITS or TOKEN_LOGITS alone"
+        case ObjectiveDef(rewritten=True, changes_input=False):
+            return "rewritten goes with changes_input=True"
         case WrapperDef(kinds=emitted) if not _are_kinds(emitted):
             return "kinds must be a set of OutputKind"
         case HeadDef(emits=emits) if not isinstance(emits, OutputKind):
             return f"emits must be an OutputKind; got {emits!r}"
-        case HeadDef(emits=emits, tied=True) if emits is not OutputKind.VOCABULARY_LOGITS:
-            return "tied goes with emits=OutputKind.VOCABULARY_LOGITS"
+        case HeadDef(emits=emits, tied=True) if emits not in _MAY_BE_TIED:
+            return "tied goes with emits=OutputKind.VOCABULARY_LOGITS or GENERATED_TEXT"
         case MetricDef(accepts=accepts) if not _are_kinds(accepts):
             return "accepts must be a set of OutputKind"
         case MetricDef(best=best) if not math.isfinite(best):

@@ -14,14 +14,16 @@ from torch import Tensor
 from sslm_platform.data.batching import collate_inputs
 from sslm_platform.data.encodings import encode_inputs
 from sslm_platform.errors import Problem, RunError, SslmError, suggest
-from sslm_platform.evaluate import evaluation_batches, input_tensors
+from sslm_platform.evaluate import best_of, evaluation_batches, input_tensors
 from sslm_platform.interfaces import Encoded, rows_by_example
 from sslm_platform.kinds import FieldKind, OutputKind
 from sslm_platform.model.backbone import load_tokenizer, vocabulary_of
+from sslm_platform.model.continuing import Continuation, keeps_states
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead, task_outputs
 from sslm_platform.model.store import read_heads
 from sslm_platform.model.target_tokenizer import TargetCodec, saved_codec
+from sslm_platform.model.task_adapter import give_adapters
 from sslm_platform.spec.resolved import ResolvedRun
 from sslm_platform.spec.schema import EncoderSpec
 from sslm_platform.train.model import encoder_weights
@@ -54,7 +56,10 @@ class Predictor:
         if self.task.objective.definition.labels:
             raise RunError(f"{identity}: its objective makes texts and labels of its own; nothing to predict")
         self.max_length = run.spec.encoder.max_length
-        spec = EncoderSpec(path=str(model / "encoder"), max_length=self.max_length)
+        self.room = self.task.target_room(self.max_length)
+        adapter = run.spec.encoder.adapter
+        own = adapter if adapter is not None and adapter.per == "task" else None
+        spec = EncoderSpec(path=str(model / "encoder"), max_length=self.max_length, adapter=own)
         self.tokenizer = load_tokenizer(spec)
         self._load(spec, model)
 
@@ -62,7 +67,8 @@ class Predictor:
         from sslm_platform.model.backbone import load_backbone
 
         self.encoder = SharedEncoder(load_backbone(spec, self.tokenizer, 0))
-        self.encoder.load_state_dict(encoder_weights(model))
+        if spec.adapter is None:
+            self.encoder.load_state_dict(encoder_weights(model))
         size = self.encoder.backbone.get_input_embeddings().num_embeddings
         heads = read_heads(model)
         if self.task.head_key not in heads:
@@ -73,13 +79,19 @@ class Predictor:
         if self.emits.is_generated:
             own = info.tokenizer
             codec = saved_codec(own) if own else TargetCodec(self.tokenizer, is_own=False)
-        head = self.task.head.build(HeadContext(self.encoder.hidden_size, size, info.labels, codec))
+        head = self.task.head.build(
+            HeadContext(self.encoder.hidden_size, size, info.labels, codec, info.facts)
+        )
+        if spec.adapter is not None:
+            give_adapters(self.encoder.backbone, [head])
         head.load_state_dict(state)
         self.head = TaskHead(head, self.task.head.definition.tied)
         vocabulary = vocabulary_of(self.tokenizer)
         context = ObjectiveContext(self.emits, vocabulary, info.labels, tokenizer=codec)
         self.objective = self.task.objective.build(context)
         self.pad_id = vocabulary.pad_id
+        writes = self.emits.is_generated and self.head.tied
+        self.kept = self.encoder.backbone if writes and keeps_states(self.encoder.backbone) else None
         self.encoder.eval()
         head.eval()
 
@@ -92,8 +104,9 @@ class Predictor:
 
         Returns:
             For each input: its fields and ``label`` or ``labels`` with ``probabilities``, ``value``, ``tags``
-            with ``probability`` (of each word's tag), ``generated``, a text, ``vector``, numbers, ``choice``,
-            a place with ``probabilities``, or ``ranking``, texts with their cosines, best first.
+            with ``probability`` (of each word's tag), ``generated``, a text, and perhaps ``others``, the next
+            best ones, ``vector``, numbers, ``choice``, a place with ``probabilities``, or ``ranking``, texts
+            with their cosines, best first.
 
         Raises:
             SslmError: an input is empty or lacks a field.
@@ -109,7 +122,7 @@ class Predictor:
         if not inputs:
             return []
         columns = {n: [row[n] for row in inputs] for n in inputs[0]}
-        encoded = encode_inputs(columns, self.tokenizer, self.max_length)
+        encoded = encode_inputs(columns, self.tokenizer, self.max_length, self.room)
         examples = [self._with_blank_targets(e, row) for e, row in zip(encoded, inputs, strict=True)]
         answers: list[dict[str, Any]] = [{} for _ in inputs]
         lengths_N = np.array([len(e.input_ids_L) for e in examples])
@@ -216,11 +229,19 @@ class Predictor:
         self, examples: Sequence[Encoded], generators: Sequence[np.random.Generator]
     ) -> list[dict[str, Any]]:
         inputs = collate_inputs(examples, None, self.pad_id)
-        hidden_BLD, _ = self.encoder(inputs.input_ids_BL, inputs.mask_BL, inputs.segment_BL)
-        texts = self.head.module.generate(
-            hidden_BLD, inputs.mask_BL, generators, lambda unfinished: unfinished
-        )
-        return [{"generated": text} for text in texts]
+        head = self.head.module
+        if self.head.tied:
+            tensors = {"input_ids_BL": inputs.input_ids_BL, "segment_BL": inputs.segment_BL}
+            prefix_B = inputs.mask_BL.sum(dim=1)
+            continued = Continuation(self.encoder, head, tensors, prefix_B, self.room, self.kept)
+            texts = head.write(continued, generators, _while_unfinished)
+        else:
+            hidden_BLD, _ = self.encoder(
+                inputs.input_ids_BL, inputs.mask_BL, inputs.segment_BL, adapter=self.head.adapter
+            )
+            texts = head.generate(hidden_BLD, inputs.mask_BL, generators, _while_unfinished)
+        others = [{} if isinstance(text, str) else {"others": text[1:]} for text in texts]
+        return [{"generated": best_of(text), **more} for text, more in zip(texts, others, strict=True)]
 
     def _labelled(self, outputs: Tensor, predictions: Sequence[int]) -> list[dict[str, Any]]:
         shares = torch.softmax(outputs.float(), dim=-1).tolist()
@@ -287,6 +308,10 @@ _NAMES = {
     FieldKind.TEXTS: "a list of texts, none of them empty",
     FieldKind.SPANS: "two spans of words, start: [i, j] and end: [k, l]",
 }
+
+
+def _while_unfinished(unfinished: bool) -> bool:
+    return unfinished
 
 
 def _is_of(kind: FieldKind, value: Any) -> bool:

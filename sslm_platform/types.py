@@ -14,15 +14,14 @@ if TYPE_CHECKING:
     from sslm_platform.augmenting import Augmenter
     from sslm_platform.errors import Problem
     from sslm_platform.evidence import Estimator
+    from sslm_platform.generating import GeneratingHead, TextTokenizer, WritingHead
     from sslm_platform.interfaces import (
         Balancer,
-        GeneratingHead,
         GradientBalancer,
         Head,
         Metric,
         Objective,
         Sampler,
-        TextTokenizer,
     )
     from sslm_platform.jobs import Executor
     from sslm_platform.passes import Wrapper
@@ -67,13 +66,15 @@ class ObjectiveContext:
 class HeadContext:
     """What a head is built with; ``labels`` is empty for kinds without labels.
 
-    ``tokenizer`` is there for heads that generate: their own, or the encoder's.
+    ``tokenizer`` is there for heads that generate: their own, or the encoder's. ``facts`` is what a saved
+    head had in its attribute ``facts``, JSON content; empty where a new one is made.
     """
 
     hidden_size: int
     vocabulary_size: int
     labels: tuple[str, ...]
     tokenizer: TextTokenizer | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,9 @@ class ObjectiveDef:
     times the encoder is called for a batch: on every rank as often, whatever the examples; each call is
     padded to its own longest row. ``check(options, head_options)`` yields what is wrong with the options for
     a head that has these; ``where`` is the option.
+    ``makes_text`` says that the text to generate is made of the input's own tokens: there is no field for it,
+    and the head writes with the encoder's tokenizer. ``rewritten`` says that the head puts other tokens in
+    before the encoder reads them: it needs one that ``rewrites``.
     """
 
     name: str
@@ -117,6 +121,8 @@ class ObjectiveDef:
     attention: AttentionPattern = AttentionPattern.BIDIRECTIONAL
     labels: tuple[str, ...] = ()
     partners: bool = False
+    makes_text: bool = False
+    rewritten: bool = False
     summary: str = ""
     variants: bool = False
     encoder_calls: int = 1
@@ -153,22 +159,27 @@ class HeadDef:
 
     ``tied`` says that the head's ``forward`` reads vocabulary logits that the encoder's module has
     made with its own embedding matrix from the head's ``transform``. ``check(options, fields)`` yields what
-    is wrong with the options for a task that has these fields; ``where`` is the option.
+    is wrong with the options for a task that has these fields; ``where`` is the option. ``rewrites`` says
+    that it is a :class:`~sslm_platform.interfaces.RewritingHead`, ``whole`` that ZeRO cannot shard it.
     """
 
     name: str
-    build: Callable[[Any, HeadContext], Head | GeneratingHead]
+    build: Callable[[Any, HeadContext], Head | GeneratingHead | WritingHead]
     emits: OutputKind
     options: type[Options] = Options
     tied: bool = False
     summary: str = ""
     check: Callable[[Any, Collection[str]], Iterable[Problem]] = _no_field_problems
+    rewrites: bool = False
+    whole: bool = False
 
     @property
     def no_probe(self) -> str:
         """Why a new head of this kind cannot be fitted to frozen states, or nothing where it can."""
         if self.tied:
             return "a head tied to the embedding has no probe"
+        if self.rewrites:
+            return "a head that rewrites its input has no probe"
         if self.emits in (OutputKind.VECTORS, OutputKind.RANKING):
             return "a head of vectors has no probe: what they are compared with is the batch"
         return "a head that generates text has no probe" if self.emits.is_generated else ""
@@ -178,7 +189,8 @@ class HeadDef:
 class MetricDef:
     """A metric. ``best`` is the value of a perfect predictor and must be finite.
 
-    ``needs_scores`` says that it reads ``Scored.scores`` and not only predictions.
+    ``needs_scores`` says that it reads ``Scored.scores`` and not only predictions; without
+    ``needs_predictions`` it reads losses alone, for which no text has to be generated.
     ``descriptive`` says that it describes predictions (how diverse, how long) and ranks none: it has neither
     a best value nor a direction, and cannot be what models are chosen by.
     """
@@ -192,6 +204,7 @@ class MetricDef:
     descriptive: bool = False
     summary: str = ""
     needs_scores: bool = False
+    needs_predictions: bool = True
 
 
 def _no_problems(options: Any, tasks: Mapping[str, Sequence[str]]) -> Iterable[Problem]:
@@ -268,12 +281,16 @@ class ExecutorDef:
 
 @dataclass(frozen=True, slots=True)
 class AugmenterDef:
-    """An augmenter: training texts changed a little, and in each pass differently."""
+    """An augmenter: training texts changed a little, and in each pass differently.
+
+    ``rewrites`` says that no word of its texts stands for one of the original's: texts with tags are refused.
+    """
 
     name: str
     build: Callable[[Any], Augmenter]
     options: type[Options] = Options
     summary: str = ""
+    rewrites: bool = False
 
 
 Definition = (

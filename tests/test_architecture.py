@@ -21,6 +21,7 @@ LAYERS = (
         "kinds",
         "types",
         "interfaces",
+        "generating",
         "augmenting",
         "passes",
         "jobs",

@@ -170,8 +170,8 @@ def estimator(needs, targets):
         ("objectives", "ObjectiveDef('a', len, needs={'logits': {}})", "needs must map OutputKind to fields"),
         (
             "objectives",
-            "ObjectiveDef('a', len, needs={OutputKind.TOKEN_LOGITS: {}}, labels=('b', 'c'))",
-            "labels go with needs of OutputKind.SEQUENCE_LOGITS alone",
+            "ObjectiveDef('a', len, needs={OutputKind.SEQUENCE_VALUES: {}}, labels=('b', 'c'))",
+            "labels go with needs of OutputKind.SEQUENCE_LOGITS or TOKEN_LOGITS alone",
         ),
         ("wrappers", "WrapperDef('a', len, kinds={'logits'})", "kinds must be a set of OutputKind"),
     ],

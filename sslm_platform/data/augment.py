@@ -32,6 +32,7 @@ class Augmentation:
         inputs: what the encoder reads, field to column.
         tokenizer: a fast ``transformers`` tokenizer.
         max_length: in tokens.
+        room: tokens of these that are kept for a target, which stays as it is.
     """
 
     steps: Sequence[tuple[Augmenter, float]]
@@ -39,6 +40,7 @@ class Augmentation:
     inputs: Mapping[str, str]
     tokenizer: Any
     max_length: int
+    room: int = 0
 
     def apply(
         self,
@@ -84,7 +86,7 @@ class Augmentation:
     ) -> Examples:
         texts = [inputs for inputs, _ in changed.values()]
         columns = {name: [inputs[name] for inputs in texts] for name in self.inputs}
-        encoded = encode_inputs(columns, self.tokenizer, self.max_length)
+        encoded = encode_inputs(columns, self.tokenizer, self.max_length, self.room)
         result = {task: list(views) for task, views in examples.items()}
         for (index, (_, origins)), example in zip(changed.items(), encoded, strict=True):
             for task, views in result.items():
@@ -109,6 +111,9 @@ def _changed(
     result: dict[str, Any] = {}
     origins: dict[str, np.ndarray] = {}
     for name, value in inputs.items():
+        if name == "target":
+            result[name] = value
+            continue
         is_text = isinstance(value, str)
         words = [Word(text, i) for i, text in enumerate(value.split() if is_text else value)]
         for augmenter in due:

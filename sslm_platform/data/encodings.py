@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,10 @@ from sslm_platform.data.several import encode_apart, encode_candidates
 from sslm_platform.data.windows import encode_windows
 from sslm_platform.data.words import mark_spans, word_bounds
 from sslm_platform.interfaces import Encoded
+
+PAIRS = ("text_pair", "target_text", "target")  # second texts, one of them in an input
+
+Encoder = Callable[[Mapping[str, Sequence[Any]], Any, int], dict[str, list[Any]]]
 
 _TYPES = {  # of what a row is encoded to, in the order of Encodings
     "input_ids": pa.int32(),
@@ -88,7 +93,9 @@ class Encodings:
         )
 
 
-def encode_inputs(columns: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int) -> list[Encoded]:
+def encode_inputs(
+    columns: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int, room: int = 0
+) -> list[Encoded]:
     """Tokenize inputs that belong to no stream, say a user's; the examples have no target values.
 
     Args:
@@ -96,8 +103,9 @@ def encode_inputs(columns: Mapping[str, Sequence[Any]], tokenizer: Any, max_leng
             row.
         tokenizer: a fast ``transformers`` tokenizer.
         max_length: in tokens, special ones included; longer rows are truncated.
+        room: tokens of these that are kept for a ``target``.
     """
-    table = pa.table(encode_batch(columns, tokenizer, max_length))
+    table = pa.table(encode_batch(columns, tokenizer, max_length, room))
     encodings = encodings_of(table)
     return [encodings.example(row, {}) for row in range(table.num_rows)]
 
@@ -108,11 +116,15 @@ def encodings_of(table: pa.Table) -> Encodings:
     return Encodings(*(present.get(name) for name in _TYPES))  # type: ignore[arg-type]
 
 
-def encode_batch(raw: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int) -> dict[str, pa.Array]:
+def encode_batch(
+    raw: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int, room: int = 0
+) -> dict[str, pa.Array]:
     """Tokenize rows at once, to list columns; a row without its inputs is encoded as empty."""
     usable = [i for i, values in enumerate(zip(*raw.values(), strict=True)) if all(map(_is_input, values))]
     rows = {name: [values[i] for i in usable] for name, values in raw.items()}
-    encode = next((encode for name, encode in _ENCODERS.items() if name in raw), _encode_texts)
+    encode: Encoder = next((encode for name, encode in _ENCODERS.items() if name in raw), _encode_texts)
+    if room:
+        encode = partial(_encode_with_target, room=room)
     columns = encode(rows, tokenizer, max_length) if usable else {name: [] for name in _columns(raw)}
     num_rows = len(next(iter(raw.values())))
     return {name: _scatter(values, usable, num_rows, _TYPES[name]) for name, values in columns.items()}
@@ -127,7 +139,7 @@ def _columns(raw: Mapping[str, Sequence[Any]]) -> list[str]:
         return [*names, "segment", "window"]
     if "tokens" in raw:
         names += ["word_start", "word_end"]
-    is_pair = "text_pair" in raw or "target_text" in raw
+    is_pair = not raw.keys().isdisjoint(PAIRS)
     return names + ["marker"] * ("spans" in raw) + ["segment"] * is_pair
 
 
@@ -136,6 +148,32 @@ def _encode_texts(rows: Mapping[str, Sequence[Any]], tokenizer: Any, max_length:
     result = _tokenized(tokenizer, rows["text"], pair, max_length)
     columns = {"input_ids": result["input_ids"], "special": result["special_tokens_mask"]}
     return columns if pair is None else {**columns, "segment": result["token_type_ids"]}
+
+
+def _encode_with_target(
+    rows: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int, room: int
+) -> dict[str, list[Any]]:
+    """Put each target and its end after its text, which is encoded as if it stood alone.
+
+    So the text is cut at one length, whatever the target's, and what is read to answer is what was trained.
+    """
+    texts = _tokenized(tokenizer, rows["text"], None, max_length - room)
+    if "target" not in rows:  # to be written
+        return {
+            "input_ids": texts["input_ids"],
+            "special": texts["special_tokens_mask"],
+            "segment": texts["token_type_ids"],
+        }
+    targets = tokenizer(rows["target"], add_special_tokens=False, truncation=True, max_length=room - 1)
+    end = tokenizer.eos_token_id if tokenizer.sep_token_id is None else tokenizer.sep_token_id
+    ends = [[*ids, end] for ids in targets["input_ids"]]
+    pairs = [
+        (texts["input_ids"], ends),
+        (texts["special_tokens_mask"], [[*([0] * (len(ids) - 1)), 1] for ids in ends]),
+        (texts["token_type_ids"], [[1] * len(ids) for ids in ends]),
+    ]
+    joined = [[[*one, *other] for one, other in zip(*pair, strict=True)] for pair in pairs]
+    return dict(zip(("input_ids", "special", "segment"), joined, strict=True))
 
 
 def _encode_words(rows: Mapping[str, Sequence[Any]], tokenizer: Any, max_length: int) -> dict[str, list[Any]]:

@@ -131,6 +131,7 @@ def build_feed(
     limit: LimitSpec,
     seed: int,
     cache: Path,
+    room: int = 0,
     readings: int = 1,
 ) -> Feed:
     """Tokenize a stream for tasks that read the same input.
@@ -145,6 +146,7 @@ def build_feed(
             dev and test are the ones whose key is smallest, the same in every run.
         seed: of the training subsample.
         cache: folder of all caches; the tokens are kept there, for all rows of the stream.
+        room: tokens of ``max_length`` that are kept for a target which is encoded too.
         readings: how often the encoder reads each token; batches are as much smaller.
 
     Raises:
@@ -168,6 +170,7 @@ def build_feed(
             max_length,
             key=(rows.fingerprint, split, digest),
             cache=cache,
+            room=room,
         )
         common = reduce(np.intersect1d, (task.splits[split].rows for task in tasks.values()))
         drawn = _draw(

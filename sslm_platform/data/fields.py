@@ -107,7 +107,7 @@ def read_task(
         except DataError as error:
             problems.extend(error.problems)
     raise_all(DataError, problems)
-    inputs = tuple(sorted((name, spec.column) for name, spec in specs.items() if kinds[name].is_input))
+    inputs = tuple(sorted((name, spec.column) for name, spec in specs.items() if needs[name].is_read))
     return TaskRows(f"{task.name}@{rows.domain}", inputs, kinds, splits)
 
 

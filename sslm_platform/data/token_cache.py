@@ -32,6 +32,7 @@ def encode_rows(
     *,
     key: Sequence[str],
     cache: Path,
+    room: int = 0,
 ) -> Encodings:
     """Tokenize all rows of a split, or open what an earlier run made of them.
 
@@ -44,9 +45,11 @@ def encode_rows(
         max_length: in tokens, special ones included; longer rows are truncated.
         key: what identifies the rows and the tokenizer.
         cache: folder of all caches.
+        room: tokens that are kept for a target which is encoded too.
     """
-    path = table_path(cache, "tokens", _VERSION, *key, inputs, max_length)
-    return encodings_of(stored_table(path, lambda: _tokenize(rows, dict(inputs), tokenizer, max_length)))
+    sizes = (max_length, room) if room else (max_length,)
+    path = table_path(cache, "tokens", _VERSION, *key, inputs, *sizes)
+    return encodings_of(stored_table(path, lambda: _tokenize(rows, dict(inputs), tokenizer, *sizes)))
 
 
 def tokenizer_digest(tokenizer: Any) -> str:
@@ -71,9 +74,9 @@ def _digest(serialized: str, facts: tuple[Any, ...]) -> str:
 
 
 def _tokenize(
-    rows: datasets.Dataset, inputs: Mapping[str, str], tokenizer: Any, max_length: int
+    rows: datasets.Dataset, inputs: Mapping[str, str], tokenizer: Any, max_length: int, room: int = 0
 ) -> Iterator[pa.RecordBatch]:
     logger.debug("tokenizing %d rows", len(rows))
     for batch in row_batches(rows, inputs.values()):
         raw = {field: batch[column] for field, column in inputs.items()}
-        yield pa.RecordBatch.from_pydict(encode_batch(raw, tokenizer, max_length))
+        yield pa.RecordBatch.from_pydict(encode_batch(raw, tokenizer, max_length, room))

@@ -146,6 +146,12 @@ def _optimizer(spec: EngineSpec, optimizer: OptimizerSpec) -> Iterator[Problem]:
             "needs single examples' gradients of the whole encoder, and deepspeed keeps only sums: set"
             " engine.name: local",
         )
+    if optimizer.distill is not None and (spec.zero_stage == 3 or spec.precision == "bf16"):
+        yield Problem(
+            "optimizer.distill",
+            "keeps a whole fp32 copy of the encoder on each rank: set engine.zero_stage 0, 1 or 2 and"
+            " engine.precision: fp32",
+        )
     zero = spec.config.get("zero_optimization")
     offload = zero.get("offload_optimizer") if isinstance(zero, Mapping) else None
     if optimizer.decay_to == "start" and isinstance(offload, Mapping) and offload.get("device") == "nvme":

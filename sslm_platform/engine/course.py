@@ -14,10 +14,14 @@ class Phase:
     Attributes:
         unfrozen: share of the encoder's layers that are trained, counted from the last, in [0, 1].
         averages: whether the weights after the step enter the average.
+        step: its number, from 0.
+        num_steps: of the training.
     """
 
     unfrozen: float = 1.0
     averages: bool = True
+    step: int = 0
+    num_steps: int = 1
 
     def trains(self, depth: int, num_depths: int) -> bool:
         """Whether the layers at a depth, 0 is the last layer's, are trained."""
@@ -30,4 +34,5 @@ EVERYTHING = Phase()
 def phase_of(step: int, num_steps: int, spec: OptimizerSpec) -> Phase:
     """Return the phase of optimizer step ``step`` (from 0)."""
     unfrozen = min(1.0, step / (spec.unfreeze * num_steps)) if spec.unfreeze else 1.0
-    return Phase(unfrozen, spec.average is not None and step >= spec.average.start * num_steps)
+    averages = spec.average is not None and step >= spec.average.start * num_steps
+    return Phase(unfrozen, averages, step, num_steps)

@@ -28,6 +28,7 @@ from sslm_platform.engine.course import EVERYTHING, Phase
 from sslm_platform.engine.deepspeed_config import deepspeed_config, head_config
 from sslm_platform.engine.encoder_part import (
     EnginePart,
+    FrozenEncoder,
     ReplicatedEncoder,
     Stored,
     TrunkPart,
@@ -35,7 +36,7 @@ from sslm_platform.engine.encoder_part import (
 )
 from sslm_platform.engine.group import broadcast_module, gather_json, join_group, sum_in_place
 from sslm_platform.engine.part import Part, all_finite, depths_of, enter, head_part, read_norms
-from sslm_platform.engine.precision import Bf16
+from sslm_platform.engine.precision import Autocast, Bf16
 from sslm_platform.engine.sharded_part import ShardedPart, masters, release
 from sslm_platform.engine.sliced import slice_of
 from sslm_platform.engine.sliced_part import SlicedPart
@@ -71,20 +72,25 @@ class DeepSpeedEngine:
         sliced = slice_of(encoder, bf16=bf16) if gradients_of else None
         depths = depths_of(encoder, optimizer)
         part = Part("encoder", sliced.trunk if sliced else encoder, optimizer, optimizer.lr, depths)
-        if not part.parameters:
-            raise SpecError(Problem("engine.name", "deepspeed needs an encoder to train; this one is frozen"))
-        self._deepspeed = _initialize(part, deepspeed_config(spec, optimizer, self.world_size))
-        trunk: TrunkPart = (
-            ShardedPart(self._deepspeed, part, self.rank, self.world_size)
-            if spec.zero_stage
-            else ReplicatedEncoder(self._deepspeed, part)
-        )
-        part.anchor(masters(self._deepspeed.optimizer) if spec.zero_stage else part.parameters.values())
-        self.encoder: nn.Module = Bf16(self._deepspeed) if bf16 else self._deepspeed
-        self._encoder: EnginePart = trunk
+        self._deepspeed: Any = None
         self._top: Part | None = None
         self.consolidation: Consolidation | None = None
         self.task_gradients: TaskGradients | None = None
+        self.encoder: nn.Module
+        self._encoder: EnginePart
+        if not part.parameters:
+            _check_frozen(spec, gradients_of, sharded_heads)
+            broadcast_module(encoder)
+            self._encoder, self.encoder = FrozenEncoder(part), Autocast(encoder) if bf16 else encoder
+        else:
+            self._deepspeed = _initialize(part, deepspeed_config(spec, optimizer, self.world_size))
+            trunk: TrunkPart = (
+                ShardedPart(self._deepspeed, part, self.rank, self.world_size)
+                if spec.zero_stage
+                else ReplicatedEncoder(self._deepspeed, part)
+            )
+            part.anchor(masters(self._deepspeed.optimizer) if spec.zero_stage else part.parameters.values())
+            self._encoder, self.encoder = trunk, Bf16(self._deepspeed) if bf16 else self._deepspeed
         if sliced:
             sliced.trunk, self.encoder = self._deepspeed, sliced
             broadcast_module(sliced.top)
@@ -105,7 +111,7 @@ class DeepSpeedEngine:
         }
         self._encoder_parts = [part, *([self._top] if self._top else [])]
         self._head_parts = parts
-        self._engines = [self._deepspeed, *engines.values()]
+        self._engines = [*([self._deepspeed] if self._deepspeed else []), *engines.values()]
         self.heads: Mapping[str, nn.Module] = {**heads, **engines}
 
     def _head_part(self, name: str, head: nn.Module, optimizer: OptimizerSpec) -> Part:
@@ -121,7 +127,11 @@ class DeepSpeedEngine:
 
         The engines of sharded heads take part through the hooks on their outputs.
         """
-        self._deepspeed.backward(loss * self.world_size)
+        scaled = loss * self.world_size
+        if self._deepspeed is None:
+            scaled.backward()
+        else:
+            self._deepspeed.backward(scaled)
 
     def step(self, active_heads: Collection[str], learning_rate: float) -> dict[str, float]:
         """Reduce, clip and step the encoder and the active heads, unless a norm is not finite."""
@@ -217,6 +227,15 @@ logging.getLogger("DeepSpeed").addFilter(lambda record: "OVERFLOW" not in record
 warnings.filterwarnings(
     "ignore", r"`torch.distributed.(all_gather_into|reduce_scatter)_tensor` is deprecated", FutureWarning
 )
+
+
+def _check_frozen(spec: EngineSpec, gradients_of: str | None, sharded_heads: Collection[str]) -> None:
+    """Raise where an encoder that is frozen leaves DeepSpeed nothing to do."""
+    what = "this encoder is frozen, and deepspeed shards what is trained:"
+    if spec.zero_stage == 3:
+        raise SpecError(Problem("engine.zero_stage", f"{what} set 0, 1 or 2, where ranks share the examples"))
+    if gradients_of or sharded_heads:
+        raise SpecError(Problem("engine.name", f"{what} take no balancer of gradients, and shard no head"))
 
 
 def _initialize(part: Part, config: dict[str, Any]) -> Any:

@@ -85,6 +85,33 @@ class TrunkPart(EnginePart, Protocol):
         ...
 
 
+class FrozenEncoder:
+    """An encoder that nothing trains: DeepSpeed has no part in it, and ranks share the examples of heads."""
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+
+    def step(self, learning_rate: float, skip: bool = False, others: Others = on_its_own) -> float:
+        """Ask the others; there is nothing to step."""
+        others(not skip)
+        return 0.0
+
+    def weights(self) -> TensorDict:
+        """Return weights."""
+        return self._part.weights()
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Write weights."""
+        self._part.load_weights(weights)
+
+    def optimizer_state(self) -> TensorDict:
+        """Return nothing."""
+        return {}
+
+    def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
+        """Read nothing."""
+
+
 class ReplicatedEncoder:
     """Stage 0: the optimizer is torch's own, so only reduction and stepping are DeepSpeed's."""
 

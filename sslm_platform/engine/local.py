@@ -16,6 +16,7 @@ from sslm_platform.engine.consolidation import Consolidation
 from sslm_platform.engine.course import EVERYTHING, Phase
 from sslm_platform.engine.part import Part, all_finite, depths_of, enter, head_part, read_norms
 from sslm_platform.engine.precision import Autocast
+from sslm_platform.engine.ranks import rank_schedule_of
 from sslm_platform.engine.sliced import slice_of
 from sslm_platform.engine.task_gradients import SliceGradients, TaskGradients
 from sslm_platform.engine.weights import check_names
@@ -49,6 +50,7 @@ class LocalEngine:
         if optimizer.consolidate is not None:
             strength = optimizer.consolidate.strength
             self.consolidation = Consolidation("encoder", self._encoder.parameters, strength)
+        self._ranks = rank_schedule_of(encoder)
         self.task_gradients: TaskGradients | None = None
         called: nn.Module = encoder
         if gradients_of == "last_layer":
@@ -74,6 +76,8 @@ class LocalEngine:
         """Clip and step the encoder and the active heads, unless a norm is not finite."""
         if self.consolidation is not None:
             self.consolidation.pull()
+        if self._ranks is not None:
+            self._ranks.pull()
         parts = {"encoder": self._encoder} | {name: self._heads[name] for name in sorted(active_heads)}
         on_device = {name: part.norm() for name, part in parts.items()}
         norms = read_norms(on_device)
@@ -81,6 +85,8 @@ class LocalEngine:
             for name, part in parts.items():
                 part.clip(on_device[name])
                 part.step(learning_rate)
+            if self._ranks is not None:
+                self._ranks.stepped(self._encoder.phase.step, self._encoder.phase.num_steps)
         for part in (self._encoder, *self._heads.values()):
             part.clear_gradients()
         return norms
@@ -116,6 +122,7 @@ class LocalEngine:
         state = self._encoder.optimizer_state()
         for part in self._heads.values():
             state |= part.optimizer_state()
+        state |= self._ranks.state() if self._ranks else {}
         return state | (self.consolidation.state() if self.consolidation else {})
 
     def load_optimizer_state(self, state: Mapping[str, Tensor]) -> None:
@@ -124,6 +131,8 @@ class LocalEngine:
             part.load_optimizer_state(state)
         if self.consolidation is not None:
             self.consolidation.load_state(state)
+        if self._ranks is not None:
+            self._ranks.load_state(state)
 
     def averaged(self) -> AbstractContextManager[None]:
         """Put averages in the weights' place."""

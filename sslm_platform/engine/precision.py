@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,12 +37,13 @@ class Autocast(nn.Module):
         segment_BL: Tensor | None = None,
         transform: Transform | None = None,
         shift_BLE: Tensor | None = None,
+        **more: Any,
     ) -> tuple[Tensor, Tensor | None]:
         """Return fp32 hidden_BLD and logits_NV."""
         kind = input_ids_BL.device.type
         with torch.autocast(kind, dtype=torch.bfloat16):
             hidden_BLD, logits_NV = self.encoder(
-                input_ids_BL, mask_BL, segment_BL, in_fp32(transform, kind), shift_BLE
+                input_ids_BL, mask_BL, segment_BL, in_fp32(transform, kind), shift_BLE, **more
             )
         return hidden_BLD.float(), None if logits_NV is None else logits_NV.float()
 

@@ -146,7 +146,7 @@ def _is_plain(module: nn.Embedding) -> bool:
         and module.num_embeddings >= MIN_ROWS
         and module.embedding_dim % WIDTH_UNIT == 0
         and module.weight.device.type == "cpu"  # a GPU's memory is fast, and sorting rows would wait for it
-        and not (module.sparse or module.scale_grad_by_freq)
+        and not module.scale_grad_by_freq
         and module.max_norm is None
     )
 

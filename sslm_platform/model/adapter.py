@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from sslm_platform.errors import Problem, RunError, SpecError, suggest
 from sslm_platform.spec.schema import AdapterSpec
 
 NAME = "default"  # peft leaves it out of the names in its files
+FILE = "adapter_model.safetensors"
 PREFIX = "base_model.model."  # of names in peft's own models
 # The platform decides these, or they train parts that are not the adapter's.
 OWNED = {
@@ -29,6 +31,23 @@ OWNED = {
     "trainable_token_indices",
     "layer_replication",
 }
+LONG = 1 << 60  # steps, of a schedule whose length is not known yet
+OWNED_OF = {
+    "adalora": {"total_step", "rank_pattern"},
+    "prefix_tuning": {
+        "num_layers",
+        "num_attention_heads",
+        "num_transformer_submodules",
+        "token_dim",
+        "encoder_hidden_size",
+        "prefix_projection",
+    },
+}
+GIVEN: dict[str, dict[str, Any]] = {
+    "adalora": {"total_step": LONG},
+    "prefix_tuning": {"task_type": "FEATURE_EXTRACTION"},
+}
+DEFAULTS: dict[str, dict[str, Any]] = {"prefix_tuning": {"num_virtual_tokens": 20}}
 
 
 def add_adapter(backbone: Any, spec: AdapterSpec, base: str | None, seed: int) -> None:
@@ -50,6 +69,11 @@ def add_adapter(backbone: Any, spec: AdapterSpec, base: str | None, seed: int) -
 
     config = _config(spec)
     config.base_model_name_or_path = base
+    if spec.name == "prefix_tuning":
+        from sslm_platform.model.prefix import add_prefix
+
+        add_prefix(backbone, config, seed)
+        return
     try:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -58,6 +82,8 @@ def add_adapter(backbone: Any, spec: AdapterSpec, base: str | None, seed: int) -
         raise _refused(next(iter(str(error).splitlines()), repr(error))) from None  # it may say nothing
     if isinstance(backbone.get_input_embeddings(), BaseTunerLayer):
         raise _refused("target_modules: the embedding matrix is read by heads tied to it; leave it out")
+    if spec.per == "task":
+        backbone.requires_grad_(False)  # what is inside is where the heads' adapters begin
 
 
 def _config(spec: AdapterSpec) -> Any:
@@ -65,7 +91,7 @@ def _config(spec: AdapterSpec) -> Any:
     from peft.utils import PeftType
 
     kind = PEFT_TYPE_TO_CONFIG_MAPPING[PeftType(spec.name.upper())]
-    known = {field.name for field in dataclasses.fields(kind)} - OWNED
+    known = {field.name for field in dataclasses.fields(kind)} - OWNED - OWNED_OF.get(spec.name, set())
     problems = [
         Problem(f"encoder.adapter.options.{name}", f"unknown option of {spec.name}{suggest(name, known)}")
         for name in spec.options
@@ -74,9 +100,17 @@ def _config(spec: AdapterSpec) -> Any:
     if problems:
         raise SpecError(*problems)
     try:
-        return kind(**spec.options)
+        return kind(**DEFAULTS.get(spec.name, {}) | spec.options | GIVEN.get(spec.name, {}))
     except (ValueError, TypeError) as error:
         raise _refused(str(error).splitlines()[0]) from None
+
+
+def prefix_length(spec: AdapterSpec | None) -> int:
+    """Return how many positions a prefix takes before each text, 0 without one."""
+    if spec is None or spec.name != "prefix_tuning":
+        return 0
+    length = (DEFAULTS["prefix_tuning"] | spec.options)["num_virtual_tokens"]
+    return length if isinstance(length, int) else 0
 
 
 def _refused(what: str) -> SpecError:
@@ -86,6 +120,11 @@ def _refused(what: str) -> SpecError:
 def is_adapted(backbone: Any) -> bool:
     """Whether a backbone has an adapter."""
     return hasattr(backbone, "peft_config")
+
+
+def is_per_task(backbone: Any) -> bool:
+    """Whether a backbone's adapter is one of each head's, and nothing inside is trained."""
+    return is_adapted(backbone) and not any(parameter.requires_grad for parameter in backbone.parameters())
 
 
 def save_adapter(folder: Path, backbone: Any, weights: Mapping[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
@@ -101,15 +140,29 @@ def save_adapter(folder: Path, backbone: Any, weights: Mapping[str, Tensor]) -> 
     from safetensors.torch import save_file
 
     config = backbone.peft_config[NAME]
-    config.save_pretrained(folder)
-    own = get_peft_model_state_dict(backbone, dict(weights), NAME, save_embedding_layers=False)
-    save_file({f"{PREFIX}{n}": v.contiguous() for n, v in own.items()}, folder / "adapter_model.safetensors")
-    with torch.random.fork_rng(devices=[]):  # first values that are replaced at once
+    with _all_ranks(config):
+        config.save_pretrained(folder)
+        own = get_peft_model_state_dict(backbone, dict(weights), NAME, save_embedding_layers=False)
+    save_file({f"{PREFIX}{n}": v.contiguous() for n, v in own.items()}, folder / FILE)
+    with torch.random.fork_rng(devices=[]), _all_ranks(config):  # first values that are replaced at once
         plain = type(backbone)(backbone.config)
         tuner = PEFT_TYPE_TO_TUNER_MAPPING[config.peft_type](plain, {NAME: config}, NAME)
     plain.load_state_dict(weights)
     merged: nn.Module = tuner.merge_and_unload()
     return merged, merged.state_dict()
+
+
+@contextmanager
+def _all_ranks(config: Any) -> Iterator[None]:
+    """AdaLoRA's ranks that were taken away are zeros; without a pattern they stay, and so does the form."""
+    if config.peft_type != "ADALORA":
+        yield
+        return
+    pattern, config.rank_pattern = config.rank_pattern, None
+    try:
+        yield
+    finally:
+        config.rank_pattern = pattern
 
 
 def load_adapter(folder: Path, backbone: Any) -> None:
@@ -121,11 +174,11 @@ def load_adapter(folder: Path, backbone: Any) -> None:
     from peft import set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    file = folder / "adapter_model.safetensors"
+    file = folder / FILE
     if not file.exists():
         raise RunError(Problem(str(file), "missing: this model was trained without encoder.adapter"))
     given = {name.removeprefix(PREFIX): value for name, value in load_file(file).items()}
-    own = {name for name, _ in backbone.named_parameters() if f".{NAME}" in name}
+    own = {name for name, p in backbone.named_parameters() if f".{NAME}" in name and p.requires_grad}
     found: Any = set_peft_model_state_dict(backbone, given, NAME)
     if found.unexpected_keys or own & set(found.missing_keys):
         raise RunError(Problem(str(file), "is an adapter of another form than encoder.adapter says"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,10 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from sslm_platform.errors import DataError, Problem, SpecError
-from sslm_platform.model.adapter import add_adapter
+from sslm_platform.errors import DataError, Problem, SpecError, suggest
+from sslm_platform.model.adapter import add_adapter, prefix_length
 from sslm_platform.model.layers import freeze
-from sslm_platform.model.tokenizer import trained_tokenizer
+from sslm_platform.model.tokenizer import trained_tokenizer, with_sentinels
 from sslm_platform.spec.schema import EncoderSpec
 from sslm_platform.types import Vocabulary
 
@@ -53,13 +53,20 @@ def load_tokenizer(spec: EncoderSpec, texts: Iterable[str] = (), cache: Path | N
     ``texts`` and ``cache`` are for one that the spec trains; it goes through the texts more than once.
     """
     source = spec.path or (spec.tokenizer.path if spec.tokenizer else None)
+    num_sentinels = spec.tokenizer.sentinels if spec.tokenizer else 0
     if source is None:
         assert spec.tokenizer is not None
         assert spec.tokenizer.train is not None
-        return trained_tokenizer(spec.tokenizer.train, texts, spec.max_length, cache)
-    tokenizer = _from_pretrained(AutoTokenizer, locate(source), use_fast=True)
+        trained = trained_tokenizer(spec.tokenizer.train, texts, spec.max_length, cache)
+        return with_sentinels(trained, num_sentinels)
+    return with_sentinels(pretrained_tokenizer(source), num_sentinels)
+
+
+def pretrained_tokenizer(source: str, where: str = "encoder.path") -> Any:
+    """Return the fast tokenizer of a folder, package or hub name; ``where`` is the key that names it."""
+    tokenizer = _from_pretrained(AutoTokenizer, locate(source), where, use_fast=True)
     if not tokenizer.is_fast:
-        raise SpecError(Problem("encoder.path", f"{source}: needs a fast tokenizer (tokenizer.json)"))
+        raise SpecError(Problem(where, f"{source}: needs a fast tokenizer (tokenizer.json)"))
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
@@ -70,10 +77,12 @@ def load_backbone(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
     if spec.path is not None:
         folder = locate(spec.path)
         _check_digest(folder, spec.sha256)
-        config = _without_dropout(_from_pretrained(AutoConfig, folder), spec.dropout)
-        _check_length(config, spec.max_length)
-        backbone = _from_pretrained(
-            AutoModel, folder, config=config, use_safetensors=True, dtype=torch.float32
+        config = _with_dropout(_from_pretrained(AutoConfig, folder), spec.dropout)
+        _check_length(config, spec.max_length, prefix_length(spec.adapter))
+        backbone = encoder_of(
+            _from_pretrained(
+                _kind_of(config), folder, config=config, use_safetensors=True, dtype=torch.float32
+            )
         )
     else:
         backbone = _from_config(spec, tokenizer, seed)
@@ -87,9 +96,9 @@ def load_backbone(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
 def backbone_without_values(spec: EncoderSpec, tokenizer: Any) -> Any:
     """Return the backbone with the names and shapes of its weights alone, in no time."""
     if spec.path is not None:
-        config = _from_pretrained(AutoConfig, locate(spec.path))
+        config = _with_dropout(_from_pretrained(AutoConfig, locate(spec.path)), spec.dropout)
         with torch.device("meta"):
-            return AutoModel.from_config(config)
+            return encoder_of(AutoModel.from_config(config))
     with torch.device("meta"):
         return _from_config(spec, tokenizer, 0)
 
@@ -119,14 +128,30 @@ def encoder_fingerprint(spec: EncoderSpec) -> dict[str, Any]:
     return {**options, "files": {file.name: _sha256(file) for file in files}}
 
 
-def _from_pretrained(kind: Any, source: str, **options: Any) -> Any:
+def encoder_of(model: Any) -> Any:
+    """Return the encoder of an encoder-decoder (T5, BART), and any other model as it is."""
+    has_both = getattr(model.config, "is_encoder_decoder", False) and hasattr(model, "encoder")
+    return model.get_encoder() if has_both else model
+
+
+def _kind_of(config: Any) -> Any:
+    """Return what loads a folder: the class of an encoder that was saved without its decoder, or any."""
+    if getattr(config, "is_encoder_decoder", False):
+        with torch.device("meta"):
+            kind = type(encoder_of(AutoModel.from_config(config)))
+        if kind.__name__ in (config.architectures or ()):
+            return kind
+    return AutoModel
+
+
+def _from_pretrained(kind: Any, source: str, where: str = "encoder.path", **options: Any) -> Any:
     try:
         return kind.from_pretrained(source, trust_remote_code=False, **options)
     except (OSError, ValueError) as error:
         what = "folder" if Path(source).exists() else "folder or reachable hub name"
         first = str(error).strip().splitlines()[0]
         raise SpecError(
-            Problem("encoder.path", f"{source}: not a {what} with a transformers encoder ({first})")
+            Problem(where, f"{source}: not a {what} with a transformers encoder ({first})")
         ) from None
 
 
@@ -146,10 +171,11 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _check_length(config: Any, max_length: int) -> None:
+def _check_length(config: Any, max_length: int, prefix: int = 0) -> None:
     longest = getattr(config, "max_position_embeddings", None)
-    if longest is not None and max_length > longest:
-        raise SpecError(Problem("encoder.max_length", f"{max_length} > {longest}, the encoder's own limit"))
+    if longest is not None and max_length + prefix > longest:
+        asked = f"{max_length} and a prefix of {prefix}" if prefix else str(max_length)
+        raise SpecError(Problem("encoder.max_length", f"{asked} > {longest}, the encoder's own limit"))
 
 
 def _from_config(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
@@ -158,19 +184,23 @@ def _from_config(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
     options |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
     options["max_position_embeddings"] = max(options.get("max_position_embeddings", 0), spec.max_length + 2)
     try:
-        config = _without_dropout(AutoConfig.for_model(kind, **options), spec.dropout)
+        config = _with_dropout(AutoConfig.for_model(kind, **options), spec.dropout)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            return AutoModel.from_config(config, dtype=torch.float32)
+            return encoder_of(AutoModel.from_config(config, dtype=torch.float32))
     except (ValueError, TypeError, KeyError) as error:
         raise SpecError(Problem("encoder.config", str(error).splitlines()[0])) from None
 
 
-def _without_dropout(config: Any, rate: float | None) -> Any:
-    if rate is not None:
-        for name, value in config.to_dict().items():
-            if "drop" in name and isinstance(value, float):
-                setattr(config, name, rate)
+def _with_dropout(config: Any, rates: float | Mapping[str, float] | None) -> Any:
+    known = {name for name, value in config.to_dict().items() if "drop" in name and isinstance(value, float)}
+    if isinstance(rates, float):
+        rates = dict.fromkeys(known, rates)
+    for name, rate in (rates or {}).items():
+        if name not in known:
+            what = f"{type(config).__name__} has no such rate{suggest(name, known)}"
+            raise SpecError(Problem(f"encoder.dropout.{name}", what))
+        setattr(config, name, rate)
     return config
 
 

@@ -8,9 +8,11 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from sslm_platform.model.adalora import RankSchedule, rank_schedule
 from sslm_platform.model.layers import layer_depths
 from sslm_platform.model.split import Slice, Trunk, split_encoder
 from sslm_platform.model.tap import shifted
+from sslm_platform.model.task_adapter import TaskAdapter
 
 
 class SharedEncoder(nn.Module):
@@ -53,6 +55,10 @@ class SharedEncoder(nn.Module):
         """
         return {f"backbone.{name}": depth for name, depth in layer_depths(self.backbone).items()}
 
+    def rank_schedule(self) -> RankSchedule | None:
+        """Return what takes ranks away from the adapter while it is trained; None where nothing does."""
+        return rank_schedule(self.backbone)
+
     def forward(
         self,
         input_ids_BL: Tensor,
@@ -60,15 +66,17 @@ class SharedEncoder(nn.Module):
         segment_BL: Tensor | None = None,
         transform: Callable[[Tensor], Tensor] | None = None,
         shift_BLE: Tensor | None = None,
+        adapter: TaskAdapter | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """Return hidden_BLD and, with ``transform`` (hidden_BLD to states_ND), logits_NV.
 
         In the mask's place there may be a visible_B1LL: what each token sees (bool). ``shift_BLE`` is added
-        to what the token embedding gives.
+        to what the token embedding gives; an ``adapter`` is in the place of the encoder's own for this call.
         """
         extra = {"token_type_ids": segment_BL} if self.takes_segments and segment_BL is not None else {}
         with shifted(self.backbone, shift_BLE):
-            output = self.backbone(input_ids=input_ids_BL, attention_mask=mask_BL, **extra)
+            inputs = {"input_ids": input_ids_BL, "attention_mask": mask_BL, **extra}
+            output = self.backbone(**inputs) if adapter is None else adapter.call(self.backbone, inputs)
         hidden_BLD = output.last_hidden_state
         if transform is None:
             return hidden_BLD, None

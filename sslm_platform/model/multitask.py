@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from sslm_platform.interfaces import Targets
+from sslm_platform.model.task_adapter import TaskAdapter, adapter_of
 from sslm_platform.spec.resolved import Bound
 from sslm_platform.types import HeadContext, HeadDef
 
@@ -24,6 +25,11 @@ class TaskHead:
 
     module: Any  # a Head
     tied: bool
+
+    @property
+    def adapter(self) -> TaskAdapter | None:
+        """What the head has put into the encoder, if it has something."""
+        return adapter_of(self.module)
 
 
 def build_head(bound: Bound[HeadDef], context: HeadContext, *seed: object) -> nn.Module:
@@ -39,6 +45,7 @@ def encode_inputs(
     inputs: Mapping[str, Tensor | None],
     transform: Callable[[Tensor], Tensor] | None = None,
     shift_BLE: Tensor | None = None,
+    adapter: TaskAdapter | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Call the encoder.
 
@@ -49,18 +56,24 @@ def encode_inputs(
             ``lengths_CR``, on the host: with it there are C calls, each of the rows that have a length there.
         transform: a tied head's; with it the logits are returned too.
         shift_BLE: added to what the token embedding gives.
+        adapter: the heads' own.
     """
     if inputs.get("lengths_CR") is not None:
         assert transform is None, "a tied head projects inside the encoder's one call"
-        return _encode_by_call(encode, inputs, shift_BLE), None
+        return _encode_by_call(encode, inputs, shift_BLE, adapter), None
     visible_B1LL = inputs.get("visible_B1LL")
     seen = inputs["mask_BL"] if visible_B1LL is None else visible_B1LL
-    if shift_BLE is None:
-        return encode(inputs["input_ids_BL"], seen, inputs["segment_BL"], transform)
-    return encode(inputs["input_ids_BL"], seen, inputs["segment_BL"], transform, shift_BLE)
+    more = {"shift_BLE": shift_BLE, "adapter": adapter}
+    given = {name: value for name, value in more.items() if value is not None}
+    return encode(inputs["input_ids_BL"], seen, inputs["segment_BL"], transform, **given)
 
 
-def _encode_by_call(encode: Encode, inputs: Mapping[str, Tensor | None], shift_BLE: Tensor | None) -> Tensor:
+def _encode_by_call(
+    encode: Encode,
+    inputs: Mapping[str, Tensor | None],
+    shift_BLE: Tensor | None,
+    adapter: TaskAdapter | None,
+) -> Tensor:
     """Call the encoder for some rows at a time, each call padded to its longest row; return all rows' states.
 
     A call without rows reads one in vain: ranks that called a sharded encoder unequally would wait forever.
@@ -77,7 +90,7 @@ def _encode_by_call(encode: Encode, inputs: Mapping[str, Tensor | None], shift_B
             n: None if v is None else _cut(v, rows, length) for n, v in inputs.items() if n != "lengths_CR"
         }
         shift = None if shift_BLE is None else shift_BLE[rows.to(shift_BLE.device), :length]
-        hidden_BLD, _ = encode_inputs(encode, part, None, shift)
+        hidden_BLD, _ = encode_inputs(encode, part, None, shift, adapter)
         if is_idle:
             idle.append(0.0 * hidden_BLD.sum())
         else:
@@ -105,6 +118,7 @@ def task_outputs(
 
     ``inputs`` are :func:`encode_inputs`'s. Tied heads' rows are projected onto
     the embedding matrix inside the encoder call (see :class:`~sslm_platform.model.encoder.SharedEncoder`).
+    Heads with an adapter are all one head: another one's states would be others.
     """
     mask_BL = inputs["mask_BL"]
     assert mask_BL is not None
@@ -119,7 +133,8 @@ def task_outputs(
         sizes.extend(len(r) for r in rows)
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
-    hidden_BLD, logits_NV = encode_inputs(encode, inputs, transform if tied else None, shift_BLE)
+    adapter = next(iter(heads.values())).adapter
+    hidden_BLD, logits_NV = encode_inputs(encode, inputs, transform if tied else None, shift_BLE, adapter)
     outputs = {
         task: head.module(head.module.features(hidden_BLD, mask_BL, targets[task]))
         for task, head in heads.items()

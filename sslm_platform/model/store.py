@@ -1,6 +1,7 @@
 """The model folder: ``encoder/`` that ``transformers`` loads, ``heads/<name>/`` as safetensors and JSON.
 
-An adapter is merged into ``encoder/``; for itself it is in ``adapter/``, which ``peft`` loads.
+An adapter is merged into ``encoder/``; for itself it is in ``adapter/``, which ``peft`` loads. One of a
+head's own is merged into nothing, and is in ``heads/<name>/adapter/``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,13 @@ from torch import Tensor
 
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.files import atomic_folder, check_space, write_json, write_text
-from sslm_platform.model.adapter import is_adapted, save_adapter
+from sslm_platform.model.adapter import is_adapted, is_per_task, save_adapter
+from sslm_platform.model.task_adapter import (
+    read_task_adapter,
+    save_task_adapter,
+    take_adapter,
+    without_adapter,
+)
 
 PREFIX = "backbone."
 ADAPTER = "adapter"  # folder beside the encoder's
@@ -27,6 +34,7 @@ class HeadInfo(BaseModel):
     """What is needed to build a saved head again.
 
     ``tokenizer`` is the content of the head's own, empty where it has none; it has a file of its own.
+    ``facts`` is what the head says of itself, JSON content, to be built without what it was made of.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,6 +46,7 @@ class HeadInfo(BaseModel):
     distribution: str
     version: str
     tokenizer: str = Field(default="", exclude=True)
+    facts: dict[str, Any] = {}
 
 
 def save_model(
@@ -66,20 +75,31 @@ def save_model(
     states = [encoder_state, *(state for _, state in heads.values())]
     check_space(folder, sum(tensor.nbytes for state in states for tensor in state.values()))
     weights = {name.removeprefix(PREFIX): value for name, value in encoder_state.items()}
+    adapted = backbone
     with atomic_folder(folder) as aside:
         if is_adapted(backbone):
-            backbone, weights = save_adapter(aside / ADAPTER, backbone, weights)
+            backbone, weights = _plain(aside, backbone, weights)
         backbone.save_pretrained(aside / "encoder", state_dict=weights, max_shard_size=max_shard_size)
         tokenizer.save_pretrained(aside / "encoder")
         for name, (info, state) in heads.items():
             head = aside / "heads" / name
             head.mkdir(parents=True)
+            state, adapter = take_adapter(state)
             save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, head / "head.safetensors")
+            if adapter:
+                save_task_adapter(head / ADAPTER, adapted, adapter)
             write_json(head / "head.json", info.model_dump(mode="json"))
             if info.tokenizer:
                 write_text(head / TOKENIZER, info.tokenizer)
         if facts is not None:
             write_json(aside / "model.json", facts)
+
+
+def _plain(folder: Path, backbone: Any, weights: dict[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
+    """Return an adapted backbone and its weights as ``transformers`` loads them; write a shared adapter."""
+    if is_per_task(backbone):
+        return without_adapter(backbone, weights)
+    return save_adapter(folder / ADAPTER, backbone, weights)
 
 
 def read_heads(folder: Path) -> dict[str, tuple[HeadInfo, dict[str, Tensor]]]:
@@ -91,7 +111,8 @@ def read_heads(folder: Path) -> dict[str, tuple[HeadInfo, dict[str, Tensor]]]:
             own = file.with_name(TOKENIZER)
             if own.exists():
                 info = info.model_copy(update={"tokenizer": own.read_text(encoding="utf-8")})
-            found[file.parent.name] = (info, load_file(file.with_name("head.safetensors")))
+            state = load_file(file.with_name("head.safetensors"))
+            found[file.parent.name] = (info, state | read_task_adapter(file.with_name(ADAPTER)))
         except (OSError, ValueError, ValidationError) as error:
             raise RunError(Problem(str(file), f"not a saved head: {error}")) from None
     return found

@@ -16,6 +16,7 @@ from sslm_platform.files import write_once
 from sslm_platform.spec.schema import TokenizerTraining
 
 PAD, UNKNOWN, START, END, MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+SENTINEL = "<extra_id_{}>"
 SPECIAL = [PAD, UNKNOWN, START, END, MASK]
 
 
@@ -49,8 +50,18 @@ def restored_tokenizer(content: str, max_length: int) -> Any:
     )
 
 
+def with_sentinels(tokenizer: Any, num: int) -> Any:
+    """Add T5's ``<extra_id_0>``, … as special tokens, where there are fewer."""
+    if num:
+        names = [SENTINEL.format(i) for i in range(num)]
+        tokenizer.add_special_tokens({"additional_special_tokens": names}, replace_extra_special_tokens=False)
+    return tokenizer
+
+
 def _key(spec: TokenizerTraining, texts: Iterable[str]) -> str:
-    digest = hashlib.sha256(json.dumps([tokenizers.__version__, spec.model_dump(mode="json")]).encode())
+    digest = hashlib.sha256(
+        json.dumps([tokenizers.__version__, spec.model_dump(mode="json", exclude_none=True)]).encode()
+    )
     for text in texts:
         digest.update(json.dumps(text).encode())
     return digest.hexdigest()[:40]

@@ -18,6 +18,7 @@ class Progress:
         positions: where each feed stands.
         sampler: the sampler's memory.
         balancer: the balancer's memory.
+        augmenting: what dev scores have made of the augmenters' probabilities.
         expected: slots of each feed that the sampler's probabilities have added up to.
         drawn: slots of each feed that were drawn.
         skipped: steps that changed nothing, since a loss or a gradient was not finite.
@@ -27,6 +28,7 @@ class Progress:
     positions: Mapping[str, Position]
     sampler: Memory = field(default_factory=dict)
     balancer: Memory = field(default_factory=dict)
+    augmenting: Memory = field(default_factory=dict)
     expected: dict[str, float] = field(default_factory=dict)
     drawn: dict[str, int] = field(default_factory=dict)
     skipped: int = 0

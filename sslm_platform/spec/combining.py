@@ -5,9 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from sslm_platform.errors import Problem
+from sslm_platform.kinds import AttentionPattern
 from sslm_platform.spec.resolved import Bound, FeedPlan, Task, gradient_scope
-from sslm_platform.spec.schema import RunSpec
-from sslm_platform.types import BalancerDef, WrapperDef
+from sslm_platform.spec.schema import HeadSpec, RunSpec
+from sslm_platform.types import BalancerDef, HeadDef, ObjectiveDef, WrapperDef
+
+LEAST_TEXT = 8  # tokens
+
+
+def head_problems(spec: HeadSpec, head: HeadDef, objective: ObjectiveDef, where: str) -> Iterator[Problem]:
+    """Yield what a head's section asks for and the head cannot have, with this objective."""
+    if spec.sharded and head.tied:
+        what = f"{head.name} projects inside the encoder's module and cannot be apart from it"
+        yield Problem(f"{where}.head.sharded", what)
+    if objective.rewritten != head.rewrites:
+        need = "one that puts" if objective.rewritten else "one that does not put"
+        what = f"objective {objective.name} needs {need} other tokens in before the encoder reads them"
+        yield Problem(f"{where}.head.name", what)
+    if spec.sharded and head.rewrites:
+        what = f"{head.name} is called before the encoder and after it, which may lose a gradient: set false"
+        yield Problem(f"{where}.head.sharded", what)
+    if spec.sharded and head.whole:
+        yield Problem(
+            f"{where}.head.sharded", f"{head.name} has tied weights, which cannot be sharded: set false"
+        )
+    continues = objective.attention is AttentionPattern.PREFIX
+    if head.emits.is_generated and head.tied != continues:
+        reads = "what it is to write too" if continues else "a text whole, and nothing after it"
+        what = f"with objective {objective.name} the encoder reads {reads}"
+        need = "the encoder itself writes" if continues else "a decoder writes"
+        yield Problem(f"{where}.head.name", f"{what}: take a head with which {need}")
+    if spec.tokenizer is None:
+        return
+    if not head.emits.is_generated:
+        what = f"{head.name} emits {head.emits}: only heads that generate text have a tokenizer"
+        yield Problem(f"{where}.head.tokenizer", what)
+    elif head.tied:
+        yield Problem(f"{where}.head.tokenizer", f"{head.name} writes with the encoder's: leave it out")
+    elif objective.makes_text:
+        what = f"objective {objective.name} makes its targets of the encoder's tokens: leave it out"
+        yield Problem(f"{where}.head.tokenizer", what)
 
 
 def sharding_problems(feeds: Iterable[FeedPlan]) -> Iterator[Problem]:
@@ -22,6 +59,17 @@ def sharding_problems(feeds: Iterable[FeedPlan]) -> Iterator[Problem]:
                     f"{other.where} reads the same input with this head, and a sharded head can be called"
                     " once for each encoding: set it to false",
                 )
+
+
+def room_problems(tasks: Iterable[Task], max_length: int) -> Iterator[Problem]:
+    """What is kept for a target that is read must leave something of the input to the text."""
+    for task in tasks:
+        room = task.target_room(max_length)
+        if room > max_length - LEAST_TEXT:
+            what = (
+                f"{room} tokens of encoder.max_length {max_length} leave less than {LEAST_TEXT} to the text"
+            )
+            yield Problem(f"{task.where}.fields.target.max_tokens", what)
 
 
 def label_problems(tasks: Iterable[Task]) -> Iterator[Problem]:

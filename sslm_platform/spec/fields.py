@@ -45,11 +45,12 @@ def field_problems(spec: TaskSpec, needs: Mapping[str, Field], where: str) -> It
             )
         given = spec.fields.get(name)
         if isinstance(given, FieldSpec):
-            yield from _option_problems(given, field.kind, f"{where}.fields.{name}")
+            yield from _option_problems(given, field, f"{where}.fields.{name}")
 
 
-def _option_problems(given: FieldSpec, kind: FieldKind, where: str) -> Iterator[Problem]:
-    allowed = FIELD_OPTIONS.get(kind, set())
+def _option_problems(given: FieldSpec, field: Field, where: str) -> Iterator[Problem]:
+    kind = field.kind
+    allowed = {"max_tokens"} if field.read else FIELD_OPTIONS.get(kind, set())
     for option in sorted(given.model_fields_set - {"column"} - allowed):
         yield Problem(f"{where}.{option}", f"does not apply to a field of kind {kind}")
     if given.bins is not None and given.map is not None:

@@ -38,6 +38,15 @@ class ConsolidateSpec(Section):
     )
 
 
+class DistillSpec(Section):
+    """What earlier stages' heads answer for later stages' texts is held (LwF; Li & Hoiem 2017)."""
+
+    strength: float = Field(default=1.0, gt=0, description="Weight of the distillation, λ.")
+    temperature: float = Field(
+        default=2.0, gt=0, description="Divides the logits of both models: the larger, the softer."
+    )
+
+
 class OptimizerSpec(Section):
     """The optimizer of encoder and heads."""
 
@@ -74,6 +83,7 @@ class OptimizerSpec(Section):
     )
     average: AverageSpec | None = None
     consolidate: ConsolidateSpec | None = None
+    distill: DistillSpec | None = None
     max_skipped: int = Field(
         default=3,
         ge=1,

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from sslm_platform.errors import PluginError, Problem, SpecError, raise_all, suggest
 from sslm_platform.plugins import Host, host
 from sslm_platform.registry import Table
-from sslm_platform.spec.augmenting import check_targets
-from sslm_platform.spec.combining import label_problems, sharding_problems, wrapper_problems
+from sslm_platform.spec.adapting import adapter_problems
+from sslm_platform.spec.augmenting import check_adapting, check_targets
+from sslm_platform.spec.combining import (
+    head_problems,
+    label_problems,
+    room_problems,
+    sharding_problems,
+    wrapper_problems,
+)
+from sslm_platform.spec.distilling import distill_problems
 from sslm_platform.spec.fields import field_problems
 from sslm_platform.spec.load import LoadedSpec, validated_options
 from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
@@ -76,16 +83,18 @@ class _Resolver:
         estimators = self._estimators()
         augmenters = self._augmenters(by_identity)
         self._selection(by_identity)
-        if spec.encoder.adapter is not None and importlib.util.find_spec("peft") is None:
-            self.problem(
-                where("encoder", "adapter"), "peft is not installed: pip install sslm-platform[peft]"
-            )
+        if balancer is not None:
+            self.problems.extend(adapter_problems(spec, by_identity.values(), balancer.definition, where))
+        if balancer is not None and sampler is not None:
+            definitions = (sampler.definition, balancer.definition)
+            self.problems.extend(distill_problems(by_identity.values(), spec, *definitions, where))
         feeds = tuple(feeds_of(tasks))
         if self.num_failed == 0 and by_identity:
             self._selectors(by_identity)
             self._schedule(sampler, balancer, feeds)
             self.problems.extend(sharding_problems(feeds))
             self.problems.extend(label_problems(by_identity.values()))
+            self.problems.extend(room_problems(by_identity.values(), spec.encoder.max_length))
             if balancer is not None:
                 self.problems.extend(wrapper_problems(by_identity.values(), spec, balancer.definition))
         if self.problems or sampler is None or balancer is None or executor is None:
@@ -143,16 +152,7 @@ class _Resolver:
                 f" scores {', '.join(sorted(needs))}",
             )
             return None
-        if spec.head.sharded and head.definition.tied:
-            self.problem(
-                f"{where}.head.sharded",
-                f"{head.definition.name} projects inside the encoder's module and cannot be apart from it",
-            )
-        if spec.head.tokenizer is not None and not emits.is_generated:
-            self.problem(
-                f"{where}.head.tokenizer", f"{head.definition.name} emits {emits}: only heads that generate"
-                " text have a tokenizer"
-            )  # fmt: skip
+        self.problems.extend(head_problems(spec.head, head.definition, objective.definition, where))
         wrong = list(field_problems(spec, needs[emits], where))
         self.problems.extend(wrong)
         if wrong:
@@ -166,7 +166,9 @@ class _Resolver:
         if problems:
             return None
         identity = f"{spec.name}@{stream.domain}"
-        return Task(identity, spec, stream, objective, head, metrics, where, wrapper)
+        adapter = self.loaded.spec.encoder.adapter
+        own_adapter = adapter is not None and adapter.per == "task"
+        return Task(identity, spec, stream, objective, head, metrics, where, wrapper, own_adapter)
 
     def _metrics(
         self, spec: TaskSpec, head: Bound[HeadDef] | None, where: str
@@ -319,7 +321,9 @@ class _Resolver:
             ]
             if bound:
                 found[stream.name] = tuple(item for item in bound if item is not None)
-                self.problems += check_targets(stream, tasks, f"{where}.augment")
+                definitions = [item.definition for item in found[stream.name]]
+                self.problems += check_targets(stream, tasks, definitions, f"{where}.augment")
+                self.problems += check_adapting(stream, self.loaded.spec.evaluation, f"{where}.augment")
         return found
 
     def _estimators(self) -> tuple[Bound[EstimatorDef], ...]:

@@ -27,6 +27,8 @@ from sslm_platform.types import (
 
 D = TypeVar("D", bound=Definition)
 
+TARGET_SHARE = 4  # of an input's tokens, for a target without max_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Bound(Generic[D]):
@@ -62,6 +64,7 @@ class Task:
     metrics: Mapping[str, Bound[MetricDef]]
     where: str
     wrapper: Bound[WrapperDef] | None = None
+    own_adapter: bool = False
 
     @property
     def head_key(self) -> str:
@@ -90,15 +93,24 @@ class Task:
             sorted(
                 (name, column_of(field))
                 for name, field in self.spec.fields.items()
-                if self.needs[name].kind.is_input
+                if self.needs[name].is_read
             )
         )
+
+    def target_room(self, max_length: int) -> int:
+        """Return the tokens of an input that are kept free for a target that is encoded with it, or 0."""
+        for name, field in self.needs.items():
+            if field.read and name in self.spec.fields:
+                given = self.spec.fields[name]
+                chosen = None if isinstance(given, str) else given.max_tokens
+                return chosen or max(2, max_length // TARGET_SHARE)
+        return 0
 
     @property
     def encoding(self) -> tuple[Any, ...]:
         """What must be equal for tasks to be served by one encoding of a stream's rows."""
         definition = self.objective.definition
-        alone = self.identity if self._reads_alone else ""
+        alone = self.identity if self._reads_alone else self.head_key if self.own_adapter else ""
         return (self.stream.name, alone, definition.attention, self.input_columns)
 
     @property

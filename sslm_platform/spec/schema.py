@@ -66,6 +66,16 @@ class TargetTokenizer(TokenizerTraining):
     """A tokenizer of target texts; bytes as the smallest pieces, so that no text has an unknown token."""
 
     model: Literal["wordpiece", "bpe", "unigram"] = "bpe"
+    path: str | None = Field(
+        default=None,
+        description="Folder or hub name of a pretrained one, for a decoder that has one.",
+    )
+
+    @model_validator(mode="after")
+    def _one(self) -> TargetTokenizer:
+        if self.path is not None and self.model_fields_set != {"path"}:
+            raise ValueError("give path or what is to be trained, not both")
+        return self
 
 
 class HeadSpec(Component):
@@ -81,7 +91,7 @@ class HeadSpec(Component):
     tokenizer: TargetTokenizer | None = Field(
         default=None,
         description="Of heads that generate text: a tokenizer trained on the training targets of the head's"
-        " tasks; default: the encoder's.",
+        " tasks, or a pretrained one; default: the encoder's.",
     )
 
 
@@ -100,6 +110,12 @@ class FieldSpec(Section):
     )
     separator: str | None = Field(
         default=None, description="What stands between the labels of a text of several."
+    )
+    max_tokens: int | None = Field(
+        default=None,
+        ge=2,
+        description="Of a target that the encoder reads after the text (prefix LM): tokens of"
+        " `encoder.max_length` that are kept for it and its end; default: a quarter. The text has the rest.",
     )
     scheme: Literal["bio", "iob1", "iobes", "io", "word"] = Field(
         default="bio",
@@ -121,10 +137,22 @@ class TaskSpec(Section):
     )
 
 
+class AdaptSpec(Section):
+    """An augmenter's probability follows the dev scores: it rises after a gain and falls after none."""
+
+    step: float = Field(default=0.1, gt=0, le=1, description="By how much, after each dev scoring.")
+    most: Fraction = Field(default=0.9, description="The probability stays between 0 and this.")
+
+
 class AugmentSpec(Component):
     """What changes a stream's training texts, in each pass anew."""
 
     probability: Fraction = Field(default=0.5, description="Share of the examples that it changes in a pass.")
+    adapt: AdaptSpec | None = Field(
+        default=None,
+        description="Where given, `probability` is what the training begins with; the stream's mean dev"
+        " score, compared with the last one, moves it.",
+    )
 
 
 class StreamSpec(Section):
@@ -150,6 +178,11 @@ class TokenizerSpec(Section):
 
     path: str | None = Field(default=None, description="Folder, hub name, or `package:`.")
     train: TokenizerTraining | None = None
+    sentinels: int = Field(
+        default=0,
+        ge=0,
+        description="Tokens `<extra_id_0>`, `<extra_id_1>`, … to stand for spans, as span corruption needs.",
+    )
 
     @model_validator(mode="after")
     def _one(self) -> TokenizerSpec:
@@ -161,11 +194,17 @@ class TokenizerSpec(Section):
 class AdapterSpec(Section):
     """A small part that is trained inside the frozen encoder, by `peft` (extra `sslm-platform[peft]`).
 
-    LoRA (Hu et al. 2022), IA³ (Liu et al. 2022), LoHa (Hyeon-Woo et al. 2022), LoKr (Edalati et al. 2022): of
-    the methods of `peft`, those that add nothing to the loss and merge into the encoder's weights.
+    LoRA (Hu et al. 2022), AdaLoRA (Zhang et al. 2023), IA³ (Liu et al. 2022), LoHa (Hyeon-Woo et al. 2022),
+    LoKr (Edalati et al. 2022): of the methods of `peft`, those that merge into the encoder's weights; and
+    prefix tuning (Li & Liang 2021), one for each task.
     """
 
-    name: Literal["lora", "ia3", "loha", "lokr"]
+    name: Literal["lora", "adalora", "ia3", "loha", "lokr", "prefix_tuning"]
+    per: Literal["run", "task"] = Field(
+        default="run",
+        description="`run`: one adapter, which all tasks train. `task`: one for each head, trained with it"
+        " and with nothing else; tasks that share a head share its adapter.",
+    )
     options: dict[str, Any] = Field(
         default_factory=dict,
         description="Of `peft`'s config, say `{r: 8, lora_alpha: 16, target_modules: [query, value]}`.",
@@ -187,7 +226,11 @@ class EncoderSpec(Section):
     )
     tokenizer: TokenizerSpec | None = None
     max_length: int = Field(default=128, ge=4, description="Longer inputs are truncated.")
-    dropout: Fraction | None = Field(default=None, description="Overrides all of the encoder's dropout.")
+    dropout: Fraction | dict[str, Fraction] | None = Field(
+        default=None,
+        description="Overrides all of the encoder's dropout, or rates of its config by name, say"
+        " `{hidden_dropout_prob: 0.1, attention_probs_dropout_prob: 0.0}`.",
+    )
     freeze: list[str] = Field(
         default_factory=list,
         description="What is not trained: names of the backbone's modules and parameters, `*` and `[0-5]` as"

@@ -19,7 +19,15 @@ from sslm_platform.types import Vocabulary
 
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 _ORDINARY = tuple(f"##{id_}" if id_ % 3 == 0 else "." if id_ == 5 else f"word{id_}" for id_ in range(5, 40))
-VOCABULARY = Vocabulary(40, pad_id=0, mask_id=4, special_ids=frozenset(range(5)), tokens=_SPECIAL + _ORDINARY)
+_SENTINELS = tuple(f"<extra_id_{number}>" for number in range(4))
+_NUM_WORDS = len(_SPECIAL + _ORDINARY)
+VOCABULARY = Vocabulary(
+    _NUM_WORDS + len(_SENTINELS),
+    pad_id=0,
+    mask_id=4,
+    special_ids=frozenset(range(5)),
+    tokens=_SPECIAL + _ORDINARY + _SENTINELS,
+)
 CLS_ID, SEP_ID = 2, 3
 WORDS = ("ash", "birch", "cedar", "elm", "fir", "gum", "hazel", "ivy", "juniper", "larch", "maple", "oak")
 LABELS = ("negative", "neutral", "positive")
@@ -135,19 +143,29 @@ def make_targets(kind: OutputKind, examples: Sequence[Encoded]) -> TaskBatch:
         ends = [e.word_end_W for e in examples if e.word_end_W is not None]
         found = [int(ends[row[0]][row[2]]) for row in rows]
         targets["end"] = torch.tensor(found, dtype=torch.int64)
+        targets |= {f"hidden_{name}": targets[name][::2] for name in ("example", "position")}
+        targets["hidden_ids"] = torch.full_like(targets["hidden_position"], 7)
+        targets["draw"] = (targets["hidden_position"] * 0.37) % 1.0
     weight_B = torch.bincount(targets["example"], minlength=len(examples)).float()
+    if kind in TEXT_KINDS:
+        targets["prefix"] = torch.tensor([_prefix(e) for e in examples])
     return TaskBatch({**targets, "num_words": torch.tensor(words)}, weight_B)
 
 
-def head_needs(kind: OutputKind) -> Mapping[str, Field]:
-    """Return the input fields of examples for a head of this kind."""
+def _prefix(example: Encoded) -> int:
+    segment_L = np.zeros(len(example.input_ids_L)) if example.segment_L is None else example.segment_L
+    return int(np.count_nonzero(segment_L == 0))
+
+
+def head_needs(kind: OutputKind, *, tied: bool = False) -> Mapping[str, Field]:
+    """Return the fields of examples for a head of this kind; a tied one writes in the encoder."""
     if kind is OutputKind.TOKEN_LOGITS:
         return {"tokens": Field(FieldKind.TOKENS), "tags": Field(FieldKind.TAGS)}
     if kind in SPAN_KINDS:
         return spans.NEEDS
     if kind in RANKED_KINDS:
         return several.NEEDS[kind]
-    target = {"target": Field(FieldKind.TARGET_TEXT)} if kind in TEXT_KINDS else {}
+    target = {"target": Field(FieldKind.TARGET_TEXT, read=tied)} if kind in TEXT_KINDS else {}
     return {"text": Field(FieldKind.TEXT), **target}
 
 
@@ -177,9 +195,12 @@ def _example(needs: Mapping[str, Field], rng: np.random.Generator, num_words: in
         starts_W[-1] = -1
     texts = sum(field.kind is FieldKind.TEXT and field.required for field in needs.values())
     lengths = [length, *(int(rng.integers(1, 6)) for _ in range(texts - 1))]
+    written = [_value(f.kind, rng, num_words, ()) for f in needs.values() if f.read]
+    encoded = TOKENIZER.encode([str(text) for text in written])
     ids, special, segment = [CLS_ID], [True], [0]
-    for number, size in enumerate(lengths):
-        ids += [*rng.integers(len(VOCABULARY.special_ids), VOCABULARY.size, size).tolist(), SEP_ID]
+    for number, size in enumerate([*lengths, *map(len, encoded)]):
+        drawn = rng.integers(len(VOCABULARY.special_ids), _NUM_WORDS, size).tolist()
+        ids += [*(drawn if number < len(lengths) else encoded[0]), SEP_ID]
         special += [*[False] * size, True]
         segment += [number] * (size + 1)
     is_split = FieldKind.TOKENS in kinds
@@ -187,7 +208,11 @@ def _example(needs: Mapping[str, Field], rng: np.random.Generator, num_words: in
     return Encoded(
         np.array(ids),
         np.array(special),
-        {name: _value(f.kind, rng, num_words, words) for name, f in needs.items() if not f.kind.is_input},
+        {
+            name: written[0] if f.read else _value(f.kind, rng, num_words, words)
+            for name, f in needs.items()
+            if not f.kind.is_input
+        },
         np.array(segment),
         starts_W if is_split else None,
         np.where(starts_W < 0, 0, starts_W + pieces) if is_split else None,

@@ -14,6 +14,7 @@ from sslm_platform.interfaces import DecidingHead, Encoded, Scored, Targets
 from sslm_platform.kinds import OutputKind
 from sslm_platform.testing import data, elsewhere
 from sslm_platform.testing.cases import Case
+from sslm_platform.testing.written_on import WrittenOn
 from sslm_platform.types import HeadContext, HeadDef
 
 HeadCase = Case[HeadDef]
@@ -32,7 +33,7 @@ def build(case: HeadCase, seed: int = 0) -> Any:
 
 def examples_of(case: HeadCase, num: int = 5) -> list[Encoded]:
     """Make examples for a head of this kind."""
-    return data.make_examples(data.head_needs(case.kind), num)
+    return data.make_examples(data.head_needs(case.kind, tied=case.definition.tied), num)
 
 
 def run(case: HeadCase, head: Any, hidden_BLD: Tensor, mask_BL: Tensor, targets: Targets) -> Tensor:
@@ -113,12 +114,46 @@ def check_every_parameter_learns(case: HeadCase) -> None:
     examples, head = examples_of(case), build(case).eval()
     hidden_BLD, mask_BL = data.make_hidden(examples)
     hidden_BLD.requires_grad_()
-    outputs = run(case, head, hidden_BLD, mask_BL, data.make_targets(case.kind, examples).targets)
+    targets, extra = data.make_targets(case.kind, examples).targets, torch.zeros(())
+    if case.definition.rewrites:
+        _, targets = head.rewrite(inputs_of(examples), mask_BL, targets)
+        extra = sum((t.sum() for t in targets.values() if t.requires_grad), start=extra)
+    outputs = run(case, head, hidden_BLD, mask_BL, targets)
     generator = torch.Generator().manual_seed(3)
-    (outputs * torch.randn(outputs.shape, generator=generator)).sum().backward()
+    (outputs * torch.randn(outputs.shape, generator=generator)).sum().add(extra).backward()
     for name, parameter in head.named_parameters():
         assert _learns(parameter), f"{name} gets no gradient"
     assert _learns(hidden_BLD), "the encoder gets no gradient"
+
+
+def inputs_of(examples: Sequence[Encoded], padding: int = 0) -> Tensor:
+    """Return the examples' ids, (B, L), padded."""
+    ids_BL = torch.zeros(
+        len(examples), padding + max(len(e.input_ids_L) for e in examples), dtype=torch.int64
+    )
+    for row, example in zip(ids_BL, examples, strict=True):
+        row[: len(example.input_ids_L)] = torch.from_numpy(example.input_ids_L)
+    return ids_BL
+
+
+def check_rewrites_what_is_hidden(case: HeadCase) -> None:
+    """Only hidden tokens are replaced, alike in any batch, and no gradient passes through."""
+    examples, head = examples_of(case), build(case).eval()
+    found = []
+    for num, padding in ((len(examples), 0), (len(examples), 3), (2, 0)):
+        _, mask_BL = data.make_hidden(examples[:num], padding)
+        targets = data.make_targets(case.kind, examples[:num]).targets
+        ids_BL, state = inputs_of(examples[:num], padding), torch.get_rng_state()
+        new_BL, changed = head.rewrite(ids_BL, mask_BL, targets)
+        assert torch.equal(state, torch.get_rng_state()), "rewrite() draws from torch's generator; use draw"
+        assert new_BL.shape == ids_BL.shape, f"ids are {tuple(new_BL.shape)}, not {tuple(ids_BL.shape)}"
+        assert targets.keys() <= changed.keys(), "rewrite() drops targets"
+        others_BL = torch.ones_like(ids_BL, dtype=torch.bool)
+        others_BL[targets["hidden_example"], targets["hidden_position"]] = False
+        assert torch.equal(new_BL[others_BL], ids_BL[others_BL]), "a token that was not hidden is another"
+        found.append([row[: len(e.input_ids_L)].tolist() for row, e in zip(new_BL, examples, strict=False)])
+    assert found[0] == found[1], "what is put in depends on padding: use mask_BL"
+    assert found[0][:2] == found[2], "what is put in depends on the rest of the batch"
 
 
 def _learns(tensor: Tensor) -> bool:
@@ -187,7 +222,7 @@ def _check_ids(prediction: Any, size: int) -> None:
 
 def check_no_targets(case: HeadCase) -> None:
     """A batch whose only example has no target gives no rows, and a prediction without content."""
-    examples = [data.make_empty_example(data.head_needs(case.kind))]
+    examples = [data.make_empty_example(data.head_needs(case.kind, tied=case.definition.tied))]
     head = build(case).eval()
     outputs = outputs_of(case, head, examples)
     width = data.width_of(case.kind)
@@ -215,9 +250,13 @@ def generated(
         return asked < steps
 
     hidden_BLD, mask_BL = data.make_hidden(examples, padding)
+    generators = data.make_generators(len(examples))
     handle = head.register_forward_hook(count)
     with torch.no_grad():
-        texts = head.generate(20 * hidden_BLD, mask_BL, data.make_generators(len(examples)), goes_on)
+        if case.definition.tied:
+            texts = head.write(WrittenOn(head, 20 * hidden_BLD[:, 0]), generators, goes_on)
+        else:
+            texts = head.generate(20 * hidden_BLD, mask_BL, generators, goes_on)
     handle.remove()
     return texts, calls
 
@@ -230,7 +269,7 @@ def check_generates_texts(case: HeadCase) -> None:
     texts, _ = generated(case, head, examples)
     assert torch.equal(state, torch.get_rng_state()), "generate() draws from torch's generator"
     assert len(texts) == len(examples), f"{len(texts)} texts of {len(examples)} examples"
-    for text in texts:
+    for text in (one for some in texts for one in (some if isinstance(some, list) else [some])):
         assert type(text) is str, f"a text is a str; got {type(text).__name__}"
     assert all(torch.equal(before[n], v) for n, v in head.state_dict().items()), "generate() changes weights"
     assert texts == generated(case, head, examples)[0], "the same generators give other texts"
@@ -265,7 +304,7 @@ GENERATING_HEAD = (
 
 def _scored(case: HeadCase, head: Any) -> Scored:
     """Return what a dev split would show: the head's own scores beside references of the kind."""
-    examples = data.make_examples(data.head_needs(case.kind), 20)
+    examples = data.make_examples(data.head_needs(case.kind, tied=case.definition.tied), 20)
     targets = data.make_targets(case.kind, examples).targets
     with torch.no_grad():
         scores = head.scores(outputs_of(case, head, examples), targets, len(examples))
@@ -334,4 +373,5 @@ def head_checks(case: HeadCase) -> tuple[Any, ...]:
         return ANY_HEAD + GENERATING_HEAD
     deciding = DECIDING_HEAD if isinstance(build(case), DecidingHead) else ()
     rows = (check_no_targets,) if case.kind in data.ROW_KINDS else ()
-    return ANY_HEAD + PREDICTING_HEAD + deciding + rows
+    rewriting = (check_rewrites_what_is_hidden,) if case.definition.rewrites else ()
+    return ANY_HEAD + PREDICTING_HEAD + deciding + rows + rewriting

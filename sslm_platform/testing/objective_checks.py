@@ -33,7 +33,7 @@ def check_needs_name_one_input(case: ObjectiveCase) -> None:
     assert len(inputs) == 1 + either, (
         f"needs exactly one kind of input, text or tokens (or one instead_of the other); got {sorted(inputs)}"
     )
-    if FieldKind.TAGS in kinds or case.kind is OutputKind.TOKEN_LOGITS:
+    if FieldKind.TAGS in kinds or _is_of_words(case):
         assert inputs == {FieldKind.TOKENS}, "tags and token_logits need a field of kind tokens"
 
 
@@ -68,8 +68,13 @@ def check_targets_convention(case: ObjectiveCase) -> None:
         assert len(targets["labels"]) == len(examples), "one label for each example"
         return
     _check_rows(examples, targets)
-    if case.kind is OutputKind.TOKEN_LOGITS:
+    if _is_of_words(case):
         _check_words(examples, targets)
+
+
+def _is_of_words(case: ObjectiveCase) -> bool:
+    """Whether rows are words; an objective that makes the labels itself may have one for each token."""
+    return case.kind is OutputKind.TOKEN_LOGITS and not case.definition.labels
 
 
 def _check_rows(examples: Sequence[Encoded], targets: Any) -> None:

@@ -8,7 +8,7 @@ from sslm_platform.types import Vocabulary
 
 
 class WordTokenizer:
-    """Numbers known words after the special tokens; see :class:`~sslm_platform.interfaces.TextTokenizer`."""
+    """Numbers known words after the special tokens; see :class:`~sslm_platform.generating.TextTokenizer`."""
 
     def __init__(self, words: Sequence[str], vocabulary: Vocabulary, start_id: int, end_id: int) -> None:
         first = max(vocabulary.special_ids) + 1

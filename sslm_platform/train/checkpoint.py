@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,13 @@ class State:
         return cls(progress=Progress.of(content["progress"]), kept=kept, **values)
 
 
-def save_checkpoint(folder: Path, content: Mapping[str, Any], state: State, engine: Engine) -> None:
+def save_checkpoint(
+    folder: Path,
+    content: Mapping[str, Any],
+    state: State,
+    engine: Engine,
+    more: Mapping[str, Mapping[str, Tensor]] | None = None,
+) -> None:
     """Write a checkpoint aside, flush it, and put it in the last one's place, which stays as the one before.
 
     All ranks call.
@@ -52,12 +58,14 @@ def save_checkpoint(folder: Path, content: Mapping[str, Any], state: State, engi
         content: what identifies the training.
         state: where it stands.
         engine: whose weights and moments are saved.
+        more: files of other tensors, of rank 0.
 
     Raises:
         RunError: on all ranks: it could not be written. The last one is as it was.
     """
     heads = {f"{name}{SEPARATOR}{key}": v for name, s in engine.head_states().items() for key, v in s.items()}
     tensors = {"encoder": engine.encoder_state(), "heads": heads, "optimizer": engine.optimizer_state()}
+    tensors |= {name: dict(group) for name, group in (more or {}).items()}
     failure = ""
     if engine.rank == 0:
         try:
@@ -91,8 +99,12 @@ def remove_checkpoint(folder: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def load_checkpoint(folder: Path, engine: Engine) -> tuple[State | None, str]:
+def load_checkpoint(
+    folder: Path, engine: Engine, more: Mapping[str, Callable[[Mapping[str, Tensor]], None]] | None = None
+) -> tuple[State | None, str]:
     """Restore engine and state from the last whole checkpoint. All ranks call.
+
+    ``more`` says what takes the tensors of other files; it gets none where there is no such file.
 
     Returns:
         The state, None where there is no checkpoint; and why not the last one was taken, else nothing.
@@ -115,6 +127,9 @@ def load_checkpoint(folder: Path, engine: Engine) -> tuple[State | None, str]:
     heads = {name: TensorFile(saved, f"{name}{SEPARATOR}") for name in engine.heads}
     engine.load_weights(TensorFile(folder / "encoder.safetensors"), heads)
     engine.load_optimizer_state(TensorFile(folder / "optimizer.safetensors"))
+    for name, take in (more or {}).items():
+        file = folder / f"{name}.safetensors"
+        take(TensorFile(file) if file.exists() else {})
     engine.barrier()  # before the files are replaced
     return State.of(found["state"]), found["damage"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sslm_platform.engine.base import Engine
-from sslm_platform.evaluate import make_batch, outputs_of
+from sslm_platform.evaluate import make_batch, outputs_of, rewritten
 from sslm_platform.schedule.plan import Planner
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def _losses(training: Training, engine: Engine, feeds: Sequence[str], num_exampl
         drawn = np.random.default_rng(training.seed).permutation(len(split))[:num_examples]
         for row in drawn:
             batch = make_batch(split, np.array([row]), models, pad_id, training.seed, 0, engine.device)
+            batch = rewritten(batch, models)
             outputs = outputs_of(engine.encoder, models)(batch)
             losses = [
                 models[task].objective.losses(outputs[task], part.targets, 1).sum()

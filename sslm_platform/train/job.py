@@ -42,9 +42,15 @@ def task_content(corpus: Corpus, task: Task) -> dict[str, Any]:
     """Return what identifies a task: its examples, objective, head, and their plugins' versions."""
     head = {**task.head.fingerprint(), "key": task.head_key}
     if task.spec.head.tokenizer is not None:
-        head["tokenizer"] = task.spec.head.tokenizer.model_dump(mode="json")
+        head["tokenizer"] = task.spec.head.tokenizer.model_dump(mode="json", exclude_none=True)
+        if task.spec.head.tokenizer.path is not None:
+            codec = corpus.text_tokenizer([task])
+            head["tokenizer"]["content"] = digest(codec.content if codec is not None else "")
     changed = zip(corpus.run.augmenters.get(task.stream.name, ()), task.stream.augment, strict=True)
-    augment = [{**bound.fingerprint(), "probability": spec.probability} for bound, spec in changed]
+    augment = [
+        {**bound.fingerprint(), **spec.model_dump(include={"probability", "adapt"}, exclude_none=True)}
+        for bound, spec in changed
+    ]
     return {
         "identity": task.identity,
         "data": corpus.fingerprint(task),
@@ -82,7 +88,9 @@ def training_content(
             **logged,  # logging changes how sums are rounded
             "gradients_of": corpus.run.gradients_of,
         },
-        "optimizer": spec.optimizer.model_dump(mode="json", exclude={"max_skipped"}),
+        "optimizer": spec.optimizer.model_dump(
+            mode="json", exclude={"max_skipped"} | ({"distill"} if spec.optimizer.distill is None else set())
+        ),
         "precision": spec.engine.precision,
         "seed": seed,
         **({"freeze": spec.encoder.freeze} if spec.encoder.freeze else {}),

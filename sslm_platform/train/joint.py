@@ -18,7 +18,7 @@ from sslm_platform.engine.rank import rank
 from sslm_platform.errors import Interrupted, Problem, RunError
 from sslm_platform.evaluate import score_intervals
 from sslm_platform.files import write_json
-from sslm_platform.interfaces import Observation
+from sslm_platform.interfaces import Memory, Observation
 from sslm_platform.model.backbone import encoder_fingerprint
 from sslm_platform.model.store import read_heads
 from sslm_platform.plugins import host
@@ -27,6 +27,7 @@ from sslm_platform.schedule.progress import Progress
 from sslm_platform.signals import deferring
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.schema import EngineSpec
+from sslm_platform.train.augmenting import after_scoring
 from sslm_platform.train.checkpoint import State, load_checkpoint, remove_checkpoint, save_checkpoint
 from sslm_platform.train.folder import RunFolder
 from sslm_platform.train.job import digest, joint_content
@@ -149,7 +150,9 @@ class _Joint:
 
     def _resume(self) -> None:
         """Go back to the last checkpoint, if there is one."""
-        state, damage = load_checkpoint(self.folder.checkpoint, self.engine)
+        kept = self.training.distillation
+        more = {} if kept is None else {"teacher": kept.load_state}
+        state, damage = load_checkpoint(self.folder.checkpoint, self.engine, more)
         if damage:
             self._say(f"joint training: {damage}; taking the checkpoint before it")
         if state is not None:
@@ -202,14 +205,23 @@ class _Joint:
         scores, baseline = self.evaluator.scores("dev"), self.evaluator.majority("dev")
         seen = Observation(scores=dev_scores(tasks, scores, baseline))
         self.progress.sampler = self.training.planner.observe(step - 1, self.progress.sampler, seen)
+        self.progress.augmenting = self._augmenting(seen)
         value = selection_value(selection.spec.select_by, tasks, scores, baseline)
         if selection.observe(value, step):
             self._save_model(step, value)
         if metrics:
             content = {"scores": scores, "majority": baseline, "selection": value}
+            if self.progress.augmenting:
+                content["augmenting"] = self.progress.augmenting
             metrics.write({"kind": "evaluation", "step": step, **content})
         kept = "kept" if selection.best_step == step else f"best is step {selection.best_step}"
         self._say(f"joint training: step {step}, dev {selection.spec.select_by} {value:.3f} ({kept})")
+
+    def _augmenting(self, seen: Observation) -> Memory:
+        training = self.training
+        tasks = {feed: training.tasks_of(feed) for feed in training.augmentations}
+        specs = {feed: training.model.tasks[names[0]].task.stream.augment for feed, names in tasks.items()}
+        return after_scoring(self.progress.augmenting, tasks, specs, seen.scores)
 
     def _save_model(self, step: int, value: float) -> None:
         encoder, heads = self.engine.encoder_state(), self.engine.head_states()
@@ -226,7 +238,10 @@ class _Joint:
         kept = self.selection.kept
         seconds = time.monotonic() - self.began
         state = State(step, self.progress, kept, self.selection.since_best, seconds)
-        save_checkpoint(self.folder.checkpoint, self.content, state, self.engine)
+        distilled = self.training.distillation
+        teacher = distilled.state() if distilled is not None and self._first else {}
+        more = {"teacher": teacher} if teacher else {}
+        save_checkpoint(self.folder.checkpoint, self.content, state, self.engine, more)
         if self._first:
             self.models.prune([scoring.step for scoring in kept])
 

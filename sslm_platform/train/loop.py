@@ -19,9 +19,8 @@ from sslm_platform.engine.base import Engine
 from sslm_platform.engine.course import phase_of
 from sslm_platform.engine.optimizer import rate_factor
 from sslm_platform.engine.task_gradients import TaskGradients
-from sslm_platform.evaluate import Batch, make_batch, outputs_of
+from sslm_platform.evaluate import Batch, make_batch, outputs_of, rewritten
 from sslm_platform.interfaces import Observation
-from sslm_platform.model.multitask import task_outputs
 from sslm_platform.schedule.plan import (
     Planner,
     Slot,
@@ -36,11 +35,13 @@ from sslm_platform.spec.optimizer import OptimizerSpec
 from sslm_platform.spec.schema import ScheduleSpec
 from sslm_platform.steps import StepRecord
 from sslm_platform.train.affinity import look_ahead
+from sslm_platform.train.augmenting import adapts, at_present
 from sslm_platform.train.balancing import Balancing
 from sslm_platform.train.consolidate import end_stage, stage_ends
+from sslm_platform.train.distillation import Distillation
 from sslm_platform.train.fetch import Fetcher, plans_ahead
 from sslm_platform.train.model import Model
-from sslm_platform.train.passes import SlotPasses
+from sslm_platform.train.passes import SlotPasses, num_backwards, passes_of
 from sslm_platform.train.requests import Requests
 from sslm_platform.train.skipping import not_finite
 
@@ -58,6 +59,7 @@ class Training:
     seed: int
     phase: str
     augmentations: Mapping[str, Augmentation] = field(default_factory=dict)  # of feeds that have one
+    distillation: Distillation | None = None
 
     def start(self) -> Progress:
         """Return where the schedule stands before the first step."""
@@ -100,7 +102,8 @@ def plan_training(
     every = corpus.run.spec.balancer.log_gradients_every
     balancing = Balancing(corpus.run.balancer, sorted(model.tasks), seed, planner.num_steps, every)
     augmentations = corpus.augmentations(feeds)
-    return Training(corpus, model, feeds, planner, optimizer, balancing, seed, phase, augmentations)
+    kept = Distillation(optimizer.distill, model) if optimizer.distill is not None else None
+    return Training(corpus, model, feeds, planner, optimizer, balancing, seed, phase, augmentations, kept)
 
 
 def make_planner(
@@ -152,8 +155,8 @@ def train_steps(
     engine.encoder.train()
     for head in training.model.heads.values():
         head.train()
-    make, ahead = partial(_rank_batch, training, engine), plans_ahead(planner, engine.device)
-    with Fetcher(make, ahead, engine.device) as fetch:
+    ahead = None if adapts(training) else plans_ahead(planner, engine.device)
+    with Fetcher(partial(_rank_batch, training, engine, progress), ahead, engine.device) as fetch:
         for step in range(start, planner.num_steps):
             plan = planner.plan(step, progress.positions, progress.sampler)
             record = train_step(training, engine, plan, progress, fetch, requests)
@@ -163,6 +166,10 @@ def train_steps(
                 progress.sampler = planner.observe(step, progress.sampler, seen)
             if training.optimizer.consolidate and step + 1 in ends:
                 end_stage(training, engine, ends[step + 1], training.optimizer.consolidate.examples)
+            if training.distillation is not None and step + 1 in ends:
+                training.distillation.take(
+                    task for feed in ends[step + 1] for task in training.tasks_of(feed)
+                )
             yield record
 
 
@@ -179,7 +186,7 @@ def train_step(
     Of ``progress`` it reads and writes the balancer's memory and the counts of skipped steps.
     """
     began = time.perf_counter()
-    fetch = fetch or Fetcher(partial(_rank_batch, training, engine))
+    fetch = fetch or Fetcher(partial(_rank_batch, training, engine, progress))
     batches = fetch(plan)
     totals = _sum_over_ranks(engine, _weights(batches))
     tasks = {slot.feed: training.tasks_of(slot.feed) for slot in plan.slots}
@@ -201,9 +208,14 @@ def train_step(
     rate = rate_factor(plan.step, training.num_steps, training.optimizer)
     if apart is not None:
         apart.start()
-    num_backwards = sum(_num_backwards(training, batch) for batch, _ in batches)
-    engine.start_step(num_backwards, phase_of(plan.step, training.num_steps, training.optimizer))
-    losses_of = _run_slots(training, engine, plan.step, batches, _backward(engine, factors, apart))
+    engine.start_step(
+        sum(num_backwards(training, batch) for batch, _ in batches),
+        phase_of(plan.step, training.num_steps, training.optimizer),
+    )
+    num_examples = sum(len(slot.rows) for slot in plan.slots)
+    losses_of = _run_slots(
+        training, engine, plan.step, batches, _backward(engine, factors, apart, num_examples)
+    )
     settled, affinities = None, {}
     if apart is not None:
         seen = replace(state, losses=_means(losses_of, totals, engine))
@@ -248,16 +260,19 @@ def _is_due(every: int | None, step: int) -> bool:
     return every is not None and step % every == 0
 
 
-Backward = Callable[[Mapping[str, Tensor]], None]
+Backward = Callable[..., None]
 
 
-def _backward(engine: Engine, factors: Mapping[str, float], apart: TaskGradients | None) -> Backward:
-    """Return what accumulates the gradients of a slot's summed losses."""
+def _backward(
+    engine: Engine, factors: Mapping[str, float], apart: TaskGradients | None, num_examples: int
+) -> Backward:
+    """Return what accumulates the gradients of a slot's summed losses, and of what is distilled there."""
 
-    def backward(losses: Mapping[str, Tensor]) -> None:
+    def backward(losses: Mapping[str, Tensor], distilled: Tensor | None = None) -> None:
         parts = {task: loss * factors[task] for task, loss in losses.items()}
         if apart is None:
-            engine.backward(sum(parts.values(), start=torch.zeros(())))
+            start = torch.zeros(()) if distilled is None else distilled / num_examples
+            engine.backward(sum(parts.values(), start=start))
         else:
             apart.backward(parts)
 
@@ -275,15 +290,17 @@ def _run_slots(
     # keyed by step, so that a resumed run drops out the same units
     torch.manual_seed(_mix(training.seed, step, engine.rank))
     sums: dict[str, Tensor] = {}
-    for batch, empty in batches:
+    for given, empty in batches:
+        batch = rewritten(given, {task: training.model.tasks[task] for task in given.tasks})
         share = 0.0 if empty else 1.0
-        passes = _passes(training, engine, batch) if backward is not None else None
+        passes = passes_of(training, engine, batch) if backward is not None else None
         if backward is not None and passes is not None:
             losses = _run_wrapped(training, batch, passes, backward, share)
         else:
-            losses = _scaled(_slot_losses(training, engine, batch), share)
+            outputs, distilled = _outputs(training, engine, batch, backward is not None)
+            losses = _scaled(_slot_losses(training, batch, outputs), share)
             if backward is not None:
-                backward(losses)
+                backward(losses, None if distilled is None else _spoiling(distilled * share))
         for task, value in losses.items():
             sums[task] = sums.get(task, 0.0) + value.detach()
     return sums
@@ -329,7 +346,7 @@ RankBatch = tuple[Batch, bool]
 """A rank's part of a slot, and whether it is a dummy (the slot has fewer examples than ranks)."""
 
 
-def _rank_batch(training: Training, engine: Engine, slot: Slot) -> RankBatch:
+def _rank_batch(training: Training, engine: Engine, progress: Progress, slot: Slot) -> RankBatch:
     rows = rank_rows(slot.rows, engine.rank, engine.world_size)
     models = {task: training.model.tasks[task] for task in training.tasks_of(slot.feed)}
     batch = make_batch(
@@ -340,7 +357,7 @@ def _rank_batch(training: Training, engine: Engine, slot: Slot) -> RankBatch:
         training.seed,
         slot.epoch,
         engine.device,
-        training.augmentations.get(slot.feed),
+        at_present(training.augmentations.get(slot.feed), progress.augmenting, slot.feed),
     )
     return batch, not len(rows)
 
@@ -353,35 +370,22 @@ def _weights(batches: Sequence[RankBatch]) -> dict[str, float]:
     return totals
 
 
-def _slot_losses(training: Training, engine: Engine, batch: Batch) -> dict[str, Tensor]:
+def _outputs(
+    training: Training, engine: Engine, batch: Batch, trains: bool
+) -> tuple[Mapping[str, Tensor], Tensor | None]:
+    """Return each task's outputs and, after a first stage, what earlier heads' answers have changed by."""
     models = {task: training.model.tasks[task] for task in batch.tasks}
-    outputs = outputs_of(engine.encoder, models)(batch)
+    if trains and training.distillation is not None:
+        return training.distillation.outputs(engine.encoder, models, batch)
+    return outputs_of(engine.encoder, models)(batch), None
+
+
+def _slot_losses(training: Training, batch: Batch, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    objectives = {task: training.model.tasks[task].objective for task in batch.tasks}
     return {
-        task: models[task].objective.losses(outputs[task], part.targets, len(batch.rows)).sum()
+        task: objectives[task].losses(outputs[task], part.targets, len(batch.rows)).sum()
         for task, part in batch.tasks.items()
     }
-
-
-def _num_backwards(training: Training, batch: Batch) -> int:
-    wrappers = (training.model.tasks[task].wrapper for task in batch.tasks)
-    return next((wrapper.num_backwards for wrapper in wrappers if wrapper is not None), 1)
-
-
-def _passes(training: Training, engine: Engine, batch: Batch) -> SlotPasses | None:
-    """Return what the wrapper of a slot's task works with; None where no task of the slot has one."""
-    name = next(iter(batch.tasks))  # one with a wrapper is alone
-    model, part, mask_BL = training.model.tasks[name], batch.tasks[name], batch.inputs["mask_BL"]
-    if model.wrapper is None:
-        return None
-    assert mask_BL is not None
-
-    def outputs(shift_BLE: Tensor | None) -> Tensor:
-        heads, targets = {name: model.head}, {name: part.targets}
-        return task_outputs(engine.encoder, heads, batch.inputs, targets, shift_BLE)[name]
-
-    width = training.model.encoder.embedding_size
-    generators = np.repeat(np.array(batch.generators(stream=1), dtype=object), batch.windows_B)
-    return SlotPasses(outputs, model.objective, part, mask_BL, width, list(generators))
 
 
 def _sum_over_ranks(engine: Engine, values: Mapping[str, float]) -> dict[str, float]:

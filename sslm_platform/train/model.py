@@ -12,13 +12,15 @@ from torch import Tensor, nn
 from sslm_platform.corpus import Corpus, group_by_head
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.evaluate import TaskModel
-from sslm_platform.interfaces import TextTokenizer
-from sslm_platform.model.adapter import is_adapted, load_adapter
+from sslm_platform.generating import TextTokenizer
+from sslm_platform.model.adapter import is_adapted, is_per_task, load_adapter
 from sslm_platform.model.attention import check_attention
 from sslm_platform.model.backbone import load_backbone
+from sslm_platform.model.continuing import keeps_states
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead, build_head
 from sslm_platform.model.store import ADAPTER, HeadInfo, read_heads, save_model
+from sslm_platform.model.task_adapter import adapter_of, give_adapters, take_adapter, wear
 from sslm_platform.spec.resolved import Task
 from sslm_platform.types import HeadContext, ObjectiveContext, WrapperContext
 
@@ -59,7 +61,22 @@ class Model:
         read = [p for p in self.encoder.parameters() if id(p) not in unread]
         trained, total = sum(p.numel() for p in read if p.requires_grad), sum(p.numel() for p in read)
         share = f"{trained:,} of {total:,} parameters of the encoder are trained ({trained / total:.2%})"
+        owned = [adapter_of(head) for head in self.heads.values()]
+        sizes = {sum(p.numel() for p in adapter.parameters()) for adapter in owned if adapter is not None}
+        if sizes:
+            share += f"; each head has an adapter of its own, of {max(sizes):,} ({max(sizes) / total:.2%})"
         return share if trained < total else ""
+
+    def give_adapters(self) -> None:
+        """Where each head has an adapter of its own, let it begin as the one inside the encoder."""
+        if is_per_task(self.encoder.backbone):
+            give_adapters(self.encoder.backbone, self.heads.values())
+
+    def wear(self) -> None:
+        """Move the adapter of the model's only head into the encoder, where others read it."""
+        if is_per_task(self.encoder.backbone):
+            (head,) = self.heads.values()
+            wear(self.encoder.backbone, head)
 
     def only(self, tasks: Sequence[Task]) -> Model:
         """Return the same encoder with the heads of some of the tasks."""
@@ -93,6 +110,7 @@ class Model:
             if saved[name][0].tokenizer != self.infos[name].tokenizer:
                 what = "trained with another tokenizer; is the cache another?"
                 raise RunError(Problem(str(folder / "heads" / name), what))
+            _check_adapter(folder / "heads" / name, head, saved[name][1])
             head.load_state_dict(saved[name][1])
 
 
@@ -100,13 +118,16 @@ def build_model(corpus: Corpus, tasks: Sequence[Task], seed: int) -> Model:
     """Build the pretrained (or random) encoder with new heads for the tasks."""
     backbone = load_backbone(corpus.run.spec.encoder, corpus.tokenizer, seed)
     check_attention(backbone, [task.objective.definition.attention for task in corpus.run.tasks.values()])
-    encoder = SharedEncoder(backbone)
-    return add_heads(corpus, encoder, tasks, seed)
+    model = add_heads(corpus, SharedEncoder(backbone), tasks, seed)
+    model.give_adapters()
+    return model
 
 
 def add_heads(corpus: Corpus, encoder: SharedEncoder, tasks: Sequence[Task], seed: int) -> Model:
     """Put new heads for the tasks on an encoder; tasks with one head key share the head and its labels."""
     size = encoder.backbone.get_input_embeddings().num_embeddings
+    writes = any(task.head.definition.tied and task.head.definition.emits.is_generated for task in tasks)
+    kept = encoder.backbone if writes and keeps_states(encoder.backbone) else None
     heads, models, infos = {}, {}, {}
     for key, members in group_by_head({task.identity: task for task in tasks}).items():
         bound = members[0].head
@@ -121,9 +142,11 @@ def add_heads(corpus: Corpus, encoder: SharedEncoder, tasks: Sequence[Task], see
             distribution=bound.provenance.distribution,
             version=bound.provenance.version,
             tokenizer=tokenizer.content if tokenizer is not None and tokenizer.is_own else "",
+            facts=getattr(heads[key], "facts", {}),
         )
         for task in members:
-            models[task.identity] = task_model(corpus, task, heads[key], labels, size, tokenizer)
+            model = task_model(corpus, task, heads[key], labels, size, tokenizer)
+            models[task.identity] = replace(model, backbone=kept)
     return Model(encoder, heads, models, infos)
 
 
@@ -142,7 +165,10 @@ def task_model(
     objective = task.objective.build(context)
     width = len(labels) if definition.emits.has_labels else tokenizer.size if tokenizer else vocabulary
     wrapper = task.wrapper.build(WrapperContext(definition.emits)) if task.wrapper is not None else None
-    return TaskModel(task, objective, TaskHead(head, definition.tied), labels, width, tokenizer, wrapper)
+    room = task.target_room(corpus.run.spec.encoder.max_length)
+    return TaskModel(
+        task, objective, TaskHead(head, definition.tied), labels, width, tokenizer, wrapper, room
+    )
 
 
 def load_trained(corpus: Corpus, tasks: Sequence[Task], folder: Path, seed: int = 0) -> Model:
@@ -162,10 +188,19 @@ def load_encoder(encoder: SharedEncoder, folder: Path) -> None:
     Raises:
         RunError: they are of another model.
     """
+    if is_per_task(encoder.backbone):
+        return  # it is the pretrained one, and the adapters are the heads'
     if is_adapted(encoder.backbone):
         load_adapter(folder / ADAPTER, encoder.backbone)
     else:
         encoder.load_state_dict(encoder_weights(folder))
+
+
+def _check_adapter(folder: Path, head: nn.Module, saved: Mapping[str, Tensor]) -> None:
+    mine, theirs = ({n: v.shape for n, v in take_adapter(s)[1].items()} for s in (head.state_dict(), saved))
+    if mine != theirs:
+        what = "is an adapter of another form than encoder.adapter says" if theirs else "missing"
+        raise RunError(Problem(str(folder / ADAPTER), what))
 
 
 def trained_weights(corpus: Corpus, folder: Path, seed: int) -> dict[str, Tensor]:

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sslm_platform.engine.base import Engine
+from sslm_platform.evaluate import Batch
 from sslm_platform.interfaces import Objective, TaskBatch
+from sslm_platform.model.multitask import task_outputs
 from sslm_platform.passes import Pass
+
+if TYPE_CHECKING:
+    from sslm_platform.train.loop import Training
 
 
 class SlotPasses:
@@ -68,3 +75,26 @@ class SlotPasses:
     def gradient(self, loss: Tensor, shift_BLE: Tensor) -> Tensor:
         """Differentiate, and leave all parameters' gradients as they are."""
         return torch.autograd.grad(loss, shift_BLE)[0]
+
+
+def num_backwards(training: Training, batch: Batch) -> int:
+    """Return how often a slot is back-propagated."""
+    wrappers = (training.model.tasks[task].wrapper for task in batch.tasks)
+    return next((wrapper.num_backwards for wrapper in wrappers if wrapper is not None), 1)
+
+
+def passes_of(training: Training, engine: Engine, batch: Batch) -> SlotPasses | None:
+    """Return what the wrapper of a slot's task works with; None where no task of the slot has one."""
+    name = next(iter(batch.tasks))  # one with a wrapper is alone
+    model, part, mask_BL = training.model.tasks[name], batch.tasks[name], batch.inputs["mask_BL"]
+    if model.wrapper is None:
+        return None
+    assert mask_BL is not None
+
+    def outputs(shift_BLE: Tensor | None) -> Tensor:
+        heads, targets = {name: model.head}, {name: part.targets}
+        return task_outputs(engine.encoder, heads, batch.inputs, targets, shift_BLE)[name]
+
+    width = training.model.encoder.embedding_size
+    generators = np.repeat(np.array(batch.generators(stream=1), dtype=object), batch.windows_B)
+    return SlotPasses(outputs, model.objective, part, mask_BL, width, list(generators))

@@ -148,7 +148,7 @@ class Evaluator:
     def _examples(self, feed: Feed, split: SplitName) -> FeedSplit:
         """Return a feed's split; of dev at most ``evaluation.max_generated`` where texts are generated."""
         part, most = feed.splits[split], self.training.corpus.run.spec.evaluation.max_generated
-        generates = any(model.is_generated for model in self._models(feed.tasks).values())
+        generates = any(model.writes for model in self._models(feed.tasks).values())
         if split != "dev" or not generates or len(part) <= most:
             return part
         return part.take(np.sort(np.argsort(part.keys_N, kind="stable")[:most]))

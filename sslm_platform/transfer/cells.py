@@ -26,7 +26,7 @@ from sslm_platform.transfer.answers import Answer, answer_for
 from sslm_platform.transfer.designs import Arm, Design
 from sslm_platform.transfer.labels import label_kinds
 from sslm_platform.transfer.plan import Budget, CellPlan, Plan, TrainingPlan
-from sslm_platform.transfer.sources import Source, alone, expand_targets, heads_for
+from sslm_platform.transfer.sources import Source, alone, expand_targets, heads_for, several_adapters
 from sslm_platform.transfer.units import WITHOUT_ENCODER
 
 PROBE = {"solver": "lbfgs", "inverse_l2": [0.1, 1.0, 10.0]}
@@ -181,6 +181,9 @@ class _BlockPlanner:
         answer = self._answer(arm, target, training) if learning.stage == "zero_shot" else None
         if learning.stage == "zero_shot" and answer is None:
             return self._ambiguous(arm, target, learning)
+        if training is not None and (reason := several_adapters(training.source)):
+            self._cell(arm, target, learning, is_baseline=False, undefined=reason)
+            return True
         if answer is not None and arm.source is not None and answer.lacking:
             self._cell(arm, target, learning, is_baseline=False, undefined=answer.undefined(arm.source))
             return True
@@ -210,6 +213,8 @@ class _BlockPlanner:
             answer = self._answer(other, target, training) if learning.stage == "zero_shot" else None
             if learning.stage == "zero_shot" and (answer is None or answer.lacking):
                 continue
+            if training is not None and several_adapters(training.source):
+                continue
             found[name] = self._cell(other, target, learning, training=training, answer=answer).id
         return found
 
@@ -231,7 +236,7 @@ class _BlockPlanner:
         if has_labels or target.head.definition.emits in (OutputKind.RANKING, OutputKind.CHOICE_LOGITS):
             teacher = Arm("tfidf", arm.source if zero_shot else alone(target))
             found["tfidf"] = self._cell(teacher, target, learning, answer=answer).id
-        if target.head.definition.emits.is_generated:
+        if target.head.definition.emits.is_generated and not target.objective.definition.makes_text:
             for name in TEXT_FLOORS:
                 found[name] = self._cell(Arm(name, None), target, Learning(learning.stage)).id
         found["majority"] = self._cell(Arm("majority", None), target, Learning(learning.stage)).id

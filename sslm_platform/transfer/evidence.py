@@ -26,7 +26,7 @@ from sslm_platform.transfer.joint_evidence import joint_log, read_steps
 from sslm_platform.transfer.plan import TrainingPlan
 from sslm_platform.transfer.pretrained_evidence import PretrainedEvidence
 from sslm_platform.transfer.source_evidence import SourceEvidence, is_trained
-from sslm_platform.transfer.sources import Source
+from sslm_platform.transfer.sources import Source, several_adapters
 from sslm_platform.transfer.training import Lab
 
 
@@ -112,6 +112,8 @@ class EvidenceRoom:
         training = question.training
         if training is None:
             raise UndefinedError("no transfer block of the spec trains this source (source_stage: full)")
+        if reason := several_adapters(training.source):
+            raise UndefinedError(reason)
         if not self.may_train and not is_trained(self.lab, training):
             raise UndefinedError("the source is not trained: `sslm transfer run` does it, or --train here")
         if training.id != self._training:

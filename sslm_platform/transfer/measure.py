@@ -154,6 +154,7 @@ class EncoderCells:
         start = {k: v.detach().cpu().clone() for k, v in self.encoder.state_dict().items()}
         model = build_model(self.corpus, [cell.target], cell.key.seed)
         model.encoder.load_state_dict(start)
+        model.give_adapters()  # that begin as the source's
         phase = f"finetune {cell.key.source or 'pretrained'} → {cell.target.identity}"
         feed = cell_feed(self.corpus, cell)
         spent = train(self.lab, model, cell.key.seed, phase, cell.finetune, {feed.name: feed})

@@ -71,6 +71,14 @@ def _expand(item: Selector | str, tasks: Sequence[Task]) -> Iterable[Source]:
         yield Source(name, (tuple(members),))
 
 
+def several_adapters(source: Source) -> str:
+    """Return why a source whose heads have adapters has no encoder to be measured; nothing if it has one."""
+    keys = {task.head_key for task in source.tasks if task.own_adapter}
+    if len(keys) < 2:
+        return ""
+    return "each of the source's heads has an adapter of its own, and there is no encoder with all of them"
+
+
 def head_for(source: Source, target: Task, *, mapped: bool = False) -> str | None:
     """Return the key of the source's head that can score a target without training, if there is just one."""
     keys = heads_for(source, target, mapped=mapped)

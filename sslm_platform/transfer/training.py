@@ -70,6 +70,7 @@ def load_source(lab: Lab, plan: TrainingPlan) -> Model:
     else:
         model = _untrained(lab, plan)
         model.load(folder)
+    model.wear()
     for module in (model.encoder, *model.heads.values()):
         module.to(lab.device)
     return model

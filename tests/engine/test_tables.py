@@ -122,6 +122,15 @@ def test_tables_that_others_look_at_stay_as_they_are(engine):
     assert not few.encoder.words.sparse
 
 
+def test_a_second_engine_takes_over_from_one_that_was_not_closed(engine):
+    first = engine()
+    train(first, end=2)
+    spec = OptimizerSpec(lr=0.05, clip=None)
+    second = LocalEngine(EngineSpec(), spec, first.encoder, {}, CPU)
+    train(second, end=2)
+    assert len(second._encoder._tables) == 1
+
+
 def test_only_plain_tables_that_are_trained_are_spared(monkeypatch):
     monkeypatch.setattr(tables, "MIN_ROWS", ROWS)
     tied, frozen, narrow = nn.Module(), nn.Embedding(ROWS, WIDTH), nn.Embedding(ROWS, 12)

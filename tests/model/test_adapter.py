@@ -15,6 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:Futu
 TARGETS = ["query", "value", "intermediate.dense"]
 SPECS = {
     "lora": {"r": 4, "target_modules": TARGETS},
+    "adalora": {"init_r": 6, "target_r": 3, "target_modules": TARGETS},
     "ia3": {"target_modules": TARGETS, "feedforward_modules": ["intermediate.dense"]},
     "loha": {"r": 4, "target_modules": TARGETS},
     "lokr": {"r": 4, "target_modules": TARGETS},

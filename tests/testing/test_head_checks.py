@@ -8,10 +8,12 @@ import torch
 from sslm_generation.decoder import Decoder
 from sslm_generation.options import DecoderOptions
 from sslm_heads.choice import ChoiceScorer
+from sslm_heads.electra import ReplacedTokenDetector
 from sslm_heads.embedding import Embedding
 from sslm_heads.lm import LanguageModelHead
 from sslm_heads.options import (
     ChoiceOptions,
+    ElectraOptions,
     EmbeddingOptions,
     MultilabelOptions,
     SequenceOptions,
@@ -129,6 +131,18 @@ class NeverStops(Decoder):
         )
 
 
+class PutsInMore(ReplacedTokenDetector):
+    def rewrite(self, input_ids_BL, mask_BL, targets):
+        ids_BL, changed = super().rewrite(input_ids_BL, mask_BL, targets)
+        return ids_BL.index_fill(1, torch.tensor([0]), 9), changed
+
+
+class SeesPadding(ReplacedTokenDetector):
+    def rewrite(self, input_ids_BL, mask_BL, targets):
+        draw = (targets["draw"] + mask_BL.shape[1] / 7) % 1.0
+        return super().rewrite(input_ids_BL, mask_BL, {**targets, "draw": draw})
+
+
 class DecidesOtherwise(MultilabelClassifier):
     def predict(self, outputs, targets, num_examples):
         return [ids[:0] for ids in super().predict(outputs, targets, num_examples)]
@@ -164,6 +178,7 @@ OPTIONS = {
     "sequence_classifier": SequenceOptions(dropout=0),
     "token_classifier": TokenOptions(),
     "decoder": DecoderOptions(width=16),
+    "electra": ElectraOptions(heads=2, width=8),
 }
 
 
@@ -209,6 +224,8 @@ TWINS = [
         "threshold depends on the order",
     ),
     (checks.check_no_targets, "lm", NeedsRows, "has a prediction too"),
+    (checks.check_rewrites_what_is_hidden, "electra", PutsInMore, "that was not hidden is another"),
+    (checks.check_rewrites_what_is_hidden, "electra", SeesPadding, "depends on padding"),
 ]
 
 
@@ -227,6 +244,7 @@ def test_every_check_has_a_twin():
         *checks.GENERATING_HEAD,
         *checks.DECIDING_HEAD,
         checks.check_no_targets,
+        checks.check_rewrites_what_is_hidden,
     }
 
 

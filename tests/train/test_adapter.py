@@ -47,6 +47,50 @@ def test_an_adapter_is_trained_killed_resumed_saved_and_answers(
         torch.testing.assert_close(other(ids_BL).last_hidden_state, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_adalora_takes_ranks_away_and_goes_on_with_the_same_bits(
+    specs, content, encoder_folder, tmp_path, trainings
+):
+    from peft import PeftModel
+
+    from sslm_platform.train.model import load_trained
+
+    options = {"init_r": 4, "target_r": 2, "tinit": 1, "tfinal": 3, "target_modules": ["query", "value"]}
+    content["encoder"]["adapter"] = {"name": "adalora", "options": options}
+    content["optimizer"] = {"lr": 5.0e-3, "warmup": 0.0}
+    corpus = specs.corpus(content)
+    corpus.check_backbone()
+    trainings.train(corpus, tmp_path / "whole")
+    for step in (4, 8):  # among the steps that take ranks away, and after them
+        trainings.kill(corpus, tmp_path / f"killed-{step}", step)
+        trainings.train(corpus, tmp_path / f"killed-{step}")
+        trainings.assert_same(tmp_path / f"killed-{step}", tmp_path / "whole")
+    folder = tmp_path / "whole" / "train" / "models" / "step-8"
+    folder = folder if folder.exists() else tmp_path / "whole" / "train" / "model"
+    loaded = load_trained(corpus, list(corpus.run.tasks.values()), folder).encoder.backbone.eval()
+    entries = [p for name, p in loaded.named_parameters() if ".lora_E." in name]
+    assert sum(int((p != 0).sum()) for p in entries) == 2 * len(entries), "target_r of each on average"
+    ids_BL = torch.tensor([[2, 5, 7, 3]])
+    expected = loaded(ids_BL).last_hidden_state
+    base = AutoModel.from_pretrained(encoder_folder["path"]).eval()
+    assert not torch.allclose(base(ids_BL).last_hidden_state, expected, atol=1e-5)
+    merged = AutoModel.from_pretrained(folder / "encoder").eval()
+    with_peft = PeftModel.from_pretrained(base, folder / "adapter").eval()
+    for other in (merged, with_peft):
+        torch.testing.assert_close(other(ids_BL).last_hidden_state, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_adalora_is_refused_where_it_is_not_exact(specs, content, cli):
+    content["encoder"]["adapter"] = {"name": "adalora", "per": "task", "options": {"tinit": 5, "tfinal": 5}}
+    content["engine"] = {"name": "deepspeed", "zero_stage": 1}
+    content["optimizer"] = {"average": {"name": "ema"}}
+    status, _, err = cli("check", specs.write(content))
+    assert status == 2
+    assert "encoder.adapter.per: task: adalora shares one budget of ranks" in err
+    assert "encoder.adapter.name: adalora reads whole gradients" in err
+    assert "optimizer.average: an average would have the ranks" in err
+    assert "encoder.adapter.options: tinit + tfinal = 10 leave none of 9 steps" in err
+
+
 def test_options_are_checked_before_training(specs, content, cli):
     content["encoder"]["adapter"]["options"] = {"rr": 4}
     status, _, err = cli("check", specs.write(content), "--data", "--cache", specs.texts / "cache")

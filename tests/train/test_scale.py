@@ -71,7 +71,7 @@ def test_ranks_without_examples_run_one_that_weighs_nothing(corpus, model):
     totals, idle = {}, 0
     for rank in range(RANKS):
         engine = SimpleNamespace(rank=rank, world_size=RANKS, device=torch.device("cpu"))
-        batch, empty = _rank_batch(training, engine, slot)
+        batch, empty = _rank_batch(training, engine, training.start(), slot)
         assert len(batch.inputs["input_ids_BL"]) == 1, "every rank calls the modules, or others would wait"
         idle += empty
         for task, weight in _weights([(batch, empty)]).items():

@@ -16,11 +16,38 @@ class ShareOptions(Options):
     share: float = Field(default=0.1, gt=0, le=1, description="Share of the text's words that it changes.")
 
 
+class Translator(Options):
+    """A task of a finished run that generates text."""
+
+    run: str = Field(description="The run's folder.")
+    task: str = Field(description="Its task, `name@domain`.")
+
+
+class BackTranslationOptions(Options):
+    """Options of ``back_translation``."""
+
+    there: Translator = Field(
+        description="Into another language: `run`, a finished run's folder, and `task`."
+    )
+    back: Translator = Field(description="From it.")
+    cache: str | None = Field(
+        default=None, description="SQLite file for what was translated, which ranks and runs share."
+    )
+
+
+class SentenceOptions(Options):
+    """Options of ``sentence_deletion``."""
+
+    share: float = Field(default=0.2, gt=0, lt=1, description="Probability that a sentence is left out.")
+
+
 class SynonymOptions(ShareOptions):
     """Options of an augmenter that reads synonyms."""
 
     path: str | None = Field(
-        default=None, description="JSON file: lower-case word to its synonyms, each one word."
+        default=None,
+        description="JSON file: lower-case word to its synonyms, each one word; default, without `words`:"
+        " WordNet (English; extra `sslm-augmenters[wordnet]`).",
     )
     words: dict[str, list[str]] = Field(
         default_factory=dict, description="The same, in the spec; instead of `path`."
@@ -28,8 +55,8 @@ class SynonymOptions(ShareOptions):
 
     @model_validator(mode="after")
     def _one(self) -> SynonymOptions:
-        if (self.path is None) != bool(self.words):
-            raise ValueError("give exactly one of path, words")
+        if self.path is not None and self.words:
+            raise ValueError("give path or words, not both")
         return self
 
 
@@ -44,6 +71,15 @@ def sslm_augmenters() -> Iterable[AugmenterDef]:
         ),
         AugmenterDef("synonyms", _synonyms, SynonymOptions, "Words are replaced by synonyms (EDA)."),
         AugmenterDef("character_noise", _noise, ShareOptions, "Words get a typing error."),
+        AugmenterDef(
+            "back_translation",
+            _back_translation,
+            BackTranslationOptions,
+            "Texts are translated by one run of the platform, and back by another.",
+            rewrites=True,
+        ),
+        AugmenterDef("sentence_shuffle", _shuffle, summary="Sentences change places."),
+        AugmenterDef("sentence_deletion", _sentences, SentenceOptions, "Sentences are left out."),
     )
 
 
@@ -73,11 +109,39 @@ def _synonyms(options: Any) -> Augmenter:
 
 def _given(options: Any) -> Any:
     from sslm_augmenters.synonyms import checked, read_synonyms
+    from sslm_augmenters.wordnet import wordnet_synonyms
 
-    return read_synonyms(options.path) if options.path else checked(options.words, "words")
+    if options.words:
+        return checked(options.words, "words")
+    return wordnet_synonyms() if options.path is None else read_synonyms(options.path)
+
+
+def _shuffle(options: Any) -> Augmenter:
+    from sslm_augmenters.sentences import SentenceShuffle
+
+    return SentenceShuffle()
+
+
+def _sentences(options: Any) -> Augmenter:
+    from sslm_augmenters.sentences import SentenceDeletion
+
+    return SentenceDeletion(options.share)
 
 
 def _noise(options: Any) -> Augmenter:
     from sslm_augmenters.characters import CharacterNoise
 
     return CharacterNoise(options.share)
+
+
+def _back_translation(options: Any) -> Augmenter:
+    import json
+    from pathlib import Path
+
+    from sslm_augmenters.back_translation import BackTranslation, identity, translator
+
+    there, back = options.there, options.back
+    key = json.dumps([identity(there.run, there.task), identity(back.run, back.task)])
+    cache = None if options.cache is None else Path(options.cache)
+    translators = (translator(there.run, there.task, "there"), translator(back.run, back.task, "back"))
+    return BackTranslation(*translators, key, cache)

@@ -23,6 +23,16 @@ def test_character_noise(check):
     check()
 
 
+@parametrize_with_checks("sentence_shuffle")
+def test_sentence_shuffle(check):
+    check()
+
+
+@parametrize_with_checks("sentence_deletion")
+def test_sentence_deletion(check):
+    check()
+
+
 @pytest.mark.parametrize("name", ["synonyms", "random_insertion"])
 def test_with_synonyms(name, tmp_path):
     path = tmp_path / "synonyms.json"

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sslm_generation.options import DecoderOptions, TeacherForcingOptions
+from sslm_generation.options import (
+    DecoderOptions,
+    DenoisingOptions,
+    PretrainedDecoderOptions,
+    SpanCorruptionOptions,
+    TeacherForcingOptions,
+    UnilmOptions,
+)
 from sslm_platform.api import (
     Field,
     FieldKind,
@@ -15,6 +22,7 @@ from sslm_platform.api import (
     ObjectiveContext,
     ObjectiveDef,
     OutputKind,
+    WritingHead,
     hookimpl,
 )
 
@@ -27,7 +35,7 @@ FIELDS = {
 
 @hookimpl
 def sslm_objectives() -> Iterable[ObjectiveDef]:
-    """Register ``teacher_forcing``."""
+    """Register ``teacher_forcing``, ``span_corruption`` and ``denoising``."""
     yield ObjectiveDef(
         name="teacher_forcing",
         build=_build_teacher_forcing,
@@ -35,17 +43,51 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
         options=TeacherForcingOptions,
         summary="Cross-entropy of each token of a target text, given the input and the tokens before it.",
     )
+    yield ObjectiveDef(
+        name="span_corruption",
+        build=_build_span_corruption,
+        needs={OutputKind.GENERATED_TEXT: {"text": Field(FieldKind.TEXT)}},
+        options=SpanCorruptionOptions,
+        changes_input=True,
+        makes_text=True,
+        summary="Write the spans that were left out of a text, each after its sentinel (T5).",
+    )
+    yield ObjectiveDef(
+        name="denoising",
+        build=_build_denoising,
+        needs={OutputKind.GENERATED_TEXT: {"text": Field(FieldKind.TEXT)}},
+        options=DenoisingOptions,
+        changes_input=True,
+        makes_text=True,
+        summary="Write a text as it was before spans were hidden and sentences moved (BART).",
+    )
 
 
 @hookimpl
 def sslm_heads() -> Iterable[HeadDef]:
-    """Register ``decoder``."""
+    """Register ``decoder``, ``pretrained_decoder`` and ``unilm``."""
     yield HeadDef(
         name="decoder",
         build=_build_decoder,
         emits=OutputKind.GENERATED_TEXT,
         options=DecoderOptions,
         summary="A transformer decoder with cross-attention to the encoder's states.",
+    )
+    yield HeadDef(
+        name="pretrained_decoder",
+        build=_build_pretrained_decoder,
+        emits=OutputKind.GENERATED_TEXT,
+        options=PretrainedDecoderOptions,
+        whole=True,
+        summary="The decoder of a pretrained encoder-decoder (T5, BART, …).",
+    )
+    yield HeadDef(
+        name="unilm",
+        build=_build_unilm,
+        emits=OutputKind.GENERATED_TEXT,
+        options=UnilmOptions,
+        tied=True,
+        summary="The encoder itself writes after the text, with its own embedding matrix (prefix LM).",
     )
 
 
@@ -55,7 +97,31 @@ def _build_teacher_forcing(options: TeacherForcingOptions, context: ObjectiveCon
     return TeacherForcing(options, context)
 
 
+def _build_span_corruption(options: SpanCorruptionOptions, context: ObjectiveContext) -> Objective:
+    from sslm_generation.span_corruption import SpanCorruption
+
+    return SpanCorruption(options, context)
+
+
+def _build_denoising(options: DenoisingOptions, context: ObjectiveContext) -> Objective:
+    from sslm_generation.denoising import Denoising
+
+    return Denoising(options, context)
+
+
 def _build_decoder(options: DecoderOptions, context: HeadContext) -> GeneratingHead:
     from sslm_generation.decoder import Decoder
 
     return Decoder(options, context)
+
+
+def _build_pretrained_decoder(options: PretrainedDecoderOptions, context: HeadContext) -> GeneratingHead:
+    from sslm_generation.pretrained import PretrainedDecoder
+
+    return PretrainedDecoder(options, context)
+
+
+def _build_unilm(options: UnilmOptions, context: HeadContext) -> WritingHead:
+    from sslm_generation.unilm import EncoderWriter
+
+    return EncoderWriter(options, context)

@@ -12,7 +12,7 @@ from torch.nn.functional import dropout
 
 from sslm_generation.layers import DecoderLayer, LayerCache, TokenTable
 from sslm_generation.options import DecoderOptions
-from sslm_generation.search import decode
+from sslm_generation.search import decode, written
 from sslm_platform.api import HeadContext, Problem, SpecError, Targets
 
 
@@ -88,11 +88,12 @@ class Decoder(nn.Module):
         mask_BL: Tensor,
         generators: Sequence[np.random.Generator],
         goes_on: Callable[[bool], bool],
-    ) -> list[str]:
+    ) -> list[str] | list[list[str]]:
         """Return a text for each example (see :class:`~sslm_generation.options.DecodingOptions`)."""
         beams = self.options.decoding.beams
         rows = _Rows(self, hidden_BLD.repeat_interleave(beams, 0), mask_BL.repeat_interleave(beams, 0))
-        return self.tokenizer.decode(decode(rows, self.tokenizer, self.options.decoding, generators, goes_on))
+        found = decode(rows, self.tokenizer, self.options.decoding, generators, goes_on)
+        return written(self.tokenizer, found, self.options.decoding.n_best)
 
 
 class _Rows:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -39,10 +39,10 @@ def decode(
     options: DecodingOptions,
     generators: Sequence[np.random.Generator],
     goes_on: Callable[[bool], bool],
-) -> list[list[int]]:
-    """Return the ids of one text for each generator, without start and end.
+) -> list[list[list[int]]]:
+    """Return the ids of ``options.n_best`` texts for each generator, the best first, without start and end.
 
-    Args:
+    There may be fewer. Args:
         rows: ``options.beams`` for each text, side by side.
         tokenizer: of the ids; padding and start are never generated.
         options: how.
@@ -50,7 +50,8 @@ def decode(
         goes_on: asked after each step but the last, with whether a text is unfinished.
     """
     if options.top_p is not None:
-        return _sample(rows, tokenizer, options, options.top_p, generators, goes_on)
+        texts = _sample(rows, tokenizer, options, options.top_p, generators, goes_on)
+        return [[ids] for ids in texts]
     return _search(rows, tokenizer, options, len(generators), goes_on)
 
 
@@ -65,27 +66,30 @@ def _search(
     options: DecodingOptions,
     num: int,
     goes_on: Callable[[bool], bool],
-) -> list[list[int]]:
+) -> list[list[list[int]]]:
     """Return the best of each text's hypotheses that have ended, by penalized log-probability.
 
     A text is finished when as many hypotheses have ended as there are beams, or when no hypothesis that runs
-    can overtake the best: its log-probability only falls. What runs at the greatest length competes as it is.
+    can overtake the last of the best: its log-probability only falls. What runs at the greatest length
+    competes as it is.
     """
     beams, longest = options.beams, options.max_length
     score_BK = torch.full((num, beams), NEVER, device=rows.device, dtype=torch.float64)
     score_BK[:, 0] = 0.0
-    best_B = torch.full((num,), NEVER, device=rows.device, dtype=torch.float64)
+    bar_B = torch.full((num,), NEVER, device=rows.device, dtype=torch.float64)  # of the last of the best
     num_ended_B = torch.zeros(num, dtype=torch.int64, device=rows.device)
-    texts: list[list[int]] = [[] for _ in range(num)]
+    best: list[list[tuple[float, list[int]]]] = [[] for _ in range(num)]
     ids_BKT = torch.empty(num, beams, 0, dtype=torch.int64, device=rows.device)
     last_R = torch.full((num * beams,), tokenizer.start_id, device=rows.device)
     first_B1 = beams * torch.arange(num, device=rows.device).unsqueeze(1)
 
     def keep_better(candidate_BC: Tensor, ids_BCT: Tensor, length: int) -> None:
-        value_B, place_B = (candidate_BC / length_penalty(length, options.length_penalty)).max(dim=1)
-        for text in torch.nonzero(value_B > best_B).flatten().tolist():
-            best_B[text] = value_B[text]
-            texts[text] = ids_BCT[text, place_B[text]].tolist()
+        value_BC = candidate_BC / length_penalty(length, options.length_penalty)
+        for text, place in torch.nonzero(value_BC > bar_B.unsqueeze(1)).tolist():
+            found = [*best[text], (float(value_BC[text, place]), ids_BCT[text, place].tolist())]
+            best[text] = sorted(found, key=lambda one: -one[0])[: options.n_best]
+            if len(best[text]) == options.n_best:
+                bar_B[text] = best[text][-1][0]
 
     for length in range(1, longest + 1):
         logits_RV = _allowed(rows.following(last_R), ids_BKT.flatten(0, 1), tokenizer, options.no_repeat)
@@ -108,7 +112,7 @@ def _search(
             [ids_BCT.gather(1, chosen_BK.unsqueeze(2).expand(-1, -1, length - 1)), token_BK.unsqueeze(2)], 2
         )
         hope_B = score_BK[:, 0] / length_penalty(longest, options.length_penalty)
-        finished_B = (num_ended_B >= beams) | (best_B >= hope_B)
+        finished_B = (num_ended_B >= beams) | (bar_B >= hope_B)
         if length == longest:
             keep_better(score_BK.masked_fill(finished_B.unsqueeze(1), NEVER), ids_BKT, length)
             break
@@ -117,7 +121,14 @@ def _search(
             break
         rows.reorder((first_B1 + parent_BK).flatten())
         last_R = token_BK.flatten()
-    return texts
+    return [[ids for _, ids in hypotheses] or [[]] for hypotheses in best]
+
+
+def written(tokenizer: TextTokenizer, found: Sequence[Sequence[list[int]]], n_best: int) -> list[Any]:
+    """Return the text of each example's ids, or with ``n_best`` > 1 its texts."""
+    texts = iter(tokenizer.decode([ids for hypotheses in found for ids in hypotheses]))
+    lists = [[next(texts) for _ in hypotheses] for hypotheses in found]
+    return [one[0] for one in lists] if n_best == 1 else lists
 
 
 def _sample(

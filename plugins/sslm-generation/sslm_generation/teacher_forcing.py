@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from sslm_generation.options import TeacherForcingOptions
+from sslm_generation.rows import text_losses, text_targets
 from sslm_platform.api import Encoded, ObjectiveContext, Targets, TaskBatch
 
 
@@ -30,20 +29,9 @@ class TeacherForcing:
         most = self.options.max_target_length
         texts = self.tokenizer.encode([example.values["target"] for example in examples])
         labels = [[*ids, self.tokenizer.end_id][:most] for ids in texts]
-        sizes = torch.tensor([len(ids) for ids in labels])
-        targets = {
-            "labels": torch.tensor([token for ids in labels for token in ids], dtype=torch.int64),
-            "example": torch.repeat_interleave(torch.arange(len(labels)), sizes),
-            "position": torch.cat([torch.arange(size) for size in sizes.tolist()]),
-        }
-        return TaskBatch(targets, weight_B=sizes.float())
+        targets, weight_B = text_targets(labels)
+        return TaskBatch(targets, weight_B)
 
     def losses(self, outputs: Tensor, targets: Targets, num_examples: int) -> Tensor:
         """Return the summed cross-entropy of each example's tokens, (B,), in nats."""
-        loss_N = cross_entropy(
-            outputs.float(),
-            targets["labels"],
-            reduction="none",
-            label_smoothing=self.options.label_smoothing,
-        )
-        return loss_N.new_zeros(num_examples).index_add(0, targets["example"], loss_N)
+        return text_losses(outputs, targets, num_examples, self.options.label_smoothing)

@@ -58,19 +58,21 @@ def log_probability(seed, ids):
     return total
 
 
-def brute_force(seed, longest, alpha):
+def brute_force(seed, longest, alpha, number=1):
     """The best of all texts that end, or that are cut."""
     words = [3, 4, 5]
     texts = [(*t, END) for n in range(longest) for t in itertools.product(words, repeat=n)]
     texts += list(itertools.product(words, repeat=longest))
-    best = max(texts, key=lambda ids: log_probability(seed, ids) / ((5 + len(ids)) / 6) ** alpha)
-    return [token for token in best if token != END]
+    texts.sort(key=lambda ids: -log_probability(seed, ids) / ((5 + len(ids)) / 6) ** alpha)
+    best = [[token for token in ids if token != END] for ids in texts[:number]]
+    return best[0] if number == 1 else best
 
 
 def run(seeds, goes_on=lambda unfinished: unfinished, draws=None, **options):
     options = DecodingOptions(**options)
     generators = [np.random.default_rng([7, seed]) for seed in (draws or seeds)]
-    return decode(Table(seeds, options.beams), Tokens(), options, generators, goes_on)
+    found = decode(Table(seeds, options.beams), Tokens(), options, generators, goes_on)
+    return [texts[0] for texts in found] if options.n_best == 1 else found
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 2.0])
@@ -79,6 +81,14 @@ def test_a_beam_as_wide_as_the_vocabulary_allows_finds_the_best_text(alpha):
     found = run(seeds, beams=64, length_penalty=alpha, max_length=4)
     assert found == [brute_force(seed, 4, alpha) for seed in seeds]
     assert len({len(ids) for ids in found}) > 1
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+def test_the_n_best_of_a_wide_beam_are_the_n_best_of_all(alpha):
+    seeds = list(range(8))
+    found = run(seeds, beams=64, n_best=4, length_penalty=alpha, max_length=4)
+    assert found == [brute_force(seed, 4, alpha, number=4) for seed in seeds]
+    assert [texts[0] for texts in found] == run(seeds, beams=64, length_penalty=alpha, max_length=4)
 
 
 def test_texts_of_a_batch_are_those_of_each_alone():
@@ -169,7 +179,11 @@ def test_waiting_for_other_ranks_changes_no_text(options):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"top_p": 0.9, "beams": 2}, "give one of them"), ({"temperature": 0.5}, "give top_p too")],
+    [
+        ({"top_p": 0.9, "beams": 2}, "give one of them"),
+        ({"temperature": 0.5}, "give top_p too"),
+        ({"beams": 2, "n_best": 3}, "n_best are of the beams"),
+    ],
 )
 def test_options_that_contradict_each_other(options, message):
     with pytest.raises(ValidationError, match=message):

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 
 from sslm_heads.options import (
     ChoiceOptions,
+    ElectraOptions,
     EmbeddingOptions,
     MultilabelOptions,
     OrdinalOptions,
@@ -66,6 +67,14 @@ def sslm_heads() -> Iterable[HeadDef]:
             emits=OutputKind.TOKEN_LOGITS,
             options=TokenOptions,
             summary="One tag for each word, from its first token's state.",
+        ),
+        HeadDef(
+            name="electra",
+            build=_build_electra,
+            emits=OutputKind.TOKEN_LOGITS,
+            options=ElectraOptions,
+            rewrites=True,
+            summary="A small generator that puts tokens in, and a detector of these.",
         ),
         HeadDef(
             name="embedding",
@@ -137,6 +146,12 @@ def _build_token_classifier(options: TokenOptions, context: HeadContext) -> Head
     from sslm_heads.token import TokenClassifier
 
     return TokenClassifier(options, context)
+
+
+def _build_electra(options: ElectraOptions, context: HeadContext) -> Head:
+    from sslm_heads.electra import ReplacedTokenDetector
+
+    return ReplacedTokenDetector(options, context)
 
 
 def _build_embedding(options: EmbeddingOptions, context: HeadContext) -> Head:

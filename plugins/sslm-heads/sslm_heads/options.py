@@ -79,6 +79,17 @@ class TokenOptions(Options):
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Dropout before the linear layer.")
 
 
+class ElectraOptions(Options):
+    """Options of ``electra``: of the generator, but for the dropout, which both have."""
+
+    layers: int = Field(default=2, ge=1, description="The generator's layers.")
+    heads: int = Field(default=4, ge=1, description="Its attention heads; a divisor of its width.")
+    width: int | None = Field(
+        default=None, ge=1, description="Its width; default: about a quarter of the encoder's."
+    )
+    dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Dropout of generator and detector.")
+
+
 class ChoiceOptions(Options):
     """Options of ``choice_scorer``."""
 

@@ -45,6 +45,11 @@ def test_span_extractor(check):
     check()
 
 
+@parametrize_with_checks("electra")
+def test_electra(check):
+    check()
+
+
 EMBEDDINGS = [
     {"pooling": pooling, "projection": projection, "steps": steps}
     for pooling in ("mean", "cls")

@@ -9,7 +9,7 @@ import numpy as np
 from sslm_metrics.counts import ratio
 from sslm_platform.api import DecomposableMetric, Metric, MetricContext, MetricDef, OutputKind, Scored
 
-VOCABULARY = frozenset({OutputKind.VOCABULARY_LOGITS})
+TOKENS = frozenset({OutputKind.VOCABULARY_LOGITS, OutputKind.GENERATED_TEXT})
 LARGEST_EXPONENT = 700.0  # exp of more is infinite, which JSON cannot hold
 
 
@@ -57,17 +57,19 @@ DEFINITIONS = (
     MetricDef(
         "perplexity",
         _build_perplexity,
-        accepts=VOCABULARY,
+        accepts=TOKENS,
         higher_is_better=False,
         best=1.0,
+        needs_predictions=False,
         summary="exp of the mean loss of a target token.",
     ),
     MetricDef(
         "bits_per_token",
         _build_bits,
-        accepts=VOCABULARY,
+        accepts=TOKENS,
         higher_is_better=False,
         best=0.0,
+        needs_predictions=False,
         summary="Mean loss of a target token in bits.",
     ),
     MetricDef(

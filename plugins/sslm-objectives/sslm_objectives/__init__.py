@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sslm_objectives.contrastive.definitions import DEFINITIONS as CONTRASTIVE
-from sslm_objectives.options import BinaryCrossEntropyOptions, CrossEntropyOptions, MlmOptions
+from sslm_objectives.options import (
+    BinaryCrossEntropyOptions,
+    CrossEntropyOptions,
+    MlmOptions,
+    RtdOptions,
+)
 from sslm_objectives.wrappers.definitions import DEFINITIONS
 from sslm_platform.api import (
     AttentionPattern,
@@ -96,6 +101,16 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
             summary="Masked language modelling: restore hidden tokens.",
         ),
         ObjectiveDef(
+            name="rtd",
+            build=_build_rtd,
+            needs={OutputKind.TOKEN_LOGITS: {"text": TEXT}},
+            options=RtdOptions,
+            changes_input=True,
+            rewritten=True,
+            labels=("original", "replaced"),
+            summary="Replaced-token detection: which tokens a small generator has put in (ELECTRA).",
+        ),
+        ObjectiveDef(
             name="clm",
             build=_build_clm,
             needs={OutputKind.VOCABULARY_LOGITS: {"text": TEXT}},
@@ -122,7 +137,13 @@ def sslm_objectives() -> Iterable[ObjectiveDef]:
         ObjectiveDef(
             name="prefix_lm",
             build=_build_prefix_lm,
-            needs={OutputKind.VOCABULARY_LOGITS: {"text": TEXT, "target_text": TARGET_TEXT}},
+            needs={
+                OutputKind.VOCABULARY_LOGITS: {"text": TEXT, "target_text": TARGET_TEXT},
+                OutputKind.GENERATED_TEXT: {
+                    "text": TEXT,
+                    "target": Field(FieldKind.TARGET_TEXT, read=True, summary="the text to generate"),
+                },
+            },
             attention=AttentionPattern.PREFIX,
             summary="Prefix language modelling: a second text, token by token, after a first one read whole.",
         ),
@@ -168,6 +189,12 @@ def _build_mlm(options: MlmOptions, context: ObjectiveContext) -> Objective:
     return MaskedLanguageModelling(options, context.vocabulary)
 
 
+def _build_rtd(options: RtdOptions, context: ObjectiveContext) -> Objective:
+    from sslm_objectives.rtd import ReplacedTokenDetection
+
+    return ReplacedTokenDetection(options, context.vocabulary)
+
+
 def _build_clm(options: Options, context: ObjectiveContext) -> Objective:
     from sslm_objectives.next_token import CausalLanguageModelling
 
@@ -175,8 +202,10 @@ def _build_clm(options: Options, context: ObjectiveContext) -> Objective:
 
 
 def _build_prefix_lm(options: Options, context: ObjectiveContext) -> Objective:
-    from sslm_objectives.next_token import PrefixLanguageModelling
+    from sslm_objectives.next_token import PrefixLanguageModelling, PrefixWriting
 
+    if context.emits is OutputKind.GENERATED_TEXT:
+        return PrefixWriting(context.vocabulary)
     return PrefixLanguageModelling(context.vocabulary)
 
 

@@ -77,6 +77,29 @@ class PrefixLanguageModelling(_NextToken):
         return np.flatnonzero(is_target_L)
 
 
+class PrefixWriting(_NextToken):
+    """The same of a target text, for heads that generate: all of its tokens are targets, and its end."""
+
+    def collate(self, examples: Sequence[Encoded], generators: Sequence[np.random.Generator]) -> TaskBatch:
+        """Make a row of each token after the first text; ``prefix`` is how many tokens that has."""
+        prefixes = [_first_text(example) for example in examples]
+        places = [np.arange(p, len(e.input_ids_L)) for e, p in zip(examples, prefixes, strict=True)]
+        batch = self.batch(examples, places)
+        prefix_B = torch.tensor(prefixes, dtype=torch.int64)
+        position_N = batch.targets["position"] + 1 - prefix_B[batch.targets["example"]]
+        targets = {**batch.targets, "position": position_N, "prefix": prefix_B}
+        return TaskBatch(targets, batch.weight_B, prefix_B=prefix_B)
+
+
+def _first_text(example: Encoded) -> int:
+    """Return how many tokens come before the second text."""
+    assert example.segment_L is not None, "a target that is read is a second text"
+    prefix = int(np.count_nonzero(example.segment_L == 0))
+    if not example.special_L[prefix - 1]:
+        raise PluginError("objective 'prefix_lm': the encoder's tokenizer puts no special token after a text")
+    return prefix
+
+
 def _second_text(example: Encoded) -> int:
     """Return where the second run of text begins, or the number of tokens if there is none."""
     special_L = example.special_L.astype(bool)

@@ -76,3 +76,16 @@ class MlmOptions(Options):
         if self.unit != "span" and (self.span_prob, self.max_span) != (0.2, 10):
             raise ValueError("span_prob and max_span need unit: span")
         return self
+
+
+class RtdOptions(Options):
+    """Options of ``rtd``; the defaults are ELECTRA's (Clark et al. 2020, appendix A and released code)."""
+
+    mask_prob: float = Field(default=0.15, gt=0.0, le=1.0, description="Share of the tokens to be restored.")
+    replace_prob: float = Field(
+        default=0.85,
+        ge=0.0,
+        le=1.0,
+        description="Share of these that the generator sees as the mask token; it sees the rest as it is.",
+    )
+    weight: float = Field(default=50.0, gt=0.0, description="λ: weight of the detection's loss.")

@@ -96,6 +96,11 @@ def test_nsp(check):
     check()
 
 
+@parametrize_with_checks("rtd")
+def test_rtd(check):
+    check()
+
+
 @parametrize_with_checks("simcse")
 def test_simcse(check):
     check()

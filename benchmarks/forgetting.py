@@ -30,7 +30,7 @@ STAGES = {
     "persons": "tagging@persons",
 }
 RATES = (2e-4, 5e-4, 1e-3)
-STRENGTHS = (1e2, 1e3, 1e4)
+STRENGTHS = (1e3, 1e4, 1e5)
 SHARES = (0.05, 0.1, 0.2)
 TOKENS = 256  # of a batch
 

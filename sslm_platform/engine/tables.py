@@ -2,7 +2,7 @@
 
 A row that no batch has read has no moments, so that its update is weight decay alone. The gradient is a list
 of rows (``nn.Embedding(sparse=True)``), moments are kept of those that have had one. On a small step of a
-small encoder the table's dense gradient, its norm, clipping and update take a fifth of the time.
+small encoder this was 5 % of the time (one thread, 8 examples a step, on a busy machine).
 """
 
 from __future__ import annotations

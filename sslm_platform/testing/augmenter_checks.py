@@ -16,6 +16,7 @@ TEXTS = (
     ("I", "a"),
     ("the", "film", "was", "great", "and", "the", "plot", "felt", "clever"),
     ("很好吃", "👍🏽", "café", "שלום", "x"),
+    ("It", "rained", "all", "day.", "We", "stayed", "in!", "Why", "not?"),
     ("Ada", "King", "Lovelace", "met", "Charles", "Babbage", "in", "London", "."),
 )
 TAGS = ("B-PER", "I-PER", "I-PER", "O", "B-PER", "I-PER", "O", "B-LOC", "O")
@@ -24,7 +25,7 @@ NUM_DRAWS = 50
 
 def _texts(definition: AugmenterDef) -> Iterator[tuple[tuple[str, ...], list[range]]]:
     for words in TEXTS:
-        tags = [TAGS] if len(words) == len(TAGS) and not definition.rewrites else []
+        tags = [TAGS] if words[0] == "Ada" and not definition.rewrites else []
         yield words, groups_of(len(words), tags)
 
 

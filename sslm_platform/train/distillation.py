@@ -101,12 +101,15 @@ class Distillation:
         }
 
     def load_state(self, saved: Mapping[str, Tensor]) -> None:
-        """Read what :meth:`state` returned."""
+        """Read what :meth:`state` returned.
+
+        It is copied: the rounding of a product may depend on where its operands begin in memory.
+        """
         device = next(self._model.encoder.parameters()).device
         self._teacher = {}
         for key in saved:
             part, _, name = key.rpartition(SEPARATOR)
-            self._teacher.setdefault(part, {})[name] = saved[key].to(device)
+            self._teacher.setdefault(part, {})[name] = saved[key].to(device, copy=True)
 
 
 class _Held:

@@ -213,9 +213,8 @@ def train_step(
         phase_of(plan.step, training.num_steps, training.optimizer),
     )
     num_examples = sum(len(slot.rows) for slot in plan.slots)
-    losses_of = _run_slots(
-        training, engine, plan.step, batches, _backward(engine, factors, apart, num_examples)
-    )
+    backward = _backward(engine, factors, apart, num_examples)
+    losses_of = _run_slots(training, engine, plan.step, batches, backward)
     settled, affinities = None, {}
     if apart is not None:
         seen = replace(state, losses=_means(losses_of, totals, engine))

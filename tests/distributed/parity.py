@@ -92,23 +92,7 @@ def content(case, folder):
         shops.append(task("cloze", {"text": "text"}, "mlm", "small_decoder", "bits_per_token", sharded=True))
     if case.objective == "contrast":
         contrast = task("contrast", label, "contrast", "sequence_classifier", "accuracy")
-        segments = {"options": {"segment_tokens": 3, "steps_ahead": 1}}
-        views = [
-            contrast,
-            task("simcse", {"text": "text"}, "simcse", "embedding", "mean_loss", wrapper="freelb"),
-            task("cpc", {"text": "text"}, "cpc", "embedding", "mean_loss", options={"steps": 1}),
-            task(
-                "future",
-                {"text": "text"},
-                "future_regression",
-                "embedding",
-                "mean_loss",
-                options={"steps": 1},
-            ),
-        ]
-        for one in views[2:]:
-            one["objective"] |= segments
-        streams.append(stream("pairs", views, folder))
+        streams.append(stream("pairs", [contrast], folder))
     slots, _, order = case.slots.partition("-")
     weights = {"tone@films": 3.0, "*@shops": 0.4} if case.weights == "uneven" else {}
     return {

@@ -352,7 +352,7 @@ def objective_checks(case: ObjectiveCase) -> tuple[Any, ...]:
         return (*ANY_OBJECTIVE, *additive, check_losses_are_sums)
     rows: tuple[Any, ...] = ROW_OBJECTIVE if case.kind in data.ROW_KINDS else ()
     rows = VECTOR_OBJECTIVE if case.kind is OutputKind.VECTORS else rows
-    windows = (check_word_windows,) if case.kind.has_tags else ()
+    windows = (check_word_windows,) if _is_of_words(case) else ()
     follows = case.definition.attention is not AttentionPattern.BIDIRECTIONAL
     generating = GENERATING_OBJECTIVE if follows and case.kind is OutputKind.VOCABULARY_LOGITS else ()
     return ANY_OBJECTIVE + additive + rows + windows + generating

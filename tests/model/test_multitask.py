@@ -48,7 +48,11 @@ def inputs():
 
 def targets(*pairs):
     example, position = zip(*pairs, strict=True)
-    return {"example": torch.tensor(example), "position": torch.tensor(position)}
+    return {
+        "example": torch.tensor(example),
+        "row": torch.tensor(example),
+        "position": torch.tensor(position),
+    }
 
 
 def test_several_tied_heads_get_their_own_rows_of_the_embedding_product(encoder, inputs):

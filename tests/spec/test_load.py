@@ -121,11 +121,11 @@ def test_every_mistake_of_all_files_comes_at_once_each_in_its_own_file(problems,
     streams = yaml.safe_load(RUN)["streams"]
     streams[0]["tasks"][0]["head"]["nam"] = "x"
     (tmp_path / "more.yaml").write_text(yaml.safe_dump({"streams": [streams[0] | {"name": "b"}]}))
-    text = RUN.replace("max_steps: 3", "max_steps: 0").replace("domain: shop", "domain: [shop]", 1)
+    text = RUN.replace("max_steps: 3", "max_steps: -1").replace("domain: shop", "domain: [shop]", 1)
     found = problems(text + "include: [more.yaml]\n")
     assert sorted(found) == [
         "more.yaml: streams[0].tasks[0].head.nam: unknown key; did you mean name?",
-        "run.yaml: schedule.max_steps: should be greater than or equal to 1; got 0",
+        "run.yaml: schedule.max_steps: should be greater than or equal to 0; got -1",
         "run.yaml: streams[0].domain: should be text; got ['shop']",
     ]
 

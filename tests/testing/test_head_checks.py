@@ -93,6 +93,11 @@ class ForgetsCutOffWords(TokenClassifier):
         return [p[: int((targets["example"] == i).sum())] for i, p in enumerate(predictions)]
 
 
+class ReadsAtExamples(TokenClassifier):
+    def features(self, hidden_BLD, mask_BL, targets):
+        return super().features(hidden_BLD, mask_BL, {**targets, "row": targets["example"]})
+
+
 class NeedsRows(LanguageModelHead):
     def predict(self, outputs, targets, num_examples):
         return super().predict(outputs, targets, num_examples) if len(outputs) else []
@@ -141,6 +146,12 @@ class SeesPadding(ReplacedTokenDetector):
     def rewrite(self, input_ids_BL, mask_BL, targets):
         draw = (targets["draw"] + mask_BL.shape[1] / 7) % 1.0
         return super().rewrite(input_ids_BL, mask_BL, {**targets, "draw": draw})
+
+
+class TunesToOthers(MultilabelClassifier):
+    def tune(self, scored):
+        super().tune(scored)
+        return [score + 1.0 for score in scored.scores]
 
 
 class DecidesOtherwise(MultilabelClassifier):
@@ -223,6 +234,8 @@ TWINS = [
         TunesByTheFirst,
         "threshold depends on the order",
     ),
+    (checks.check_tuned_scores, "multilabel_classifier", TunesToOthers, "others than tune"),
+    (checks.check_windows_are_read, "token_classifier", ReadsAtExamples, "not read at targets"),
     (checks.check_no_targets, "lm", NeedsRows, "has a prediction too"),
     (checks.check_rewrites_what_is_hidden, "electra", PutsInMore, "that was not hidden is another"),
     (checks.check_rewrites_what_is_hidden, "electra", SeesPadding, "depends on padding"),
@@ -244,6 +257,7 @@ def test_every_check_has_a_twin():
         *checks.GENERATING_HEAD,
         *checks.DECIDING_HEAD,
         checks.check_no_targets,
+        checks.check_windows_are_read,
         checks.check_rewrites_what_is_hidden,
     }
 

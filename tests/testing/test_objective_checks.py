@@ -200,6 +200,12 @@ def choice_case(broken):
     return Case(changed, {}, OutputKind.CHOICE_LOGITS)
 
 
+class OneRowEach(TokenCrossEntropy):
+    def collate(self, examples, generators):
+        batch = super().collate(examples, generators)
+        return dataclasses.replace(batch, targets={**batch.targets, "row": batch.targets["example"]})
+
+
 def token_case(broken):
     return case_of("cross_entropy", broken, OutputKind.TOKEN_LOGITS)
 
@@ -259,6 +265,7 @@ TWINS = [
     (checks.check_targets_convention, token_case(ForgetsCutOffWords), "words cut off"),
     (checks.check_targets_convention, token_case(PositionOfSpecialToken), "first token"),
     (checks.check_targets_convention, case_of("mlm", BeyondTheExample), "beyond its example"),
+    (checks.check_word_windows, token_case(OneRowEach), "windows of the examples before"),
     (checks.check_same_generators_same_batch, case_of("mlm", OwnGenerator), "another batch"),
     (checks.check_same_generators_same_batch, case_of("cross_entropy", GlobalGenerator), "global"),
     (checks.check_examples_stay_unchanged, case_of("mlm", WritesIntoExamples), "wrote into input_ids"),
@@ -313,6 +320,7 @@ def test_every_check_has_a_twin():
         *checks.ROW_OBJECTIVE,
         *checks.GENERATING_OBJECTIVE,
         *checks.VECTOR_OBJECTIVE,
+        checks.check_word_windows,
     )
     assert {check for check, _, _ in TWINS} == set(every)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from sslm_platform.interfaces import Targets, TiedHead
+from sslm_platform.interfaces import Targets
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,7 +35,7 @@ class TextTokenizer(Protocol):
         """Return each text's ids, without start and end."""
         ...
 
-    def decode(self, ids: Sequence[Sequence[int]]) -> list[str] | list[list[str]]:
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """Return the texts of ids; special tokens are left out."""
         ...
 
@@ -64,12 +64,24 @@ class Continued(Protocol):
         ...
 
 
-class WritingHead(TiedHead, Protocol):
+class WritingHead(Protocol):
     """A tied head of ``generated_text``: the encoder itself writes, after the text that it has read.
 
     Its objective has the attention ``prefix``, and ``targets["prefix"]``, (B,), is how many tokens that text
     has: the state of the one before a target is at ``prefix`` - 1 + ``position``.
     """
+
+    def features(self, hidden_BLD: Tensor, mask_BL: Tensor, targets: Targets) -> Tensor:
+        """Return the states of the tokens before the targets, (N, D)."""
+        ...
+
+    def transform(self, features: Tensor) -> Tensor:
+        """Map (N, D) to the (N, D) that is multiplied with the embedding matrix."""
+        ...
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Return logits (N, vocabulary size) from these products."""
+        ...
 
     def write(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -74,7 +74,7 @@ class Continuation:
         """Put another row of the same example in each row's place."""
         self._ids_RL = self._ids_RL[rows_R]
         if self._kept is not None:
-            self._kept.reorder_cache(rows_R)
+            self._kept.reorder_cache(cast(torch.LongTensor, rows_R))
 
     @property
     def has_kept(self) -> bool:

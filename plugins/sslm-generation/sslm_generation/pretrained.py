@@ -117,7 +117,7 @@ class PretrainedDecoder(nn.Module):
         return written(self.tokenizer, found, options.n_best)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Started:
     """A tokenizer whose texts start from another token."""
 

@@ -79,9 +79,9 @@ def test_between_cells_a_signal_stops_at_once_and_what_is_measured_stays(specs, 
 def test_a_checkpoint_is_written_when_its_minutes_are_over(specs, tmp_path, trainings, monkeypatch):
     steps, save = [], joint.save_checkpoint
 
-    def saved(folder, content, state, engine):
+    def saved(folder, content, state, *others):
         steps.append(state.step)
-        save(folder, content, state, engine)
+        save(folder, content, state, *others)
 
     monkeypatch.setattr(joint, "save_checkpoint", saved)
     sections = {"checkpoint": {"every": None, "minutes": 1e-9}, "schedule": {"max_steps": 4}}

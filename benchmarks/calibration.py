@@ -207,7 +207,7 @@ def identical_sources(
     Returns:
         The matrix of gains of ``num_sources`` such sources over one more, with ``num_seeds`` seeds each.
     """
-    from sslm_platform.evaluate import score_intervals
+    from sslm_platform.scoring import score_intervals
     from sslm_platform.train.model import build_model
 
     tasks = [task for task in corpus.run.tasks.values() if task.spec.name == name]

@@ -31,12 +31,12 @@ from floors import floors
 from measuring import RESULTS, TASK_SPECS, machine
 
 from sslm_platform.errors import SslmError
-from sslm_platform.evaluate import build_metrics
 from sslm_platform.interfaces import Scored
 from sslm_platform.kinds import OutputKind
 from sslm_platform.report.curves import read_curves
 from sslm_platform.report.records import TaskScore
 from sslm_platform.runs import Run, open_run, read_scores
+from sslm_platform.scoring import build_metrics
 from sslm_platform.spec.load import dump_spec
 from sslm_platform.spec.resolved import Task
 from sslm_platform.statistics import NUM_RESAMPLES, percentile_interval, resample_counts

@@ -19,9 +19,9 @@ from scipy.sparse import csr_matrix, hstack
 from sslm_platform.baselines import SENTENCE_END, TEXT_FLOORS, TFIDF_C, WORD, _lacks_words, tfidf_ranking
 from sslm_platform.corpus import Corpus, target_field
 from sslm_platform.data.feeds import FeedSplit
-from sslm_platform.evaluate import goodness
 from sslm_platform.interfaces import Scored
 from sslm_platform.kinds import FieldKind, OutputKind
+from sslm_platform.scoring import goodness
 from sslm_platform.spec.resolved import Task
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5)

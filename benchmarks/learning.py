@@ -16,8 +16,8 @@ import numpy as np
 from measuring import Finding
 
 from sslm_platform.engine.factory import make_engine
-from sslm_platform.evaluate import score_intervals
 from sslm_platform.runs import Run, open_run
+from sslm_platform.scoring import score_intervals
 from sslm_platform.spec.data import SplitName
 from sslm_platform.statistics import Sample, combine, infer
 from sslm_platform.train.loop import plan_training, train_steps

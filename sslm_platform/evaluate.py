@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,9 +18,7 @@ from sslm_platform.decisions import scores_of, target_bytes
 from sslm_platform.gathering import Gather, Part, join_parts
 from sslm_platform.generating import TextTokenizer
 from sslm_platform.interfaces import (
-    DetailedMetric,
     Encoded,
-    Metric,
     Objective,
     Scored,
     TaskBatch,
@@ -33,10 +30,8 @@ from sslm_platform.model.continuing import Continuation
 from sslm_platform.model.multitask import Encode, TaskHead, encode_inputs, task_outputs
 from sslm_platform.passes import Wrapper
 from sslm_platform.ranking import rank_vectors
-from sslm_platform.report.records import MetricValue
 from sslm_platform.spec.resolved import Task
-from sslm_platform.statistics import NUM_RESAMPLES, percentile_interval, resample_counts
-from sslm_platform.types import MetricContext, ObjectiveDef
+from sslm_platform.types import ObjectiveDef
 
 EVALUATION_SEED = 0  # masks of dev and test examples are the same in every evaluation of every run
 TOKENS_PER_BATCH = 4096
@@ -353,58 +348,3 @@ def references(model: TaskModel, batch: TaskBatch, examples: Sequence[Encoded]) 
 def _decoded(model: TaskModel, rows: Sequence[np.ndarray]) -> list[str]:
     assert model.tokenizer is not None
     return list(model.tokenizer.decode([row.tolist() for row in rows]))
-
-
-def build_metrics(task: Task, labels: tuple[str, ...]) -> dict[str, Metric]:
-    """Build a task's metrics."""
-    context = MetricContext(task.head.definition.emits, labels)
-    return {name: bound.build(context) for name, bound in task.metrics.items()}
-
-
-def score_metrics(task: Task, scored: Scored, labels: tuple[str, ...]) -> dict[str, float]:
-    """Return each of the task's metrics."""
-    return {name: float(m.score(scored)) for name, m in build_metrics(task, labels).items()}
-
-
-def score_details(
-    task: Task, scored: Scored, labels: tuple[str, ...]
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Return what the task's metrics say of each class; equal tables are kept once."""
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for name, metric in build_metrics(task, labels).items():
-        if isinstance(metric, DetailedMetric):
-            table = {key: dict(values) for key, values in metric.details(scored).items()}
-            if table not in found.values():
-                found[name] = table
-    return found
-
-
-def goodness(task: Task, scored: Scored, labels: tuple[str, ...]) -> float:
-    """Return the primary metric with the sign that makes higher better: what choices on dev go by."""
-    value = score_metrics(task, scored, labels)[task.primary_name]
-    return value if task.primary.definition.higher_is_better else -value
-
-
-def score_intervals(
-    task: Task, scored: Scored, labels: tuple[str, ...]
-) -> tuple[dict[str, MetricValue], tuple[float, ...]]:
-    """Return each metric with its 95 % bootstrap interval, and the primary metric's resamples.
-
-    The resamples' multiplicities depend on the stream and the number of examples only: two models' resamples
-    of one task are paired, and so are those of two tasks on the same texts.
-    """
-    counts_RN = resample_counts(len(scored), NUM_RESAMPLES, zlib.crc32(task.stream.name.encode()))
-    values, primary = {}, np.empty(0)
-    for name, metric in build_metrics(task, labels).items():
-        resamples_R = metric.resample(scored, counts_RN)
-        low, high = percentile_interval(resamples_R)
-        values[name] = MetricValue(value=float(metric.score(scored)), low=low, high=high)
-        if name == task.primary_name:
-            primary = resamples_R
-    return values, tuple(round(float(value), 6) for value in primary)
-
-
-def normalized_gain(task: Task, score: float, baseline: float) -> float:
-    """Return the share of the way from a baseline's score to a perfect one; 1 is perfect, 0 the baseline."""
-    best = task.primary.definition.best
-    return (score - baseline) / (best - baseline) if best != baseline else 0.0

@@ -7,8 +7,9 @@ import pytest
 from rich.console import Console
 
 from sslm_platform.baselines import majority
-from sslm_platform.evaluate import outputs_of, score_feed, score_metrics
+from sslm_platform.evaluate import outputs_of, score_feed
 from sslm_platform.predict import Predictor
+from sslm_platform.scoring import score_metrics
 from sslm_platform.train.folder import RunFolder
 from sslm_platform.train.joint import score_saved, train_joint
 from sslm_platform.train.model import load_trained

@@ -36,7 +36,7 @@ LAYERS = (
     ("plugins",),
     ("spec",),
     ("data", "model", "schedule", "engine"),
-    ("corpus", "ranking", "gathering", "decisions", "evaluate", "baselines"),
+    ("corpus", "ranking", "gathering", "decisions", "evaluate", "scoring", "baselines"),
     ("train", "predict"),
     ("transfer",),
     ("testing",),

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sslm_platform.baselines import TFIDF_C, majority, tfidf
-from sslm_platform.evaluate import EVALUATION_SEED, make_batch, score_metrics
+from sslm_platform.evaluate import EVALUATION_SEED, make_batch
+from sslm_platform.scoring import score_metrics
 
 
 def scored(corpus, model, identity):

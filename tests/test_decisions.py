@@ -7,9 +7,10 @@ import pytest
 from rich.console import Console
 
 from sslm_platform.decisions import tune_head
-from sslm_platform.evaluate import outputs_of, score_feed, score_intervals, score_metrics
+from sslm_platform.evaluate import outputs_of, score_feed
 from sslm_platform.model.store import read_heads
 from sslm_platform.predict import Predictor
+from sslm_platform.scoring import score_intervals, score_metrics
 from sslm_platform.train.folder import RunFolder
 from sslm_platform.train.joint import score_saved, train_joint
 

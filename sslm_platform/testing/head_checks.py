@@ -8,50 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load, save
-from torch import Tensor, nn
+from torch import Tensor
 
-from sslm_platform.interfaces import DecidingHead, Encoded, Scored, Targets
+from sslm_platform.interfaces import DecidingHead, Encoded
 from sslm_platform.kinds import OutputKind
 from sslm_platform.testing import data, elsewhere
-from sslm_platform.testing.cases import Case
+from sslm_platform.testing.decision_checks import DECIDING_HEAD
+from sslm_platform.testing.head_cases import HeadCase, build, examples_of, outputs_of, run
 from sslm_platform.testing.written_on import WrittenOn
-from sslm_platform.types import HeadContext, HeadDef
-
-HeadCase = Case[HeadDef]
-
-
-def build(case: HeadCase, seed: int = 0) -> Any:
-    """Build the head of a case, its weights drawn from ``seed``."""
-    masks = 2 if case.definition.reads_masks else 0
-    tokenizer = data.TOKENIZER if case.kind.is_generated or masks else None
-    sizes = (data.HIDDEN_SIZE, data.VOCABULARY.size)
-    context = HeadContext(*sizes, data.labels_of(case.kind), tokenizer, num_masks=masks)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        head = case.definition.build(case.parsed_options(), context)
-    assert isinstance(head, nn.Module), f"a head is a torch.nn.Module; got {type(head).__name__}"
-    return head
-
-
-def examples_of(case: HeadCase, num: int = 5) -> list[Encoded]:
-    """Make examples for a head of this kind."""
-    return data.make_examples(data.head_needs(case.kind, tied=case.definition.tied), num)
-
-
-def run(case: HeadCase, head: Any, hidden_BLD: Tensor, mask_BL: Tensor, targets: Targets) -> Tensor:
-    """Call the head as the platform does; a tied one with a fixed embedding matrix."""
-    features = head.features(hidden_BLD, mask_BL, targets)
-    if not case.definition.tied:
-        return head(features)
-    generator = torch.Generator().manual_seed(5)
-    embedding_VD = torch.randn(data.VOCABULARY.size, data.HIDDEN_SIZE, generator=generator)
-    return head(head.transform(features) @ embedding_VD.to(hidden_BLD.device).T)
-
-
-def outputs_of(case: HeadCase, head: Any, examples: Sequence[Encoded], padding: int = 0) -> Tensor:
-    """Return the outputs of examples, whose states come from their places in the batch."""
-    hidden_BLD, mask_BL = data.make_hidden(examples, padding)
-    return run(case, head, hidden_BLD, mask_BL, data.make_targets(case.kind, examples).targets)
 
 
 def check_features_have_no_parameters(case: HeadCase) -> None:
@@ -316,57 +280,6 @@ GENERATING_HEAD = (
 )
 
 
-def _scored(case: HeadCase, head: Any) -> Scored:
-    """Return what a dev split would show: the head's own scores beside references of the kind."""
-    examples = data.make_examples(data.head_needs(case.kind, tied=case.definition.tied), 20)
-    targets = data.make_targets(case.kind, examples).targets
-    with torch.no_grad():
-        scores = head.scores(outputs_of(case, head, examples), targets, len(examples))
-    references = data.make_scored(case.kind, num=len(examples)).references
-    ones_N = np.ones(len(examples))
-    return Scored(list(head.decide(scores)), references, ones_N, ones_N, list(scores))
-
-
-def check_decisions_are_predictions(case: HeadCase) -> None:
-    """``decide(scores(...))`` is what ``predict`` says."""
-    examples, head = examples_of(case), build(case).eval()
-    targets = data.make_targets(case.kind, examples).targets
-    with torch.no_grad():
-        outputs = outputs_of(case, head, examples)
-        predictions = head.predict(outputs, targets, len(examples))
-        decided = head.decide(head.scores(outputs, targets, len(examples)))
-    for prediction, decision in zip(predictions, decided, strict=True):
-        assert np.array_equal(prediction, decision), f"predict says {prediction}, decide says {decision}"
-
-
-def check_threshold_is_saved(case: HeadCase) -> None:
-    """A restored head decides as the tuned one does: ``tune`` sets buffers and nothing else."""
-    tuned, restored = build(case).eval(), build(case, seed=2).eval()
-    scored = _scored(case, tuned)
-    tuned.tune(scored)
-    restored.load_state_dict(load(save({k: v.contiguous() for k, v in tuned.state_dict().items()})))
-    for one, other in zip(tuned.decide(scored.scores), restored.decide(scored.scores), strict=True):
-        assert np.array_equal(one, other), "a restored head decides otherwise: keep the threshold in a buffer"
-
-
-def check_tune_ignores_order(case: HeadCase) -> None:
-    """The dev split's order does not matter: ranks and resumed runs see it in another."""
-    head, other = build(case).eval(), build(case).eval()
-    scored = _scored(case, head)
-    head.tune(scored)
-    other.tune(scored.take(range(len(scored))[::-1]))
-    for name, value in head.state_dict().items():
-        assert torch.equal(other.state_dict()[name], value), f"{name} depends on the order of the dev split"
-
-
-def check_tuned_scores(case: HeadCase) -> None:
-    """Scores that ``tune`` returns are those that the head gives from then on."""
-    head = build(case).eval()
-    tuned = head.tune(_scored(case, head))
-    for one, again in zip(tuned or (), _scored(case, head).scores or (), strict=False):
-        assert np.allclose(one, again, atol=1e-9), "scores() are others than tune() returned"
-
-
 def check_device(case: HeadCase) -> None:
     """The head runs on the device that it and its inputs are on."""
     examples, head = examples_of(case), build(case).to(elsewhere.DEVICE)
@@ -384,12 +297,6 @@ ANY_HEAD = (
     check_eval_is_deterministic,
     check_state_dict_round_trip,
     check_device,
-)
-DECIDING_HEAD = (
-    check_decisions_are_predictions,
-    check_threshold_is_saved,
-    check_tune_ignores_order,
-    check_tuned_scores,
 )
 
 

@@ -14,10 +14,10 @@ from typing import Literal
 from sslm_platform.corpus import Corpus
 from sslm_platform.engine.threads import threads_per_rank
 from sslm_platform.errors import Problem, RunError
-from sslm_platform.evaluate import build_metrics
 from sslm_platform.files import write_text
 from sslm_platform.plugins import host
 from sslm_platform.report.records import RunRecord, read_record, write_record
+from sslm_platform.scoring import build_metrics
 from sslm_platform.spec.load import dump_spec
 from sslm_platform.spec.resolved import ResolvedRun
 from sslm_platform.spec.schema import EngineSpec

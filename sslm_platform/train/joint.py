@@ -16,7 +16,6 @@ from sslm_platform.engine.base import Engine
 from sslm_platform.engine.factory import make_engine
 from sslm_platform.engine.rank import rank
 from sslm_platform.errors import Interrupted, Problem, RunError
-from sslm_platform.evaluate import score_details, score_intervals
 from sslm_platform.files import write_json
 from sslm_platform.model.backbone import encoder_fingerprint
 from sslm_platform.model.store import read_heads
@@ -24,6 +23,7 @@ from sslm_platform.plugins import host
 from sslm_platform.report.records import TaskScore
 from sslm_platform.schedule.progress import Progress
 from sslm_platform.scheduling import Memory, Observation
+from sslm_platform.scoring import score_details, score_intervals
 from sslm_platform.signals import deferring
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.schema import EngineSpec

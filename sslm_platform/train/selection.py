@@ -13,16 +13,10 @@ from sslm_platform.corpus import group_by_head
 from sslm_platform.data.feeds import Feed, FeedSplit
 from sslm_platform.decisions import tune_head
 from sslm_platform.engine.base import Engine
-from sslm_platform.evaluate import (
-    TaskModel,
-    normalized_gain,
-    outputs_of,
-    score_feed,
-    score_metrics,
-    texts_of,
-)
+from sslm_platform.evaluate import TaskModel, outputs_of, score_feed, texts_of
 from sslm_platform.interfaces import Scored
 from sslm_platform.scheduling import DevScore
+from sslm_platform.scoring import normalized_gain, score_metrics
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.resolve import MEAN_GAIN
 from sslm_platform.spec.schema import EvaluationSpec

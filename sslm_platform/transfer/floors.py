@@ -11,9 +11,10 @@ from sslm_platform.baselines import majority, tfidf, tfidf_ranking
 from sslm_platform.corpus import Corpus, target_field
 from sslm_platform.data.feeds import Feed, FeedSplit
 from sslm_platform.errors import RunError
-from sslm_platform.evaluate import TaskModel, goodness
+from sslm_platform.evaluate import TaskModel
 from sslm_platform.interfaces import Scored
 from sslm_platform.kinds import FieldKind, OutputKind
+from sslm_platform.scoring import goodness
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.resolved import Task
 from sslm_platform.transfer.few_shot import few_shot_feed

@@ -19,8 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from sslm_platform.decisions import tune_head
-from sslm_platform.evaluate import TaskModel, goodness, score_outputs
+from sslm_platform.evaluate import TaskModel, score_outputs
 from sslm_platform.interfaces import Scored
+from sslm_platform.scoring import goodness
 from sslm_platform.transfer.features import Features
 
 MAX_ITERATIONS = 200

@@ -17,9 +17,10 @@ from scipy.optimize import nnls
 from sslm_platform.corpus import Corpus
 from sslm_platform.engine.factory import make_engine
 from sslm_platform.errors import RunError
-from sslm_platform.evaluate import evaluation_batches, score_intervals
+from sslm_platform.evaluate import evaluation_batches
 from sslm_platform.report.estimates import Rates
 from sslm_platform.report.records import CellRecord, TrainingRecord, read_record, write_record
+from sslm_platform.scoring import score_intervals
 from sslm_platform.spec.resolved import Task
 from sslm_platform.train.folder import machine
 from sslm_platform.train.job import digest, encoder_content

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from sslm_platform.errors import SslmError
-from sslm_platform.evaluate import score_intervals
 from sslm_platform.report.records import CellRecord, read_record, write_record
+from sslm_platform.scoring import score_intervals
 from sslm_platform.train.folder import RunFolder, versions
 from sslm_platform.transfer.claims import Claim, Claims
 from sslm_platform.transfer.floors import Measured

@@ -24,6 +24,7 @@ from sslm_heads.token import TokenClassifier
 from torch import nn
 
 from sslm_platform.plugins import host
+from sslm_platform.testing import decision_checks, head_cases
 from sslm_platform.testing import head_checks as checks
 from sslm_platform.testing.cases import Case
 
@@ -226,15 +227,20 @@ TWINS = [
     (checks.check_texts_depend_on_their_example_alone, "decoder", AttendsToPadding, "use mask_BL"),
     (checks.check_steps_are_agreed_on, "decoder", StopsAlone, "allowed 1"),
     (checks.check_steps_are_agreed_on, "decoder", NeverStops, "allowed 1"),
-    (checks.check_decisions_are_predictions, "multilabel_classifier", DecidesOtherwise, "decide says"),
-    (checks.check_threshold_is_saved, "multilabel_classifier", ForgetsItsThreshold, "in a buffer"),
     (
-        checks.check_tune_ignores_order,
+        decision_checks.check_decisions_are_predictions,
+        "multilabel_classifier",
+        DecidesOtherwise,
+        "decide says",
+    ),
+    (decision_checks.check_threshold_is_saved, "multilabel_classifier", ForgetsItsThreshold, "in a buffer"),
+    (
+        decision_checks.check_tune_ignores_order,
         "multilabel_classifier",
         TunesByTheFirst,
         "threshold depends on the order",
     ),
-    (checks.check_tuned_scores, "multilabel_classifier", TunesToOthers, "others than tune"),
+    (decision_checks.check_tuned_scores, "multilabel_classifier", TunesToOthers, "others than tune"),
     (checks.check_windows_are_read, "token_classifier", ReadsAtExamples, "not read at targets"),
     (checks.check_no_targets, "lm", NeedsRows, "has a prediction too"),
     (checks.check_rewrites_what_is_hidden, "electra", PutsInMore, "that was not hidden is another"),
@@ -264,4 +270,4 @@ def test_every_check_has_a_twin():
 
 def test_head_that_is_no_module_is_refused():
     with pytest.raises(AssertionError, match=r"is a torch\.nn\.Module; got int"):
-        checks.build(case_of("sequence_classifier", lambda *_: 3))
+        head_cases.build(case_of("sequence_classifier", lambda *_: 3))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
-from sslm_platform.evaluate import score_metrics
+from sslm_platform.scoring import score_metrics
 from sslm_platform.train.model import add_heads, build_model
 from sslm_platform.transfer.features import FeatureStore
 from sslm_platform.transfer.probe import fit_probe, score_features

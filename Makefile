@@ -40,8 +40,10 @@ help:
 quickstart: $(INSTALLED)
 	$(BIN)/sslm run task_specs/quickstart.yaml --out runs/quickstart
 
+# One worker a core, each with one thread; `PYTEST_ARGS="-n 0"` runs them one after the other.
+test: export OMP_NUM_THREADS := 1
 test: $(DEV_INSTALLED)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 soak: $(DEV_INSTALLED)
 	$(BIN)/python -m pytest tests/train/test_kills.py --kills 20 $(PYTEST_ARGS)
@@ -85,5 +87,6 @@ $(INSTALLED): $(BIN)/python pyproject.toml constraints.txt Makefile $(PLUGINS:%=
 
 $(DEV_INSTALLED): $(INSTALLED)
 	@echo "installing the development tools"
-	@$(PIP) --group dev -e 'plugins/sslm-schedule[torchjd]' -e 'plugins/sslm-objectives[zh]'
+	@$(PIP) --group dev -e 'plugins/sslm-schedule[torchjd]' -e 'plugins/sslm-objectives[zh]' \
+		-e 'plugins/sslm-augmenters[wordnet]'
 	@touch $@

@@ -179,16 +179,25 @@ class Corpus:
             add_adapter(backbone, spec.encoder.adapter, spec.encoder.path, seed=0)
 
     def check_heads(self) -> None:
-        """Refuse options of heads that do not go with the labels found, or the words' tokens.
+        """Refuse heads, and options of theirs, that do not go with the encoder, the labels or the tokens.
 
         Raises:
             SpecError: with every one.
         """
         groups = group_by_head(self.run.tasks)
-        config = backbone_without_values(self.run.spec.encoder, self.tokenizer).config
+        backbone = backbone_without_values(self.run.spec.encoder, self.tokenizer)
+        config, width = backbone.config, backbone.get_input_embeddings().embedding_dim
         problems = []
         for members in groups.values():
             first = members[0]
+            if first.head.definition.tied and width != config.hidden_size:
+                what = (
+                    f"{first.head.definition.name} has tied weights: its logits are states"
+                    f" ({config.hidden_size} wide) times the encoder's token embeddings, which are {width}"
+                    f" wide in this {config.model_type}; take an encoder where both are equal"
+                )
+                problems.append(Problem(f"{first.where}.head.name", what))
+                continue
             if first.head.definition.emits.is_generated:
                 continue  # of its options none is about the data, and it is large
             sizes = (int(config.hidden_size), len(self.tokenizer), self.labels(members))

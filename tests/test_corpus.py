@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sslm_platform.errors import DataError
+from sslm_platform.errors import DataError, SpecError
 
 
 def test_a_shared_head_has_the_labels_of_the_tasks_it_is_built_for(specs):
@@ -105,3 +105,14 @@ def test_a_stream_whose_tasks_take_no_part_is_not_read(specs):
     content = specs.content("films", "shops", tasks={"domain": "film"})
     content["streams"][1]["data"]["path"] = "none.jsonl"
     assert list(specs.corpus(content).rows) == ["films"]
+
+
+def test_a_tied_head_is_refused_on_embeddings_of_another_width(specs):
+    content = specs.content("films")
+    content["encoder"]["config"] |= {"model_type": "electra", "embedding_size": 16}
+    corpus = specs.corpus(content)
+    with pytest.raises(SpecError) as caught:
+        corpus.check_heads()
+    (problem,) = caught.value.problems
+    assert problem.where.endswith(".head.name")
+    assert "16 wide in this electra" in problem.what

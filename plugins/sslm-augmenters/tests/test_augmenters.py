@@ -127,7 +127,6 @@ def test_wordnet_gives_other_lemmas_of_one_word_and_none_for_words_of_form():
 
 @pytest.mark.slow
 def test_the_real_wordnet_has_synonyms():
-    pytest.importorskip("wn")
     synonyms = wordnet_synonyms()
     assert {"movie", "picture"} <= set(synonyms["films"])
     assert "xyzzy" not in synonyms

@@ -36,6 +36,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         flush(aside)
         aside.replace(path)
         flush(path.parent)
+    except OSError as error:
+        raise _named(error, path) from None
     finally:
         aside.unlink(missing_ok=True)
 
@@ -64,8 +66,16 @@ def atomic_folder(folder: Path, previous: Path | None = None) -> Iterator[Path]:
         flush(folder.parent)
         if previous is None:
             shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise _named(error, folder) from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    """Return the error with the path that was to be written: a full disk names none."""
+    known = error.filename or error.errno is None
+    return error if known else OSError(error.errno, error.strerror, str(path))
 
 
 def flush(path: Path) -> None:

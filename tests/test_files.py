@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
-from sslm_platform.files import atomic_path, write_json, write_once, write_text
+from sslm_platform.files import atomic_folder, atomic_path, write_json, write_once, write_text
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -47,3 +49,11 @@ def test_of_processes_that_write_at_once_all_read_the_same(tmp_path):
         read = set(pool.map(_write, [(tmp_path / "file", text) for text in texts]))
     assert len(read) == 1
     assert read <= set(texts)
+
+
+@pytest.mark.parametrize("write", [atomic_path, atomic_folder])
+def test_a_full_disk_is_said_with_what_was_to_be_written(tmp_path, write):
+    with pytest.raises(OSError) as caught, write(tmp_path / "state"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "state"))
+    assert not list(tmp_path.iterdir())

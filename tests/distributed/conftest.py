@@ -24,7 +24,7 @@ def start(tmp_path_factory):
         ranks = [*launcher, f"--nproc-per-node={processes}"] if processes > 1 else []
         command = [sys.executable, *ranks, str(script), *map(str, arguments)]
         done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=400, check=False
+            command, env=environment, capture_output=True, text=True, timeout=900, check=False
         )
         assert done.returncode == 0, done.stderr[-4000:]
         assert "Warning" not in done.stderr, done.stderr[-4000:]

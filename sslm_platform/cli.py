@@ -95,7 +95,7 @@ def compare_balancers(
     seeds: Annotated[
         str,
         typer.Option(
-            help="Seeds, by commas; at least 2, for intervals over seeds.", show_default="the spec's"
+            help="Seeds, by commas; at least 5, for intervals over seeds.", show_default="the spec's"
         ),
     ] = "",
     overrides: Overrides = [],  # noqa: B006
@@ -174,7 +174,9 @@ def predict(
     inputs = _inputs(texts or [], file, jsonl)
     if scheme not in (known := ("bio", "iob1", "iobes", "io", "word")):
         raise SslmError(f"--scheme {scheme}: expected one of {', '.join(known)}")
-    pool = None if candidates is None else _inputs([], candidates, jsonl=False)
+    pool = (
+        None if candidates is None else [line for line in _lines(candidates, "--candidates") if line.strip()]
+    )
     answers = load_run(run).predict(inputs, task, pool, scheme)  # type: ignore[arg-type]
     if sys.stdout.isatty():
         _stdout().print(prediction_table(answers))
@@ -191,7 +193,10 @@ app.add_typer(report_app, name="report")
 @app.command()
 def plugins(
     name: Annotated[
-        str | None, typer.Argument(help="One definition: what it is, and its options.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="NAME", help="One definition: what it is, and its options.", show_default=False
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     strict: Annotated[bool, typer.Option(help="Exit with 2 if a plugin failed to load.")] = False,
@@ -272,23 +277,23 @@ def _inputs(texts: list[str], file: Path | None, jsonl: bool) -> list[Any]:
     if texts and file is not None:
         raise SslmError("give texts or --file, not both")
     if file is not None:
-        if not file.is_file():
-            raise SslmError(f"--file {file}: no such file")
-        texts, jsonl = _lines(file), jsonl or file.suffix == ".jsonl"
+        texts, jsonl = _lines(file, "--file"), jsonl or file.suffix == ".jsonl"
     elif not texts:
-        texts = sys.stdin.read().split("\n")
+        texts = [line.rstrip("\r") for line in sys.stdin.read().split("\n")]
     else:
         return [_json_line(text, number) if jsonl else text for number, text in enumerate(texts, 1)]
     numbered = [(number, text) for number, text in enumerate(texts, 1) if text.strip()]
-    return [_json_line(text, number) if jsonl else text.rstrip("\r") for number, text in numbered]
+    return [_json_line(text, number) if jsonl else text for number, text in numbered]
 
 
-def _lines(file: Path) -> list[str]:
+def _lines(file: Path, option: str) -> list[str]:
     """Split at line feeds only: a text may hold other line separators, such as U+2028."""
+    if not file.is_file():
+        raise SslmError(f"{option} {file}: no such file")
     try:
-        return file.read_text(encoding="utf-8").split("\n")
+        return [line.rstrip("\r") for line in file.read_text(encoding="utf-8").split("\n")]
     except UnicodeDecodeError as error:
-        raise SslmError(f"--file {file}: not UTF-8 text: {error}") from None
+        raise SslmError(f"{option} {file}: not UTF-8 text: {error}") from None
 
 
 def _json_line(line: str, number: int) -> Any:

@@ -53,10 +53,16 @@ def predict(
 
 def group(
     run: RunPath,
-    groups: Annotated[int, typer.Option(min=1, help="Most groups, that is models, to train.")] = 2,
+    groups: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most groups, that is models, to train.", show_default="2"),
+    ] = None,
     by: Annotated[
-        str, typer.Option(help="Estimator, or measured protocol such as pairwise/zero_shot.")
-    ] = "tag_affinity",
+        str | None,
+        typer.Option(
+            help="Estimator, or measured protocol such as pairwise/zero_shot.", show_default="tag_affinity"
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="The spec; predictions go beside it.", show_default="RUN/groups.yaml"),
@@ -72,6 +78,8 @@ def group(
     from sslm_platform.report.prediction_tables import print_groups, print_outcomes
 
     if check is not None:
+        if (groups, by, out) != (None, None, None):
+            raise SslmError("--check reads a grouping that is there: leave out --groups, --by and --out")
         from sslm_platform.report.grouping import GroupPlan, outcomes
         from sslm_platform.report.records import read_record
 
@@ -83,7 +91,7 @@ def group(
     from sslm_platform.runs import write_groups
 
     spec = out or run / "groups.yaml"
-    plan_of_groups = write_groups(run, by, groups, spec)
+    plan_of_groups = write_groups(run, by or "tag_affinity", groups or 2, spec)
     print_groups(_stdout(), plan_of_groups, spec)
 
 

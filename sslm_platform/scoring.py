@@ -49,11 +49,14 @@ def score_intervals(
     """Return each metric with its 95 % bootstrap interval, and the primary metric's resamples.
 
     The resamples' multiplicities depend on the stream and the number of examples only: two models' resamples
-    of one task are paired, and so are those of two tasks on the same texts.
+    of one task are paired, and so are those of two tasks on the same texts. Metrics of losses alone are left
+    out where no loss was measured, as of answers that no model gave.
     """
     counts_RN = resample_counts(len(scored), NUM_RESAMPLES, zlib.crc32(task.stream.name.encode()))
     values, primary = {}, np.empty(0)
     for name, metric in build_metrics(task, labels).items():
+        if not scored.weights_N.any() and not task.metrics[name].definition.needs_predictions:
+            continue
         resamples_R = metric.resample(scored, counts_RN)
         low, high = percentile_interval(resamples_R)
         values[name] = MetricValue(value=float(metric.score(scored)), low=low, high=high)

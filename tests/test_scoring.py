@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,3 +72,11 @@ def test_another_task_draws_other_resamples(corpus):
 )
 def test_normalized_gain_is_the_share_of_the_way_to_perfect(corpus, task, score, baseline, expected):
     assert normalized_gain(corpus.run.tasks[task], score, baseline) == pytest.approx(expected)
+
+
+def test_without_losses_there_is_no_metric_of_losses(corpus):
+    task = corpus.run.tasks["mlm@film"]
+    (name,) = task.metrics
+    scored = Scored([""] * 4, [""] * 4, np.full(4, 2.0), np.zeros(4))
+    assert score_intervals(task, scored, ())[0] == {}
+    assert set(score_intervals(task, replace(scored, weights_N=np.ones(4)), ())[0]) == {name}

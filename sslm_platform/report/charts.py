@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,10 @@ def trailing_mean(values: Sequence[float], window: int) -> list[float]:
 def _losses(curves: Curves) -> Panel:
     traces = []
     for index, task in enumerate(curves.tasks):
-        points = [(line["step"], line["losses"][task]) for line in curves.steps if task in line["losses"]]
+        found = [(line["step"], line["losses"].get(task, math.nan)) for line in curves.steps]
+        points = [(step, loss) for step, loss in found if math.isfinite(loss)]  # a skipped step has none
+        if not points:
+            continue
         steps, losses = zip(*points, strict=True)
         smooth = trailing_mean(losses, max(1, len(losses) // WINDOWS_PER_CURVE))
         traces.append(_trace(task, steps, smooth, index))

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.report.records import TaskScore
-from sslm_platform.statistics import Sample, adjusted, combine, infer, mean_of
+from sslm_platform.statistics import MIN_SEEDS, Sample, adjusted, combine, infer, mean_of, score_estimate
 
 BASELINE = "equal"
 OVERALL = "mean gain over majority"
@@ -93,8 +93,8 @@ def compare(candidates: Sequence[Candidate], tuning: Sequence[Candidate] = ()) -
     return Comparison(seeds=seeds, candidates=tuple(candidates), tuning=tuple(tuning), results=tuple(rows))
 
 
-Key = tuple[str, str, bool]
-"""Task, metric, and whether higher is better."""
+Key = tuple[str, str, bool, float]
+"""Task, metric, whether higher is better, and the best that it can be."""
 
 
 def _samples(candidate: Candidate) -> Mapping[Key, Sample]:
@@ -112,27 +112,26 @@ def _samples(candidate: Candidate) -> Mapping[Key, Sample]:
             first.num_test,
             len(seeds),
         )
-        found[first.task, first.metric, first.higher_is_better] = sample
+        found[first.task, first.metric, first.higher_is_better, first.best] = sample
         constant = first.majority[first.metric].value
         if first.best != constant:
             gains.append(combine(lambda x, c=constant, b=first.best: (x - c) / (b - c), sample))
     if gains:
-        found[OVERALL, "", True] = mean_of(gains)
+        found[OVERALL, "", True, 1.0] = mean_of(gains)
     return found
 
 
 def _result(name: str, key: Key, sample: Sample, baseline: Sample | None) -> Result:
-    task, metric, higher_is_better = key
-    own = infer(sample)
-    interval = own.estimate() if own else None
+    task, metric, higher_is_better, best = key
+    interval = score_estimate(sample, higher_is_better, best)
     result = Result(
         candidate=name,
         task=task,
         metric=metric,
         value=sample.value,
-        low=interval.low if interval else None,
-        high=interval.high if interval else None,
-        conditional=own.conditional if own else True,
+        low=interval.low,
+        high=interval.high,
+        conditional=sample.num_seeds < MIN_SEEDS,
     )
     if baseline is None:
         return result

@@ -105,18 +105,26 @@ def _standardised(values_TT: np.ndarray) -> np.ndarray:
 
 
 def _gains(plan: TransferPlan, cells: Mapping[str, CellRecord]) -> dict[str, dict[Pair, float]]:
-    """Return each protocol's gains of one task on another, over the first baseline that was measured."""
+    """Return each protocol's gains of one task on another, over its first baseline.
+
+    Of different metrics they are shares of the way from the baseline to a perfect score: only these add up.
+    """
+    metrics = {record.metric for record in cells.values()}
     gains: dict[str, dict[Pair, list[float]]] = {}
     for planned in plan.cells:
         partner = planned.key.row_stages[0]
         if planned.is_baseline or len(partner) != 1 or partner[0] == planned.key.target:
             continue
         record = _done(cells, planned.id)
-        baseline = next((b for id_ in planned.baselines.values() if (b := _done(cells, id_))), None)
+        baseline = _done(cells, next(iter(planned.baselines.values()), ""))
         if record is None or baseline is None or len(planned.key.row_stages) > 1:
             continue
         pairs = gains.setdefault(planned.key.protocol, {})
-        pairs.setdefault((partner[0], planned.key.target), []).append(_value(record) - _value(baseline))
+        gain = _value(record) - _value(baseline)
+        if len(metrics) > 1:
+            way = abs(record.best - _value(baseline) * (1.0 if record.higher_is_better else -1.0))
+            gain = gain / way if way else 0.0
+        pairs.setdefault((partner[0], planned.key.target), []).append(gain)
     return {
         name: {pair: float(np.mean(values)) for pair, values in pairs.items()}
         for name, pairs in gains.items()

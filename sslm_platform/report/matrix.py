@@ -17,7 +17,6 @@ from sslm_platform.report.measured import Pair, Reader
 from sslm_platform.report.places import Cell, Matrix, Relation, State, Value
 from sslm_platform.report.records import CellKey, CellRecord, PlannedCell, TaskInfo, TransferPlan
 from sslm_platform.statistics import (
-    MIN_SEEDS,
     Errors,
     Estimate,
     Inference,
@@ -26,7 +25,7 @@ from sslm_platform.statistics import (
     detectable,
     infer,
     mean_of,
-    percentile_interval,
+    score_estimate,
 )
 
 __all__ = ["Cell", "Matrix", "Mean", "Relation", "State", "Value", "build_matrix", "corrected", "mean_over"]
@@ -66,8 +65,10 @@ def build_matrix(
     """
     baseline = "" if value == "score" else baseline or DEFAULT_BASELINE[value]
     groups: dict[tuple[str, str], list[PlannedCell]] = defaultdict(list)
-    for planned in plan.cells:
-        if planned.key.protocol == protocol and where(planned.key):
+    own = [planned for planned in plan.cells if planned.key.protocol == protocol]
+    asked = [planned for planned in own if not planned.is_baseline]  # baselines have budgets of their own
+    for planned in asked or own:
+        if where(planned.key):
             place = (_row(rows, planned.key, plan.tasks), _col(cols, planned.key, plan.tasks))
             groups[place].append(planned)
     row_names = tuple(dict.fromkeys(row for row, _ in groups))
@@ -172,31 +173,11 @@ def _averaged(
 def _settled(
     sample: Sample, value: Value, higher_is_better: bool, best: float
 ) -> tuple[Estimate, Inference | None]:
-    """Return the sample's mean with its interval, and, of differences, the test against 0.
-
-    A score whose interval is over examples alone has percentiles: near the best score they are not symmetric.
-    """
-    if value != "score":
-        inference = infer(sample)
-        return (inference.estimate() if inference else Estimate(sample.value)), inference
-    if not sample.resamples_SR.size:
-        return Estimate(sample.value), None
-    if sample.num_seeds < MIN_SEEDS:
-        low, high = percentile_interval(sample.resamples_SR.mean(axis=0))
-        return (Estimate(sample.value) if np.isnan(low) else Estimate(sample.value, low, high)), None
+    """Return the sample's mean with its interval, and, of differences, the test against 0."""
+    if value == "score":
+        return score_estimate(sample, higher_is_better, best), None
     inference = infer(sample)
-    return (
-        _within(inference.estimate(), higher_is_better, best) if inference else Estimate(sample.value)
-    ), None
-
-
-def _within(estimate: Estimate, higher_is_better: bool, best: float) -> Estimate:
-    """Cut the interval of a score at the best that the metric can be; it covers as often as before."""
-    assert estimate.low is not None
-    assert estimate.high is not None
-    if higher_is_better:
-        return replace(estimate, high=max(estimate.value, min(estimate.high, best)))
-    return replace(estimate, low=min(estimate.value, max(estimate.low, best)))
+    return (inference.estimate() if inference else Estimate(sample.value)), inference
 
 
 def _mean_baselines(pairs: Sequence[Pair]) -> dict[str, float]:
@@ -214,13 +195,13 @@ def corrected(places: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], C
     tested = [place for place, cell in places.items() if cell.inference]
     inferences = [cell.inference for cell in places.values() if cell.inference]
     q_M = adjusted([each.p for each in inferences], [places[place].relation for place in tested])
-    columns: dict[str, list[Errors]] = defaultdict(list)
+    columns: dict[tuple[str, bool], list[Errors]] = defaultdict(list)
     for (_, col), each in zip(tested, inferences, strict=True):
-        columns[col].append(each.errors)
-    found = {col: detectable(errors, len(tested)) for col, errors in columns.items()}
+        columns[col, each.conditional].append(each.errors)  # that of few seeds says nothing about seeds
+    found = {key: detectable(errors, len(tested)) for key, errors in columns.items()}
     return {**places} | {
-        place: replace(places[place], q=q, detectable=found[place[1]])
-        for place, q in zip(tested, q_M, strict=True)
+        place: replace(places[place], q=q, detectable=found[place[1], each.conditional])
+        for place, each, q in zip(tested, inferences, q_M, strict=True)
     }
 
 

@@ -40,9 +40,10 @@ class Reader:
         self.cells = cells
         self.value = value
         self.baseline = baseline
+        asked_last = sorted(plan.cells, key=lambda cell: not cell.is_baseline)  # it replaces a baseline
         self._in_domain = {
             (planned.key.protocol, planned.key.target, planned.key.seed, planned.key.draw): planned.id
-            for planned in plan.cells
+            for planned in asked_last
             if planned.key.source_tasks == (planned.key.target,)
         }
         self._resamples: dict[str, np.ndarray] = {}

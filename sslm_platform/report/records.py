@@ -23,7 +23,7 @@ TargetStage = Literal["zero_shot", "probe", "finetune", "few_shot"]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
 
 class TaskInfo(_Record):

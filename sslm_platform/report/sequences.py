@@ -21,7 +21,7 @@ import numpy as np
 
 from sslm_platform.report.measured import Reader, Records
 from sslm_platform.report.records import PlannedCell, TransferPlan
-from sslm_platform.statistics import Estimate, Sample, combine, infer, mean_of
+from sslm_platform.statistics import Estimate, Sample, combine, infer, mean_of, score_estimate
 
 Stages = tuple[tuple[str, ...], ...]
 Scores = Mapping[tuple[int, int], Sample]
@@ -114,12 +114,14 @@ def _scores(
     without = "pretrained" if all("pretrained" in cell.baselines for cell in found) else "majority"
     gains = _measured(Reader(plan, cells, "gain" if one else "normalised", without), found, stages)
     last, lower = len(stages) - 1, one and not done[0].higher_is_better
+    best = done[0].best if one else 1.0
+    accuracies = (_as_scored(average_accuracy(scores, k), lower) for k in range(last + 1))
     return SequenceScores(
         protocol=found[0].key.protocol,
         name=next(cell.key.source for cell in found if cell.key.row == stages),
         metric=metrics.pop() if one else "",
-        best=done[0].best if one else 1.0,
-        accuracy=tuple(_estimate(_as_scored(average_accuracy(scores, k), lower)) for k in range(last + 1)),
+        best=best,
+        accuracy=tuple(mean and score_estimate(mean, not lower, best) for mean in accuracies),
         forgetting=tuple(_estimate(forgetting(scores, k)) for k in range(1, last + 1)),
         backward=_estimate(backward_transfer(scores, last + 1)),
         forward=_estimate(forward_transfer(gains, last + 1)),

@@ -52,6 +52,8 @@ def slice_run(
     names = sorted({name for cell in kept for name in cell.baselines}, key=preference)
     if baseline:
         _known("--baseline", baseline, names)
+        if value == "score":
+            raise RunError(Problem("--baseline", "a score has none; give --value gain, normalised or gap"))
     elif value == "gain" and names:
         baseline = names[0]
     return build_matrix(

@@ -6,7 +6,7 @@ from sslm_platform.statistics.bootstrap import (
     percentile_interval,
     resample_counts,
 )
-from sslm_platform.statistics.inference import MIN_SEEDS, Estimate, Inference, infer
+from sslm_platform.statistics.inference import MIN_SEEDS, Estimate, Inference, infer, score_estimate
 from sslm_platform.statistics.multiple import FALSE_DISCOVERY_RATE, POWER, adjusted, detectable
 from sslm_platform.statistics.reference import Errors
 from sslm_platform.statistics.samples import Sample, combine, mean_of
@@ -28,4 +28,5 @@ __all__ = [
     "mean_of",
     "percentile_interval",
     "resample_counts",
+    "score_estimate",
 ]

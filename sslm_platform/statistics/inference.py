@@ -29,11 +29,11 @@ Shape suffixes: R resamples, S seeds.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sslm_platform.statistics.bootstrap import CONFIDENCE
+from sslm_platform.statistics.bootstrap import CONFIDENCE, percentile_interval
 from sslm_platform.statistics.reference import Errors
 from sslm_platform.statistics.samples import Sample
 
@@ -123,6 +123,28 @@ def infer(sample: Sample) -> Inference | None:
         effect_examples=effect_examples,
         effect_seeds=_ratio(value, math.sqrt(of_seeds * num_seeds)),
     )
+
+
+def score_estimate(sample: Sample, higher_is_better: bool, best: float) -> Estimate:
+    """Return the mean of scores with an interval that stays within the metric's range.
+
+    With fewer than :data:`MIN_SEEDS` seeds it has percentiles of the resamples: near the best score they are
+    not symmetric. Else it is cut at the best, and covers as often as before.
+    """
+    if not sample.resamples_SR.size:
+        return Estimate(sample.value)
+    if sample.num_seeds < MIN_SEEDS:
+        low, high = percentile_interval(sample.resamples_SR.mean(axis=0))
+        return Estimate(sample.value) if np.isnan(low) else Estimate(sample.value, low, high)
+    inference = infer(sample)
+    if inference is None:
+        return Estimate(sample.value)
+    found = inference.estimate()
+    assert found.low is not None
+    assert found.high is not None
+    if higher_is_better:
+        return replace(found, high=max(found.value, min(found.high, best)))
+    return replace(found, low=min(found.value, max(found.low, best)))
 
 
 def _variance(values: np.ndarray) -> float:

@@ -61,7 +61,7 @@ class Errors:
             return float(2 * stdtr(df_large, -abs(value) / large))
         # Over the smaller error, so that the integrand changes slowly on the grid.
         tails = stdtr(df_large, (small * np.sinh(GRID) - abs(value)) / large)
-        return float(2 * _weights(df_small) @ tails)
+        return min(1.0, float(2 * _weights(df_small) @ tails))  # rounding can exceed 1, which scipy refuses
 
     def quantile(self, p: float) -> float:
         """Return the error that is exceeded, in either direction, with probability ``p``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -65,7 +65,7 @@ def plan_cells(corpus: Corpus) -> Plan:
 
     Raises:
         SpecError: a block asks for no cell that can be measured, for a probe of a tied head, or maps a label
-            that does not exist.
+            that does not exist; or two blocks ask for the same place of a matrix in different ways.
     """
     planner = _CellPlanner(corpus)
     problems = []
@@ -73,8 +73,19 @@ def plan_cells(corpus: Corpus) -> Plan:
         where = corpus.run.loaded.where("transfer", index)
         found = list(_problems(corpus, block, where))
         problems += found or planner.block(block, where)
+    problems += _twice(planner.cells.values(), corpus.run.loaded.where("transfer"))
     raise_all(SpecError, problems)
     return Plan(planner.cells)
+
+
+def _twice(cells: Iterable[CellPlan], where: str) -> Iterator[Problem]:
+    """A matrix has one place for a protocol, source, target and seed: two trainings would be averaged."""
+    first: dict[CellKey, CellPlan] = {}
+    for cell in cells:
+        if not cell.is_baseline and first.setdefault(cell.key, cell) is not cell:
+            what = f"two blocks ask for {cell.key.protocol}: {cell.key.source} → {cell.key.target}"
+            yield Problem(where, f"{what}, with different budgets or label maps; make them runs of their own")
+            return
 
 
 def _problems(corpus: Corpus, block: TransferSpec, where: str) -> Iterator[Problem]:
@@ -233,10 +244,13 @@ class _BlockPlanner:
                 found["head"] = self._cell(head, target, learning, answer=theirs).id
         is_labelled = not target.objective.definition.labels  # not by the objective, from the text
         has_labels = target.head.definition.emits is OutputKind.SEQUENCE_LOGITS and is_labelled
-        if has_labels or target.head.definition.emits in (OutputKind.RANKING, OutputKind.CHOICE_LOGITS):
+        is_answered = target.primary.definition.needs_predictions  # whoever has no model has no losses either
+        ranks = target.head.definition.emits in (OutputKind.RANKING, OutputKind.CHOICE_LOGITS)
+        if (has_labels or ranks) and is_answered:
             teacher = Arm("tfidf", arm.source if zero_shot else alone(target))
             found["tfidf"] = self._cell(teacher, target, learning, answer=answer).id
-        if target.head.definition.emits.is_generated and not target.objective.definition.makes_text:
+        is_written = target.head.definition.emits.is_generated and not target.objective.definition.makes_text
+        if is_written and is_answered:
             for name in TEXT_FLOORS:
                 found[name] = self._cell(Arm(name, None), target, Learning(learning.stage)).id
         found["majority"] = self._cell(Arm("majority", None), target, Learning(learning.stage)).id
@@ -311,7 +325,8 @@ class _BlockPlanner:
         if answer is not None and answer.mapping is not None:
             content["labels"] = answer.mapping
         if arm.stage == "tfidf":
-            return content | {"inverse_l2": TFIDF_C}
+            mapped = self.label_map and learning.stage == "zero_shot"  # it says whose texts teach
+            return content | {"inverse_l2": TFIDF_C} | ({"label_map": dict(self.label_map)} if mapped else {})
         if arm.stage in WITHOUT_ENCODER:
             return content
         content["encoder"] = self.planner.encoder

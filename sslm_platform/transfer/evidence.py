@@ -126,8 +126,9 @@ class EvidenceRoom:
     def _texts(self, question: Question, seconds: dict[str, float]) -> Pair[TaskTexts]:
         def of(task: Task) -> TaskTexts:
             part = self._part(task, question.seed)
+            key = f"texts:{task.identity}:{question.seed}"  # the seed draws the sample
             made: TaskTexts = self._piece(
-                self._kept, f"texts:{task.identity}", lambda: self._pretrained.texts(task, part), seconds
+                self._kept, key, lambda: self._pretrained.texts(task, part), seconds
             )
             return made
 
@@ -139,7 +140,7 @@ class EvidenceRoom:
             part = part.take(np.arange(min(self.num_gradients, len(part))))
             made: TaskGradient = self._piece(
                 self._kept,
-                f"gradients:{task.identity}",
+                f"gradients:{task.identity}:{question.seed}",
                 lambda: self._pretrained.gradient(task, part, question.seed),
                 seconds,
             )

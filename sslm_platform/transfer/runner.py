@@ -77,11 +77,12 @@ class TransferJob:
         self.lab = lab
         self.plan = plan
         self.how = work
-        self.num_units = len(self._worker().open)
+        self._own = self._worker()  # which knows what had failed before this run, and tries that again
+        self.num_units = len(self._own.open)
 
     def work(self) -> None:
         """Do in this process what no other worker does, until all units are done."""
-        worker = self._worker()
+        worker = self._own
         num_open = sum(len(worker.open_cells(unit)) for unit in worker.open)
         defined = sum(not cell.undefined for cell in self.plan.cells.values())
         self.say(f"transfer: {num_open} cells to measure, {defined - num_open} done before")

@@ -65,6 +65,15 @@ def test_panels_follow_each_tasks_own_steps(tmp_path: Path):
     assert panels["chart-speed"]["traces"][0]["y"] == [50.0, 50.0, 50.0]
 
 
+def test_a_skipped_steps_loss_is_no_point(tmp_path: Path):
+    """JSON has no word for it, and the page would draw nothing at all."""
+    nan = float("nan")
+    lines = [step(1), step(2, losses={"a@x": nan, "b@x": nan}), step(3)]
+    panels = training_panels(read_curves(write(tmp_path / "metrics.jsonl", lines)), ())
+    assert [(t["name"], t["x"], t["y"]) for t in panels[0]["traces"]] == [("a@x", [1, 3], [1.0, 1.0])]
+    json.dumps(panels, allow_nan=False)
+
+
 def score(task: str, metric: str, *, best: float) -> TaskScore:
     return TaskScore(
         task=task, metric=metric, higher_is_better=best > 0, best=best, scores={}, majority={}, num_test=9

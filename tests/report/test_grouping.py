@@ -66,6 +66,38 @@ def test_measured_pairs_are_gains_over_the_target_alone():
     assert found.signed
 
 
+def pairwise(target="b@x", value=0.7, **more):
+    return cell(("a@x", target), target, value, name="a@x", stage="pairwise", row=(("a@x",),), **more)
+
+
+def test_a_first_baseline_that_failed_leaves_the_pair_unknown():
+    """Over another one its gain would be of another kind."""
+    pair, alone, constant = pairwise(), cell(("b@x",), "b@x", 0.6), cell((), "b@x", 0.1, stage="majority")
+    other = pairwise("c@x", 0.7)
+    plan, cells = plan_of(
+        [pair, alone, constant, other],
+        {pair.id: {"alone": alone.id, "majority": constant.id}, other.id: {"majority": constant.id}},
+    )
+    cells[alone.id] = alone.model_copy(update={"status": "failed"})
+    found = affinities("pairwise/zero_shot", {}, plan, cells, TASKS)
+    assert ("a@x", "b@x") in found.unknown
+    assert found.affinity_TT[0, 2] == pytest.approx(0.6)
+
+
+def test_gains_of_different_metrics_are_shares_of_the_way_to_perfect():
+    pair, alone = pairwise(), cell(("b@x",), "b@x", 0.6)
+    bits = {"metric": "bits", "best": 0.0, "scores": {"bits": MetricValue(value=6, low=6, high=6)}}
+    slow = cell(("c@x",), "c@x", 8.0, higher=False).model_copy(
+        update=bits | {"scores": {"bits": MetricValue(value=8, low=8, high=8)}}
+    )
+    other = pairwise("c@x", 6.0, higher=False).model_copy(update=bits)
+    plan, cells = plan_of(
+        [pair, alone, other, slow], {pair.id: {"alone": alone.id}, other.id: {"alone": slow.id}}
+    )
+    found = affinities("pairwise/zero_shot", {}, plan, cells, TASKS)
+    assert found.affinity_TT[0, 1:].tolist() == pytest.approx([0.25, 0.25])
+
+
 def test_an_unknown_name_is_said():
     with pytest.raises(RunError, match=r"--by gues: neither predicted nor measured.*; did you mean guess"):
         affinities("gues", matrix({("a@x", "b@x"): 1.0}), None, {}, TASKS)

@@ -335,6 +335,30 @@ def test_five_seeds_have_an_interval_over_seeds():
         assert (cell.estimate.high - cell.estimate.low > 0.01) == wide
 
 
+def test_what_asks_for_a_place_is_not_averaged_with_a_baseline_of_the_same_protocol():
+    asked, other = record("asked", key("s@a", "s@b"), 0.7), record("other", key("s@a", "s@b"), 0.5)
+    made = plan(("asked", asked.key, {}), ("other", other.key, {}))
+    cells = [made.cells[0], made.cells[1].model_copy(update={"is_baseline": True})]
+    made = made.model_copy(update={"cells": tuple(cells)})
+    matrix = build_matrix(made, records(asked, other), protocol="full/probe")
+    assert matrix.cells["s@a", "s@b"].estimate.value == 0.7
+
+
+def test_a_place_with_few_seeds_does_not_spoil_what_its_column_detects():
+    rng, items, baselines = np.random.default_rng(0), [], {}
+    for source in ("s@a", "s@c", "s@d"):
+        values = (0.6 + 0.02 * rng.normal(size=2 if source == "s@d" else 5)).tolist()
+        for item in five_seeds(source, "s@b", values):
+            base = record(f"base{item.key.seed}", key("", "s@b", item.key.seed, ("none", "probe")), 0.5, 1e-5)
+            baselines[item.id] = {"pretrained": base.id}
+            items += [item, base]
+    kept = records(*items)
+    cells = plan(*((item.id, item.key, baselines.get(item.id, {})) for item in kept.values()))
+    found = build_matrix(cells, kept, protocol="full/probe", value="gain").cells
+    assert found["s@d", "s@b"].inference.conditional
+    assert found["s@a", "s@b"].detectable == found["s@c", "s@b"].detectable < 0.2
+
+
 def test_a_scores_interval_ends_at_perfect():
     items = five_seeds("s@a", "s@b", [0.9, 0.99, 1.0, 0.99, 0.95])
     cells = plan(*((item.id, item.key, {}) for item in items))

@@ -97,6 +97,7 @@ def test_the_terminal_shows_the_slice_alone(shown, folder):
         ((*ZERO_SHOT, "--where", "task=mlm"), "--where: no cell of full/zero_shot is left"),
         ((*ZERO_SHOT, "--value", "gian"), "--value: unknown: 'gian'; did you mean gain?"),
         ((*ZERO_SHOT, "--value", "gain", "--baseline", "hed"), "unknown: 'hed'; did you mean head?"),
+        ((*ZERO_SHOT, "--baseline", "head"), "--baseline: a score has none; give --value gain"),
         ((*ZERO_SHOT, "--json", "--csv"), "give --json or --csv, not both"),
     ],
 )

@@ -70,3 +70,10 @@ def test_small_p_values_are_not_too_frequent_and_satterthwaites_are():
     theirs = sum(satterthwaite(errors, value) <= level for value, errors in far) / num
     assert ours < level * 1.5
     assert theirs > level * 3
+
+
+@pytest.mark.parametrize("df", range(4, 12))
+def test_p_is_at_most_one(df: int):
+    rng = np.random.default_rng(df)
+    for seeds, examples in rng.uniform(0.01, 1.0, size=(50, 2)):
+        assert Errors(float(seeds), df, float(examples), 300).p(0.0) <= 1.0

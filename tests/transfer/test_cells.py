@@ -124,6 +124,8 @@ def test_zero_shot_cells_are_those_with_a_head_that_can_answer(plan):
 def test_blocks_that_ask_for_nothing_or_the_impossible_are_refused(plan):
     with pytest.raises(SpecError, match=r"transfer\[0\]: no source has a head for any target"):
         plan(("films", "shops"), [block("full", "zero_shot", {"task": "mlm"}, SENTIMENT)])
+    with pytest.raises(SpecError, match=r"transfer: two blocks ask for full/zero_shot: .* different budgets"):
+        plan(("films", "shops"), [ZERO_SHOT, ZERO_SHOT | {"max_steps": 2}])
     with pytest.raises(SpecError, match=r"transfer\[0\].targets: mlm@film: a head tied to the embedding"):
         plan(("films",), [block("none", "probe", None, {"task": "mlm"})])
 
@@ -257,3 +259,23 @@ def test_labels_that_an_objective_makes_itself_have_no_baseline_of_word_counts(p
     cells = plan(["films"], [block("full", "probe", SENTIMENT, {"task": "rating"})], change=change).cells
     names = [set(cell.baselines) for cell in cells.values() if not cell.is_baseline]
     assert names == [{"pretrained", "majority"}]
+
+
+def test_answers_without_a_model_are_no_baseline_of_a_loss(plan):
+    """They have none: an empty sum of losses would be perfect."""
+
+    def change(metrics):
+        def apply(content):
+            task = content["streams"][0]["tasks"][0]
+            task |= {"fields": {"text": "text", "target": "label"}, "objective": {"name": "teacher_forcing"}}
+            task |= {"head": {"name": "decoder"}, "metrics": metrics}
+
+        return apply
+
+    def names(metrics):
+        made = plan(["films"], [block("none", "finetune", None, SENTIMENT)], change=change(metrics))
+        (cell,) = (cell for cell in made.cells.values() if not cell.is_baseline)
+        return set(cell.baselines)
+
+    assert names(["chrf", "bits_per_token"]) == {"copy", "lead", "majority"}
+    assert names(["bits_per_token", "chrf"]) == {"majority"}

@@ -17,7 +17,8 @@ from sslm_platform.runs import load_run
 from sslm_platform.train.folder import RunFolder
 from sslm_platform.transfer import heads
 from sslm_platform.transfer import measure as measuring
-from sslm_platform.transfer.runner import run_transfer
+from sslm_platform.transfer.cells import plan_cells
+from sslm_platform.transfer.runner import TransferJob, Work, open_lab, run_transfer
 
 
 def measure(corpus, folder):
@@ -180,6 +181,23 @@ def test_a_cell_that_fails_is_recorded_and_tried_again(corpus_of, tmp_path, monk
     records, said = measure(corpus, tmp_path)
     assert "1 cells to measure" in said
     assert {r.status for r in records.values()} == {"done"}
+
+
+def test_what_a_worker_of_this_run_failed_at_is_not_tried_again_at_its_end(corpus_of, tmp_path, monkeypatch):
+    corpus, tries = corpus_of([PROBES], "films"), []
+
+    def fails(*given):
+        tries.append(given)
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(heads, "fit_probe", fails)
+    lab = open_lab(corpus, RunFolder(tmp_path), Console(file=io.StringIO()))
+    run, worker = (TransferJob(lab, plan_cells(corpus), Work()) for _ in range(2))
+    worker.work()
+    assert tries
+    tried = len(tries)
+    run.work()
+    assert len(tries) == tried
 
 
 def test_a_source_that_cannot_be_trained_fails_its_cells_only(corpus_of, tmp_path, monkeypatch):

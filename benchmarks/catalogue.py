@@ -15,8 +15,8 @@ import argparse
 import json
 import os
 import re
+import shutil
 import sys
-import tempfile
 import time
 import traceback
 import zlib
@@ -40,6 +40,7 @@ from sslm_platform.scoring import build_metrics
 from sslm_platform.spec.load import dump_spec
 from sslm_platform.spec.resolved import Task
 from sslm_platform.statistics import NUM_RESAMPLES, percentile_interval, resample_counts
+from sslm_platform.train.folder import default_cache
 
 RESULT = RESULTS / "catalogue.json"
 QUICK = ("limit.train=16", "limit.dev=8", "limit.test=8", "schedule.epochs=null", "schedule.max_steps=2")
@@ -72,6 +73,8 @@ def main() -> None:
             if kept(options.out).get(name, {}).get("spec") == digest(run) and not options.again:
                 print(f"{name}: is kept", flush=True)
                 continue
+            if options.again:
+                shutil.rmtree(run.path, ignore_errors=True)
             entry = measured(run, not options.no_scratch)
         except Exception as error:  # whatever it is, the other specs can still be measured
             traceback.print_exc()
@@ -84,6 +87,7 @@ def main() -> None:
         print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
         if not options.quick:
             keep(options.out, name, entry)
+        shutil.rmtree(run.path)
     if failed:
         sys.exit(f"failed: {', '.join(failed)}")
 
@@ -100,8 +104,10 @@ def needs_data(spec: Path) -> bool:
 
 
 def opened(name: str, overrides: tuple[str, ...]) -> Run:
-    out = Path(tempfile.mkdtemp()) / "run"
-    return open_run(TASK_SPECS / f"{name}.yaml", out=out, overrides=("transfer=[]", *overrides))
+    """Open a spec's run in the folder where an earlier measurement of the same spec may have stopped."""
+    run = open_run(TASK_SPECS / f"{name}.yaml", overrides=("transfer=[]", *overrides))
+    run.path = default_cache() / "benchmarks" / "catalogue" / f"{name}-{digest(run)}"
+    return run
 
 
 def digest(run: Run) -> str:
@@ -112,9 +118,8 @@ def digest(run: Run) -> str:
 
 def measured(run: Run, scratch: bool) -> dict[str, Any]:
     """Train a spec's tasks jointly, and return its entry: the circumstances, and a row for each task."""
-    spec, began = run.resolved.spec, time.monotonic()
+    spec = run.resolved.spec
     run.train()
-    seconds = round(time.monotonic() - began, 1)
     curves = read_curves(run.path / "train" / "metrics.jsonl")
     found = {score.task: score for score in read_scores(run.path)}
     others = small(run) if scratch and spec.encoder.path and not spec.encoder.adapter else {}
@@ -131,7 +136,7 @@ def measured(run: Run, scratch: bool) -> dict[str, Any]:
         "spec": digest(run),
         "date": datetime.now(UTC).date().isoformat(),
         "device": device(),
-        "seconds": seconds,
+        "seconds": round(curves.seconds, 1),
         "budget": {"steps": len(curves.steps), "tokens": curves.num_tokens, "seed": spec.seed},
         "uses": uses(run),
         "rows": rows,

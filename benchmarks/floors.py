@@ -184,9 +184,11 @@ def crf(data: Data) -> Iterator[Callable[[str], Scored]]:
         tagger = pycrfsuite.Tagger()
         with tempfile.TemporaryDirectory() as folder:
             trainer.train(str(Path(folder) / "model"))
-            tagger.open_inmemory((Path(folder) / "model").read_bytes())
+            model = (Path(folder) / "model").read_bytes()
+        tagger.open_inmemory(model)
 
-        def answer(split: str, tagger: Any = tagger) -> Scored:
+        # the tagger reads the model where it is: it must stay
+        def answer(split: str, tagger: Any = tagger, model: bytes = model) -> Scored:
             tags = [tagger.tag(words) for words in sentences[split]]
             return data.scored(split, [np.array([names[t] for t in one], dtype=np.int64) for one in tags])
 

@@ -50,7 +50,7 @@ class Part:
         self._tables: list[TableUpdate] = []
         self.average = Average(name, self.parameters, spec.average) if spec.average else None
         if self.average is not None:
-            self.optimizer.register_step_post_hook(self._stepped)
+            self._averaging = self.optimizer.register_step_post_hook(self._stepped)
 
     def _stepped(self, *_: Any) -> None:
         took_part = any(parameter.grad is not None for parameter in self.parameters.values())
@@ -61,6 +61,9 @@ class Part:
         """Note where the training starts, if weight decay draws there; ``tensors`` are what is stepped."""
         if self._decay_to == "start":
             Anchor(self.optimizer, tensors)
+            if self.average is not None:  # of what the anchor has drawn, so after it
+                self._averaging.remove()
+                self._averaging = self.optimizer.register_step_post_hook(self._stepped)
 
     def spare_tables(self) -> None:
         """Update of large embedding tables what batches have read, where nobody else looks at gradients."""
@@ -141,19 +144,25 @@ class Part:
         for name, parameter in self.parameters.items():
             for moment in MOMENTS:
                 result[moment_key(self.name, moment, name)] = state[parameter][moment].detach().cpu().clone()
+        whole = [index for index, table in enumerate(self._tables) if not table.spares]
+        result |= {self._whole_key(index): torch.ones(()) for index in whole}
         return result | (self.average.state() if self.average else {})
 
     def load_optimizer_state(self, saved: Mapping[str, Tensor]) -> None:
         """Write this part's entries of a saved state; none means that it has not stepped yet."""
         self.optimizer.state.clear()
-        for table in self._tables:
+        for index, table in enumerate(self._tables):
             table.forget()
+            table.spares = self._whole_key(index) not in saved
         if self.average is not None:
             self.average.load_state(saved)
         if step_key(self.name) not in saved:
             return
         for name, parameter in self.parameters.items():
             self.optimizer.state[parameter] = self._entry(saved, name, parameter)
+
+    def _whole_key(self, index: int) -> str:
+        return f"{self.name}/whole_table/{index}"
 
     def _entry(self, saved: Mapping[str, Tensor], name: str, parameter: Tensor) -> dict[str, Any]:
         moments = {

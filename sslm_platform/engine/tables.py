@@ -1,4 +1,6 @@
-"""AdamW of an embedding table of which batches read few rows: the same bits for a part of the traffic.
+"""AdamW of an embedding table of which batches read few rows: the same update for a part of the traffic.
+
+Its bits are the same with one backward a step; with several, or a tied head, sums are rounded otherwise.
 
 A row that no batch has read has no moments, so that its update is weight decay alone. The gradient is a list
 of rows (``nn.Embedding(sparse=True)``), moments are kept of those that have had one. On a small step of a
@@ -117,6 +119,15 @@ class TableUpdate:
         if self._rows is not None:
             for name, moment_RD in self._moments.items():
                 self._state[self.weight][name][self._rows] = moment_RD[: len(self._rows)]
+
+    @property
+    def spares(self) -> bool:
+        """Whether gradients are lists of rows; part of the state: sums of lists are rounded otherwise."""
+        return bool(self._module.sparse)
+
+    @spares.setter
+    def spares(self, value: bool) -> None:
+        self._module.sparse = value
 
     def forget(self) -> None:
         """The optimizer's state is another from here on."""

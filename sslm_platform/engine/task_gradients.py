@@ -151,10 +151,11 @@ class SliceGradients(TaskGradients):
         """Make the weighted sum the slice's gradient, and back-propagate it into the trunk."""
         super().combine(weights)
         self._encoder.cut = False
-        terms = [cut.given[0].sum() * 0.0 for cut, _ in self._slots]  # one without a gradient takes part too
+        terms = [cut.given[0].sum() * 0.0 for cut, _ in self._slots if cut.given]  # one without gradient too
         for cut, gradients in self._slots:
             for (task, i), gradient in gradients.items():
                 terms.append(torch.dot(cut.given[i].flatten(), gradient.flatten()) * weights[task])
         self._slots = []
         # once for all slots: ZeRO-3 adds up backwards only where a forward comes between them
-        self._backward(torch.stack(terms).sum())
+        if terms:  # none where all below the slice is frozen
+            self._backward(torch.stack(terms).sum())

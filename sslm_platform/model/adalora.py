@@ -68,7 +68,7 @@ class RankSchedule:
         if self._config.tinit >= num_steps - self._config.tfinal:
             what = f"tinit and tfinal leave none of {num_steps} steps to take ranks away in"
             raise SpecError(Problem("encoder.adapter.options", what))
-        AdaLoraModel.update_and_allocate(self._tuner, step)  # type: ignore[arg-type]
+        AdaLoraModel.update_and_allocate(self._tuner, step + 1)  # type: ignore[arg-type]
 
     def state(self) -> dict[str, Tensor]:
         """Return the running averages, and which entries are left, on the CPU."""

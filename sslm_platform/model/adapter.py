@@ -69,6 +69,8 @@ def add_adapter(backbone: Any, spec: AdapterSpec, base: str | None, seed: int) -
 
     config = _config(spec)
     config.base_model_name_or_path = base
+    if spec.per == "task":
+        _check_base_stays(config)
     if spec.name == "prefix_tuning":
         from sslm_platform.model.prefix import add_prefix
 
@@ -84,6 +86,16 @@ def add_adapter(backbone: Any, spec: AdapterSpec, base: str | None, seed: int) -
         raise _refused("target_modules: the embedding matrix is read by heads tied to it; leave it out")
     if spec.per == "task":
         backbone.requires_grad_(False)  # what is inside is where the heads' adapters begin
+
+
+def _check_base_stays(config: Any) -> None:
+    """Refuse options that change or train the encoder's own weights, which all tasks share."""
+    for name, kept in (("bias", ("none",)), ("init_lora_weights", (True, False, "gaussian"))):
+        value = getattr(config, name, kept[0])
+        if value not in kept:
+            choices = " or ".join(str(choice).lower() for choice in kept)
+            what = f"{name}: {value} changes the encoder's own weights, which with `per: task` are all tasks'"
+            raise _refused(f"{what}: give {choices}")
 
 
 def _config(spec: AdapterSpec) -> Any:

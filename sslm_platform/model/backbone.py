@@ -12,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
-from sslm_platform.errors import DataError, Problem, SpecError, suggest
+from sslm_platform.errors import DataError, Problem, SpecError, raise_all, suggest
 from sslm_platform.model.adapter import add_adapter, prefix_length
 from sslm_platform.model.layers import freeze
 from sslm_platform.model.tokenizer import trained_tokenizer, with_sentinels
@@ -181,6 +181,7 @@ def _check_length(config: Any, max_length: int, prefix: int = 0) -> None:
 def _from_config(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
     options = dict(spec.config or {})
     kind = options.pop("model_type", None)
+    _check_options(kind, options)
     options |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
     options["max_position_embeddings"] = max(options.get("max_position_embeddings", 0), spec.max_length + 2)
     try:
@@ -190,6 +191,21 @@ def _from_config(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
             return encoder_of(AutoModel.from_config(config, dtype=torch.float32))
     except (ValueError, TypeError, KeyError) as error:
         raise SpecError(Problem("encoder.config", str(error).splitlines()[0])) from None
+
+
+def _check_options(kind: Any, options: Mapping[str, Any]) -> None:
+    """Refuse what a configuration would take without a word: it decides the size of a model."""
+    try:
+        config = AutoConfig.for_model(kind)
+    except (ValueError, KeyError, TypeError) as error:
+        raise SpecError(Problem("encoder.config.model_type", str(error).splitlines()[0])) from None
+    known = {*config.to_dict(), *config.attribute_map}
+    problems = [
+        Problem(f"encoder.config.{name}", f"unknown option of {kind}{suggest(name, known)}")
+        for name in options
+        if name not in known
+    ]
+    raise_all(SpecError, problems)
 
 
 def _with_dropout(config: Any, rates: float | Mapping[str, float] | None) -> Any:

@@ -35,8 +35,8 @@ def distill_problems(
             yield Problem(place, f"takes one pass over a slot, and {name} of {task.identity} takes its own")
         if task.spec.head.sharded:
             yield Problem(f"{task.where}.head.sharded", "its copy would have to be whole on each rank")
-        emits = task.head.definition.emits
-        reads_places = any(task.needs[name].kind is FieldKind.SPANS for name in task.spec.fields)
-        if emits not in OF_ANY_TEXT or reads_places:
-            what = f"head {task.head.definition.name} of {task.identity} reads places of its own task's texts"
+        head = task.head.definition
+        reads_spans = any(task.needs[name].kind is FieldKind.SPANS for name in task.spec.fields)
+        if head.emits not in OF_ANY_TEXT or reads_spans or head.reads_masks or head.tied:
+            what = f"head {head.name} of {task.identity} reads places of its own task's texts"
             yield Problem(place, f"{what}; heads that read any text emit {', '.join(OF_ANY_TEXT)}")

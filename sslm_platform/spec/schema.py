@@ -155,8 +155,9 @@ class AugmentSpec(Component):
     probability: Fraction = Field(default=0.5, description="Share of the examples that it changes in a pass.")
     adapt: AdaptSpec | None = Field(
         default=None,
-        description="Where given, `probability` is what the training begins with; the stream's mean dev"
-        " score, compared with the last one, moves it.",
+        description="Where given, `probability` is what the joint training begins with; the mean dev score of"
+        " the tasks that read the text together, compared with the last one, moves it. Trainings of a"
+        " transfer matrix score nothing on the way and keep it.",
     )
 
 

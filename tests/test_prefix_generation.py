@@ -51,6 +51,20 @@ def run(tmp_path_factory, make_specs, texts):
     return folder / "run", out
 
 
+def test_an_encoder_with_a_prefix_writes_too(specs, encoder_folder):
+    """Kept states come in the argument that a prefix takes."""
+    adapter = {"name": "prefix_tuning", "per": "task", "options": {"num_virtual_tokens": 2}}
+    made = content(specs, encoder={**encoder_folder, "adapter": adapter}, limit={"test": 4})
+    corpus = specs.corpus(made)
+    model = build_model(corpus, list(corpus.run.tasks.values()), 1)
+    (feed,) = corpus.feeds(list(corpus.run.tasks.values()), 1).values()
+    batch = make_batch(feed.splits["test"], np.arange(4), model.tasks, corpus.vocabulary.pad_id, 0, 0)
+    rest = iter([True] * 3 + [False] * 99)
+    with torch.no_grad():
+        texts = texts_of(model.encoder, model.tasks)(batch, lambda unfinished: next(rest))
+    assert len(texts["verdict@film"]) == 4
+
+
 def test_the_encoder_learns_to_write(run):
     (scores,) = read_scores(run[0])
     assert scores.scores["same_text"].value == 1.0

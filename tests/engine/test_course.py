@@ -100,6 +100,14 @@ def test_decay_to_the_start_is_the_gradient_of_its_penalty_apart_from_the_moment
         torch.testing.assert_close(value - start[name], torch.full_like(value, left))
 
 
+def test_an_average_is_of_what_the_start_has_drawn():
+    engine, spec = build(decay_to="start", weight_decay=0.5, average={"name": "swa", "start": 0.0})
+    step(engine, spec)
+    raw = engine.encoder_state()
+    with engine.averaged():
+        assert not any(moved(engine, raw).values())  # the mean of one
+
+
 def test_a_skipped_step_does_not_pull_and_is_not_averaged():
     engine, spec = build(decay_to="start", weight_decay=0.5, average={"name": "swa"})
     step(engine, spec)

@@ -128,6 +128,14 @@ def test_options_that_do_not_fit_are_refused(base, options, message):
         add_adapter(base(), AdapterSpec(name="lora", options=options), None, 1)
 
 
+@pytest.mark.parametrize("options", [{"bias": "all"}, {"init_lora_weights": "pissa"}])
+def test_adapters_of_single_heads_leave_the_encoder_as_it_is(base, options):
+    add_adapter(base(), AdapterSpec(name="lora", options=options), None, 1)
+    (name,) = options
+    with pytest.raises(SpecError, match=f"encoder.adapter: {name}: .* changes the encoder's own weights"):
+        add_adapter(base(), AdapterSpec(name="lora", per="task", options=options), None, 1)
+
+
 def test_what_makes_no_sense_beside_an_adapter_is_refused():
     with pytest.raises(ValueError, match="give adapter or freeze"):
         EncoderSpec(path="x", adapter=AdapterSpec(name="lora"), freeze=["embeddings"])

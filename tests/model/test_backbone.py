@@ -156,9 +156,13 @@ def test_a_longer_limit_than_the_encoder_has_is_refused(saved):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"model_type": "brt"}, "encoder.config: .*brt"),
-        ({"hidden_size": 16}, "encoder.config: "),
+        ({"model_type": "brt"}, "encoder.config.model_type: .*brt"),
+        ({"hidden_size": 16}, "encoder.config.model_type: "),
         ({"model_type": "bert", "hidden_size": 15, "num_attention_heads": 2}, "encoder.config: .*15"),
+        (
+            {"model_type": "bert", "hiden_size": 16},
+            r"encoder.config.hiden_size: unknown option of bert; did you mean hidden_size\?",
+        ),
     ],
 )
 def test_a_config_that_makes_no_encoder_is_the_users_to_read(config, message):

@@ -79,6 +79,23 @@ def test_adalora_takes_ranks_away_and_goes_on_with_the_same_bits(
         torch.testing.assert_close(other(ids_BL).last_hidden_state, expected, rtol=1e-4, atol=1e-4)
 
 
+def test_adalora_ends_with_its_budget_where_the_last_step_takes_ranks_away(
+    specs, content, tmp_path, trainings
+):
+    from sslm_platform.train.model import load_trained
+
+    options = {"init_r": 4, "target_r": 2, "deltaT": 4, "target_modules": ["query", "value"]}
+    content["encoder"]["adapter"] = {"name": "adalora", "options": options}
+    content["optimizer"] = {"lr": 5.0e-3, "warmup": 0.0}
+    content["evaluation"] = {"every": content["schedule"]["max_steps"]}  # the last step's model is kept
+    corpus = specs.corpus(content)
+    trainings.train(corpus, tmp_path / "run")
+    folder = tmp_path / "run" / "train" / "model"
+    loaded = load_trained(corpus, list(corpus.run.tasks.values()), folder).encoder.backbone
+    entries = [p for name, p in loaded.named_parameters() if ".lora_E." in name]
+    assert sum(int((p != 0).sum()) for p in entries) == 2 * len(entries)
+
+
 def test_adalora_is_refused_where_it_is_not_exact(specs, content, cli):
     content["encoder"]["adapter"] = {"name": "adalora", "per": "task", "options": {"tinit": 5, "tfinal": 5}}
     content["engine"] = {"name": "deepspeed", "zero_stage": 1}

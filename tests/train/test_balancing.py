@@ -46,10 +46,10 @@ class Watched(LocalEngine):
 
 
 @pytest.fixture
-def start(specs):
+def start(specs, encoder_folder):
     """Return a function that starts a training (dropout is on) with a balancer."""
 
-    def start(name, *, log_gradients_every=None, scope="last_layer", **options):
+    def start(name, *, log_gradients_every=None, scope="last_layer", freeze=(), **options):
         content = specs.content(
             "films",
             "names",
@@ -58,6 +58,8 @@ def start(specs):
             balancer={"name": name, "options": options, "scope": scope,
                       "log_gradients_every": log_gradients_every},
         )  # fmt: skip
+        if freeze:
+            content["encoder"] = {**encoder_folder, "freeze": list(freeze), "max_unknown": 1.0}
         corpus = specs.corpus(content)
         spec = corpus.run.spec
         model = build_model(corpus, list(corpus.run.tasks.values()), 1)
@@ -162,6 +164,16 @@ def test_gradients_apart_add_up_to_the_steps(start, scope):
     assert engine.gradients.keys() == other.gradients.keys()
     for name, gradient in engine.gradients.items():
         torch.testing.assert_close(other.gradients[name], gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("freeze", [("embeddings", "encoder.layer.0"), ("*",)])
+def test_below_the_last_layer_nothing_need_be_trained(start, freeze):
+    training, engine = start("gradnorm", freeze=freeze)
+    plan = training.planner.plan(0, training.planner.start())
+    record = train_step(training, engine, plan, training.start())
+    together, other = start("equal", freeze=freeze)
+    again = train_step(together, other, plan, together.start())
+    assert record.gradient_norms == pytest.approx(again.gradient_norms, rel=1e-5)
 
 
 def test_equal_weights_of_slices_train_as_one_backward_does(start, monkeypatch):

@@ -117,6 +117,20 @@ def test_a_sequence_with_distillation_is_resumed_with_the_same_bits(specs, conte
     trainings.assert_same(tmp_path / "killed", tmp_path / "whole")
 
 
+def test_heads_that_read_masks_are_refused(specs, cli):
+    content = specs.content("films", "shops", optimizer={"distill": {}})
+    content["schedule"]["sampler"] = {
+        "name": "sequential",
+        "options": {"stages": [{"feeds": ["films"]}, {"feeds": ["shops"]}]},
+    }
+    films = content["streams"][0]
+    words = {"positive": ["great"], "negative": ["dull"]}
+    head = {"name": "verbalizer", "options": {"words": words}}
+    films["tasks"] = [films["tasks"][0] | {"template": "{text} It was {mask}.", "head": head}]
+    status, _, err = cli("check", specs.write(content))
+    assert (status, "head verbalizer of sentiment@film reads places of its own" in err) == (2, True), err
+
+
 def test_it_is_refused_where_it_has_no_meaning_or_is_not_exact(specs, cli):
     content = specs.content("films", "names", optimizer={"distill": {}}, balancer={"name": "pcgrad"})
     content["engine"] = {"name": "deepspeed", "zero_stage": 3}

@@ -21,6 +21,7 @@ from sslm_platform.interfaces import (
     Encoded,
     Objective,
     Scored,
+    ScoringObjective,
     TaskBatch,
     rows_by_example,
 )
@@ -315,7 +316,9 @@ def score_outputs(
         predictions = [""] * len(examples)  # which no metric reads
     else:
         predictions = model.head.module.predict(outputs, batch.targets, len(examples))
-    losses_B = model.objective.losses(outputs, batch.targets, len(examples))
+    objective = model.objective
+    losses = objective.score_losses if isinstance(objective, ScoringObjective) else objective.losses
+    losses_B = losses(outputs, batch.targets, len(examples))
     return Scored(
         list(predictions),
         references(model, batch, examples),

@@ -99,6 +99,15 @@ class Objective(Protocol):
         ...
 
 
+@runtime_checkable
+class ScoringObjective(Protocol):
+    """An objective that trains with more than its metrics should read, such as smoothed labels."""
+
+    def score_losses(self, outputs: Tensor, targets: Targets, num_examples: int) -> Tensor:
+        """Return the sum of each example's losses as they are reported, (B,)."""
+        ...
+
+
 class Head(Protocol):
     """Made by a :class:`~sslm_platform.types.HeadDef`; a ``torch.nn.Module``.
 

@@ -17,7 +17,7 @@ from sslm_platform.data.tags import Scheme, from_bio
 from sslm_platform.errors import Problem, RunError, SslmError, suggest
 from sslm_platform.evaluate import best_of, evaluation_batches, input_tensors
 from sslm_platform.interfaces import DecidingHead, Encoded, ListingHead, rows_by_example
-from sslm_platform.kinds import FieldKind, OutputKind
+from sslm_platform.kinds import AttentionPattern, FieldKind, OutputKind
 from sslm_platform.model.backbone import load_tokenizer, vocabulary_of
 from sslm_platform.model.continuing import Continuation, keeps_states
 from sslm_platform.model.encoder import SharedEncoder
@@ -58,6 +58,9 @@ class Predictor:
             raise RunError(f"{identity}: a language model's head has no prediction for a text")
         if self.task.objective.definition.labels:
             raise RunError(f"{identity}: its objective makes texts and labels of its own; nothing to predict")
+        attention = self.task.objective.definition.attention
+        if self.emits is OutputKind.VECTORS and attention is not AttentionPattern.BIDIRECTIONAL:
+            raise RunError(f"{identity}: its vectors are of a text's segments; there is none of a text")
         self.max_length = run.spec.encoder.max_length
         self.room = self.task.target_room(self.max_length)
         adapter = run.spec.encoder.adapter
@@ -161,7 +164,7 @@ class Predictor:
         for index, (row, pool) in enumerate(zip(rows, pools, strict=True)):
             if not isinstance(row.get("text"), str) or not row["text"].strip():
                 raise SslmError(f"input {index + 1}: text is missing or empty")
-            if not pool or not _is_of(FieldKind.TEXTS, list(pool)):
+            if not pool or isinstance(pool, str) or not _is_of(FieldKind.TEXTS, list(pool)):
                 raise SslmError(f"input {index + 1}: candidates should be {_NAMES[FieldKind.TEXTS]}")
         vectors = self._vectors(
             [text for row, pool in zip(rows, pools, strict=True) for text in (row["text"], *pool)]
@@ -191,7 +194,7 @@ class Predictor:
             is_words = needs[wanted[0]].kind is FieldKind.TOKENS
             given = {wanted[0]: given.split() if is_words else given}
         for name in wanted:
-            if not given.get(name):
+            if not given.get(name) or (isinstance(given[name], str) and not given[name].strip()):
                 raise SslmError(f"input {index + 1}: {name} is missing or empty")
             if not _is_of(needs[name].kind, given[name]):
                 what = _NAMES[needs[name].kind]

@@ -75,6 +75,7 @@ def test_pairs_need_both_texts(run):
     ("given", "task", "message"),
     [
         ("", "sentiment@film", "input 1: text is missing or empty"),
+        ("  ", "sentiment@film", "input 1: text is missing or empty"),
         ({"txt": "a"}, "sentiment@film", "input 1: text is missing or empty"),
         ({"text": 5}, "sentiment@film", "input 1: text should be text; got 5"),
         ({"tokens": "two words"}, "names@news", "input 1: tokens should be a list of words; got 'two words'"),

@@ -198,6 +198,10 @@ def test_a_text_is_cut_at_one_length_whatever_its_target(specs):
     assert prefixes == {14 - 6}
     assert {len(example.input_ids_L) for example in examples} <= set(range(8 + 2, 14 + 1))
     assert task.target_room(14) == 6
+    ended = {example.special_L[-1]: len(example.input_ids_L) for example in examples}
+    assert ended.keys() == {0, 1}, "some targets are cut"
+    assert all(example.special_L[-1] for example in examples if len(example.input_ids_L) < 14)
+    assert ended[0] == 14, "what is cut has no end to learn"
 
 
 @pytest.fixture

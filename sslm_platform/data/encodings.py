@@ -201,12 +201,17 @@ def _encode_with_target(
             "special": texts["special_tokens_mask"],
             "segment": texts["token_type_ids"],
         }
-    targets = tokenizer(rows["target"], add_special_tokens=False, truncation=True, max_length=room - 1)
+    targets = tokenizer(rows["target"], add_special_tokens=False, truncation=True, max_length=room)
     end = tokenizer.eos_token_id if tokenizer.sep_token_id is None else tokenizer.sep_token_id
-    ends = [[*ids, end] for ids in targets["input_ids"]]
+    # what is cut has no end, so that nothing learns to stop there
+    ends = [[*ids, end][:room] for ids in targets["input_ids"]]
+    whole = [len(ids) < room for ids in targets["input_ids"]]
     pairs = [
         (texts["input_ids"], ends),
-        (texts["special_tokens_mask"], [[*([0] * (len(ids) - 1)), 1] for ids in ends]),
+        (
+            texts["special_tokens_mask"],
+            [[*([0] * (len(ids) - 1)), int(w)] for ids, w in zip(ends, whole, strict=True)],
+        ),
         (texts["token_type_ids"], [[1] * len(ids) for ids in ends]),
     ]
     joined = [[[*one, *other] for one, other in zip(*pair, strict=True)] for pair in pairs]

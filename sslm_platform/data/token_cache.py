@@ -19,7 +19,7 @@ from sslm_platform.data.tables import row_batches, stored_table, table_path
 from sslm_platform.errors import Problem, SpecError
 from sslm_platform.spec.forms import PLAIN, InputForm
 
-_VERSION = 5  # of the table's content; part of its key
+_VERSION = 6  # of the table's content; part of its key
 
 logger = logging.getLogger(__name__)
 

@@ -121,7 +121,7 @@ def _scores(
         name=next(cell.key.source for cell in found if cell.key.row == stages),
         metric=metrics.pop() if one else "",
         best=best,
-        accuracy=tuple(mean and score_estimate(mean, not lower, best) for mean in accuracies),
+        accuracy=tuple(m if m is None else score_estimate(m, not lower, best) for m in accuracies),
         forgetting=tuple(_estimate(forgetting(scores, k)) for k in range(1, last + 1)),
         backward=_estimate(backward_transfer(scores, last + 1)),
         forward=_estimate(forward_transfer(gains, last + 1)),

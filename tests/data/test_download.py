@@ -67,7 +67,7 @@ def test_an_extra_index_is_asked_when_the_first_has_nothing(tmp_path, monkeypatc
     monkeypatch.setenv("PIP_INDEX_URL", str(empty))
     monkeypatch.setenv("PIP_EXTRA_INDEX_URL", url)
     assert fetch(tmp_path) == CONTENT
-    assert not [record for record in caplog.records if record.name.startswith("sslm_platform")]
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_a_warm_cache_needs_no_index_and_a_damaged_one_is_replaced(tmp_path, monkeypatch):

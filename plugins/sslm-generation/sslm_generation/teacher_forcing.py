@@ -35,3 +35,7 @@ class TeacherForcing:
     def losses(self, outputs: Tensor, targets: Targets, num_examples: int) -> Tensor:
         """Return the summed cross-entropy of each example's tokens, (B,), in nats."""
         return text_losses(outputs, targets, num_examples, self.options.label_smoothing)
+
+    def score_losses(self, outputs: Tensor, targets: Targets, num_examples: int) -> Tensor:
+        """Return the same without smoothing: what perplexity is of."""
+        return text_losses(outputs, targets, num_examples)

@@ -13,7 +13,7 @@ from sslm_heads.options import ClassifierOptions
 from sslm_heads.sequence import SequenceClassifier
 from sslm_platform.api import HeadContext, Scored, Targets
 
-LOG_RANGE = math.log(100.0)  # temperatures from 0.01 to 100 times the present one
+LOG_RANGE = math.log(100.0)  # temperatures from 0.01 to 100
 
 
 class CalibratedClassifier(SequenceClassifier):
@@ -42,14 +42,18 @@ class CalibratedClassifier(SequenceClassifier):
         if not scored.scores:
             return None
         log_p_NK = np.log(np.maximum(np.stack(scored.scores), np.finfo(np.float64).tiny))
-        sharpness = _best_sharpness(log_p_NK, np.asarray(scored.references))
+        log_t = math.log(float(self.temperature))
+        sharpness = _best_sharpness(log_p_NK, np.asarray(scored.references), log_t)
         self.temperature /= sharpness
         power_NK = np.exp(sharpness * (log_p_NK - log_p_NK.max(axis=1, keepdims=True)))
         return list(power_NK / power_NK.sum(axis=1, keepdims=True))
 
 
-def _best_sharpness(log_p_NK: np.ndarray, label_N: np.ndarray) -> float:
-    """Return the a > 0 whose probabilities, in proportion to p^a, make the known labels likeliest."""
+def _best_sharpness(log_p_NK: np.ndarray, label_N: np.ndarray, log_t: float) -> float:
+    """Return the a > 0 whose probabilities, in proportion to p^a, make the known labels likeliest.
+
+    The temperature exp(log_t) / a stays in range: where scores separate the labels, none is the best.
+    """
     from scipy.optimize import minimize_scalar
     from scipy.special import logsumexp
 
@@ -64,4 +68,4 @@ def _best_sharpness(log_p_NK: np.ndarray, label_N: np.ndarray) -> float:
         # a sum that does not depend on the order of the examples
         return float(np.sort(logsumexp(a * log_p_NK, axis=1) - a * gold_N).sum())
 
-    return math.exp(minimize_scalar(loss, bounds=(-LOG_RANGE, LOG_RANGE), method="bounded").x)
+    return math.exp(minimize_scalar(loss, bounds=(log_t - LOG_RANGE, log_t + LOG_RANGE), method="bounded").x)

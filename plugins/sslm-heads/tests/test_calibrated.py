@@ -48,6 +48,16 @@ def test_temperature_makes_dev_likeliest_and_is_found_again(factor):
     assert float(head.temperature) == pytest.approx(best, rel=5e-3)
 
 
+def test_scores_that_separate_the_labels_leave_the_temperature_in_range():
+    """Each dev scoring tunes again: what has no best must not drift with their number."""
+    head = CalibratedClassifier(ClassifierOptions(calibrate=True), HeadContext(4, 10, LABELS))
+    label_N = np.arange(60) % 3
+    logits_NK = 3.0 * np.eye(3)[label_N] + 0.1 * np.random.default_rng(0).normal(size=(60, 3))
+    for _ in range(5):
+        tune_head(head, [scored(head, logits_NK, label_N)])
+        assert float(head.temperature) >= 0.0099
+
+
 def test_unknown_labels_say_nothing():
     head = CalibratedClassifier(ClassifierOptions(calibrate=True), HeadContext(4, 10, LABELS))
     logits_NK, _ = drawn(1.0, num=5)

@@ -39,7 +39,8 @@ class QuadraticKappa(DecomposableMetric):
     def statistics(self, scored: Scored) -> np.ndarray:
         """Return (p - r)^2, p, p^2, r, r^2 and 1 for each example, (N, 6)."""
         p_N, r_N = self.rank_K[scored.predictions], self.rank_K[scored.references]
-        return np.stack([(p_N - r_N) ** 2, p_N, p_N**2, r_N, r_N**2, np.ones(len(scored))], axis=1)
+        sums_N6 = np.stack([(p_N - r_N) ** 2, p_N, p_N**2, r_N, r_N**2, np.ones(len(scored))], axis=1)
+        return sums_N6 * (np.asarray(scored.references) >= 0)[:, None]  # others have no rank here
 
     def finalize(self, totals_RK: np.ndarray) -> np.ndarray:
         """Return 1 - observed / expected."""

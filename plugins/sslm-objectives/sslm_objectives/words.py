@@ -28,8 +28,11 @@ class WordStarts:
 
     def __init__(self, vocabulary: Vocabulary, segmenter: str | None = None) -> None:
         self.tokens = vocabulary.tokens
-        mark = next((m for m in BEGINS if any(token.startswith(m) for token in self.tokens)), None)
-        if any(token.startswith(CONTINUES) for token in self.tokens):
+        # a mark's characters may also be text, as of a heading in Markdown: most tokens decide
+        number = {m: sum(token.startswith(m) for token in self.tokens) for m in (CONTINUES, *BEGINS)}
+        found = max(number, key=number.__getitem__) if any(number.values()) else None
+        mark = found if found in BEGINS else None
+        if found == CONTINUES:
             self.begins_V = np.array([not token.startswith(CONTINUES) for token in self.tokens])
         elif mark is not None:
             self.begins_V = np.array([token.startswith(mark) for token in self.tokens])

@@ -118,8 +118,17 @@ def test_cpc_is_the_log_share_of_the_right_future_among_all_of_the_batch():
     assert expected[3] == batch.weight_B[3] == 0
 
 
-def test_a_future_is_regressed_in_standard_deviations_and_gets_no_gradient_from_that():
-    objective = FutureRegression(FutureOptions(segment_tokens=2, variance_weight=0.5))
+def test_a_first_token_has_seen_nothing_of_a_segment():
+    from sslm_heads.options import EmbeddingOptions
+    from sslm_objectives.contrastive.definitions import _check_steps
+
+    assert not list(_check_steps(CpcOptions(), EmbeddingOptions(steps=3)))
+    (problem,) = _check_steps(CpcOptions(), EmbeddingOptions(steps=3, pooling="cls"))
+    assert "needs the head's pooling mean" in problem.what
+
+
+def test_a_future_is_regressed_in_standard_deviations():
+    objective = FutureRegression(FutureOptions(segment_tokens=2, variance_weight=0.5, covariance_weight=0.1))
     batch = collated(objective, random_texts(4, 6))
     vectors, labels = vectors_for(batch).requires_grad_(), batch.targets["labels"].numpy()
     state = vectors.detach().numpy()
@@ -127,14 +136,19 @@ def test_a_future_is_regressed_in_standard_deviations_and_gets_no_gradient_from_
     wanted = (state - future.mean(0)) / future.std(0)
     unit = future / np.linalg.norm(future, axis=1, keepdims=True)
     spread = np.maximum(0, 1 - np.sqrt(unit.var(0) * 6 + 1e-4)).mean()
-    expected = np.zeros(4)
+    correlation = np.corrcoef(future.T)
+    redundant = (correlation**2).sum() / 6 - 1
+    expected = np.zeros((2, 4))
     for i in np.flatnonzero(labels >= 0):
-        expected[batch.targets["example"][i]] += ((state[i] - wanted[labels[i]]) ** 2).mean() + 0.5 * spread
+        error = ((state[i] - wanted[labels[i]]) ** 2).mean() + 0.5 * spread
+        expected[:, batch.targets["example"][i]] += error, error + 0.1 * redundant
     losses = objective.losses(vectors, batch.targets, 4)
-    assert losses.detach().numpy() == pytest.approx(expected, rel=1e-4)
-    only_error = FutureRegression(FutureOptions(segment_tokens=2, variance_weight=0.0))
-    (gradient,) = torch.autograd.grad(only_error.losses(vectors, batch.targets, 4).sum(), vectors)
-    assert not gradient[torch.from_numpy(labels < 0)].any()
+    assert objective.score_losses(vectors, batch.targets, 4).detach().numpy() == pytest.approx(
+        expected[0], rel=1e-3
+    )
+    assert losses.detach().numpy() == pytest.approx(expected[1], rel=1e-3)
+    (gradient,) = torch.autograd.grad(losses.sum(), vectors)
+    assert gradient.any(dim=1).all(), "what is predicted learns, too"
 
 
 def test_collapsed_states_cost_more_than_spread_ones():

@@ -32,6 +32,12 @@ def test_others_mark_what_begins_and_the_first_token_begins_always(mark):
     assert starts(["un", "able", f"{mark}film", "s", "!"]) == [1, 0, 1, 0, 0]
 
 
+def test_a_heading_in_markdown_is_no_mark():
+    """Byte-level vocabularies learn it; most tokens say which mark it is."""
+    assert starts(["Ġun", "able", "Ġ##", "##", "###", "Ġfilm", "Ġs"], extra=("Ġa",)) == [1, 0, 1, 0, 0, 1, 1]
+    assert starts(["un", "##able", "##s", "▁"]) == [1, 0, 0, 1]
+
+
 def test_a_word_ends_where_a_token_is_left_out():
     known = vocabulary("film", "##s")
     assert WordStarts(known)(np.array([5, 6, 1, 6]), np.array([0, 1, 3])).tolist() == [True, False, True]

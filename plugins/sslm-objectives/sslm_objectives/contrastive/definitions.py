@@ -42,6 +42,9 @@ def _check_steps(options: CpcOptions, head: Options) -> Iterable[Problem]:
     if steps < options.steps_ahead:
         what = f"is {options.steps_ahead}, and the head has predictors for {steps}: set its option steps"
         yield Problem("steps_ahead", what)
+    if getattr(head, "pooling", "mean") == "cls":
+        what = "needs the head's pooling mean: read from left to right, a first token has seen nothing else"
+        yield Problem("segment_tokens", what)
 
 
 def _build_simcse(options: SimcseOptions, context: ObjectiveContext) -> Objective:

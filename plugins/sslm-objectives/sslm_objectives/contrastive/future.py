@@ -106,28 +106,51 @@ class ContrastivePredictiveCoding(_Future):
 
 
 class FutureRegression(_Future):
-    """mean over dimensions of (p - z')^2, + variance_weight · v: the next segments' states are regressed.
+    """mean over dimensions of (p - z')^2, + variance_weight · v + covariance_weight · c.
 
-    p = W_k c_t is the head's prediction. z' is z_{t+k}, each dimension standardized over the batch's z (as in
-    Barlow Twins, Zbontar et al. 2021, equation 2), and gets no gradient: a predictor and a stopped gradient,
-    but no second network (SimSiam, Chen & He 2021, equations 1 to 3). The loss is a share of the states'
-    variance: a prediction that knows nothing has 1. So that the states don't become all alike, v is the mean
-    over dimensions of max(0, 1 - sqrt(W var(z/|z|) + 1e-4)): the hinge on the variance of VICReg (Bardes et
-    al. 2022, equation 1) on vectors of length one, whose standard deviation is 1 / sqrt(W) where they are
-    spread out and 0 where they have collapsed (Chen & He 2021, section 4.1).
+    p = W_k c_t is the head's prediction of the next segments' states. z' is z_{t+k}, each dimension
+    standardized over the batch's z (as in Barlow Twins, Zbontar et al. 2021, equation 2), so that the error
+    is a share of the states' variance: a prediction that knows nothing has 1. Both sides get its gradient, as
+    in VICReg (Bardes et al. 2022); two terms keep the states from becoming easy to predict by saying nothing:
+
+    - v, the mean over dimensions of max(0, 1 - sqrt(W var(z/|z|) + 1e-4)): VICReg's hinge on the variance
+      (equation 1) on vectors of length one, whose standard deviation is 1 / sqrt(W) where they are spread
+      out and 0 where they have collapsed (Chen & He 2021, section 4.1);
+    - c, the sum over pairs of dimensions of z' of their squared correlation, by W: VICReg's covariance term
+      (equations 3 and 4). It is left out of reported losses: of C vectors it is W / C where it should be 0.
     """
 
     def __init__(self, options: FutureOptions) -> None:
         super().__init__(options)
+        self.options = options
         self.variance_weight = options.variance_weight
+        self.covariance_weight = options.covariance_weight
 
     def compare(self, predicted_AW: Tensor, z_CW: Tensor, positive_A: Tensor, text_C: Tensor) -> Tensor:
         """Return squared errors, each with the loss of the spread."""
-        with torch.no_grad():
-            variance_W, mean_W = torch.var_mean(z_CW, dim=0, unbiased=False)
-            wanted_AW = ((z_CW - mean_W) / (variance_W + TINY).sqrt())[positive_A]
-        error_A = (predicted_AW - wanted_AW).square().mean(dim=-1)
-        return error_A + self.variance_weight * narrowness(z_CW)
+        wanted_CW = standardized(z_CW)
+        error_A = (predicted_AW - wanted_CW[positive_A]).square().mean(dim=-1)
+        spread = self.variance_weight * narrowness(z_CW)
+        return error_A + spread + self.covariance_weight * redundancy(wanted_CW)
+
+    def score_losses(self, outputs: Tensor, targets: Targets, num_examples: int) -> Tensor:
+        """Return the losses without c."""
+        return FutureRegression(self.options.model_copy(update={"covariance_weight": 0.0})).losses(
+            outputs, targets, num_examples
+        )
+
+
+def standardized(z_CW: Tensor) -> Tensor:
+    """Return vectors whose dimensions have mean 0 and variance 1."""
+    variance_W, mean_W = torch.var_mean(z_CW, dim=0, unbiased=False)
+    return (z_CW - mean_W) / (variance_W + TINY).sqrt()
+
+
+def redundancy(z_CW: Tensor) -> Tensor:
+    """Return the sum of squared correlations between dimensions of standardized vectors, by their number."""
+    correlation_WW = z_CW.T @ z_CW / len(z_CW)
+    apart_WW = correlation_WW - torch.diag(torch.diagonal(correlation_WW))
+    return apart_WW.square().sum() / z_CW.shape[1]
 
 
 def narrowness(z_CW: Tensor) -> Tensor:

@@ -33,3 +33,8 @@ class FutureOptions(CpcOptions):
     variance_weight: float = Field(
         default=1.0, ge=0.0, description="Weight of what keeps the states from becoming all alike."
     )
+    covariance_weight: float = Field(
+        default=0.04,
+        ge=0.0,
+        description="Weight of what keeps their dimensions from saying the same (VICReg).",
+    )

@@ -23,8 +23,8 @@ NOTES = {
     " mapped Arrow files too, which the kernel keeps while there is room: they are clean copies of the disk,"
     " they grow with the data, and any other use of the memory takes them. To give them back after each pass"
     " would lower that figure alone, and the next pass would read them again.",
-    "trainers": "Each ratio is the product of two: of the shares of tokens that are real, and of padded tokens"
-    " a second. A padded token costs all sides the same arithmetic, so that full batches win 1 / share of the"
+    "trainers": "Each ratio is the product of two: of shares of tokens that are real, and of padded tokens a"
+    " second. A padded token costs all sides the same arithmetic, so that full batches win 1 / share of the"
     " other side's, and no more: over 59 % real tokens of sentence-transformers, whose batches hold one task,"
     " that is 1.7 ×, and 2 × is out of reach on a CPU without other arithmetic. tasknet is not measured: it"
     " asks a model hub for models when it is imported.",

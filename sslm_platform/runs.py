@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sslm_platform.errors import Interrupted, Problem, RunError, SpecError, raise_all
+from sslm_platform.errors import DataError, Interrupted, Problem, RunError, SpecError, raise_all
 from sslm_platform.kinds import OutputKind
 from sslm_platform.signals import SIGNALS
 from sslm_platform.spec.data import SplitName
@@ -63,11 +63,21 @@ class Run:
             from sslm_platform.corpus import Corpus
             from sslm_platform.train.folder import default_cache
 
-            self._corpus = Corpus(self.resolved, self._cache or default_cache())
-            self._corpus.check_unknown()
-            self._corpus.check_backbone()
-            self._corpus.check_heads()
+            try:
+                corpus = Corpus(self.resolved, self._cache or default_cache())
+                corpus.check_unknown()
+                corpus.check_backbone()
+                corpus.check_heads()
+            except (SpecError, DataError) as error:
+                raise type(error)(*map(self._in_spec, error.problems)) from error
+            self._corpus = corpus
         return self._corpus
+
+    def _in_spec(self, problem: Problem) -> Problem:
+        """Return a problem of the section ``encoder`` with the spec's name: who loads a model has none."""
+        (section, dot, key), loaded = problem.where.partition("."), self.resolved.loaded
+        named = Problem(f"{loaded.where(section)}{dot}{key}", problem.what)
+        return loaded.blamed(named) if section == "encoder" else problem
 
     def train(self, restart: bool = False) -> None:
         """Train jointly, or go on where a training was saved; ``restart`` removes the folder's before.

@@ -145,3 +145,11 @@ def test_cells_that_cannot_be_planned_are_said_before_the_training(specs, tmp_pa
     with pytest.raises(SpecError, match="tied to the embedding has no probe"):
         run(spec, out=tmp_path / "run", cache=specs.texts / "cache")
     assert not (tmp_path / "run" / "train").exists()
+
+
+def test_what_is_wrong_with_an_encoder_is_said_with_the_spec(specs):
+    spec = specs.write(specs.content("films", encoder={"path": str(specs.folder / "none"), "max_length": 32}))
+    with pytest.raises(SpecError, match=r"spec.yaml: encoder.path: .*none: no such folder"):
+        open_run(spec).corpus  # noqa: B018
+    with pytest.raises(SpecError, match=r"^--set encoder.path: .*other: no such folder"):
+        open_run(spec, overrides=[f"encoder.path={specs.folder / 'other'}"]).corpus  # noqa: B018

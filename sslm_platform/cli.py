@@ -263,7 +263,7 @@ def _show_report(run: Run) -> None:
     from sslm_platform.report.render import Report
 
     console = _stdout()
-    Report.read(run.path).print(console)
+    (run.rendered or Report.read(run.path)).print(console)
     console.print(f"report: {run.path / 'report' / 'index.html'}", highlight=False, soft_wrap=True)
 
 

@@ -15,7 +15,7 @@ from sslm_platform.data.load import StreamRows, load_stream
 from sslm_platform.errors import DataError, Problem, SpecError, SslmError, raise_all
 from sslm_platform.kinds import FieldKind
 from sslm_platform.model.adapter import add_adapter
-from sslm_platform.model.backbone import backbone_without_values, load_tokenizer, vocabulary_of
+from sslm_platform.model.backbone import backbone_without_values, config_of, load_tokenizer, vocabulary_of
 from sslm_platform.model.layers import check_layers
 from sslm_platform.model.lm_head import pretrained_lm_head
 from sslm_platform.model.multitask import build_head
@@ -185,18 +185,11 @@ class Corpus:
             SpecError: with every one.
         """
         groups = group_by_head(self.run.tasks)
-        backbone = backbone_without_values(self.run.spec.encoder, self.tokenizer)
-        config, width = backbone.config, backbone.get_input_embeddings().embedding_dim
-        problems = []
+        config, problems = config_of(self.run.spec.encoder, self.tokenizer), []
         for members in groups.values():
             first = members[0]
-            if first.head.definition.tied and width != config.hidden_size:
-                what = (
-                    f"{first.head.definition.name} has tied weights: its logits are states"
-                    f" ({config.hidden_size} wide) times the encoder's token embeddings, which are {width}"
-                    f" wide in this {config.model_type}; take an encoder where both are equal"
-                )
-                problems.append(Problem(f"{first.where}.head.name", what))
+            if first.head.definition.tied and (what := self._width_problem()):
+                problems.append(Problem(f"{first.where}.head.name", f"{first.head.definition.name} {what}"))
                 continue
             if first.head.definition.emits.is_generated:
                 continue  # of its options none is about the data, and it is large
@@ -210,6 +203,17 @@ class Corpus:
                     Problem(f"{place}.{p.where}" if p.where else place, p.what) for p in error.problems
                 ]
         raise_all(SpecError, problems)
+
+    def _width_problem(self) -> str:
+        """Return why no head can be tied to the encoder's token embeddings; empty where one can."""
+        backbone = backbone_without_values(self.run.spec.encoder, self.tokenizer)
+        states, width = backbone.config.hidden_size, backbone.get_input_embeddings().embedding_dim
+        if states == width:
+            return ""
+        return (
+            f"has tied weights: its logits are states ({states} wide) times the encoder's token embeddings,"
+            f" which are {width} wide in this {backbone.config.model_type}; take one where both are equal"
+        )
 
     def _note_new_lm_heads(self) -> None:
         spec = self.run.spec.encoder

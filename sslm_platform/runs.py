@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sslm_platform.report.grouping import GroupPlan
     from sslm_platform.report.predictions import Prediction
     from sslm_platform.report.records import TaskScore
+    from sslm_platform.report.render import Report
     from sslm_platform.train.folder import RunFolder
     from sslm_platform.transfer.plan import Plan
     from sslm_platform.transfer.runner import Work
@@ -53,6 +54,7 @@ class Run:
         self.path = path
         self.console = console
         self._cache = cache
+        self.rendered: Report | None = None
         self._corpus: Corpus | None = None
         self._predictors: dict[str, Any] = {}
 
@@ -235,10 +237,11 @@ class Run:
         return [text for split in splits for text in candidates_of(own, split).texts]
 
     def report(self) -> Path:
-        """Render the report from the records; return the path of the HTML page."""
+        """Render the report from the records, which :attr:`rendered` is then; return the HTML page's path."""
         from sslm_platform.report.render import Report
 
-        return Report.read(self.path).write()
+        self.rendered = Report.read(self.path)
+        return self.rendered.write()
 
 
 def run(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -95,12 +96,21 @@ def load_backbone(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
 
 def backbone_without_values(spec: EncoderSpec, tokenizer: Any) -> Any:
     """Return the backbone with the names and shapes of its weights alone, in no time."""
-    if spec.path is not None:
-        config = _with_dropout(_from_pretrained(AutoConfig, locate(spec.path)), spec.dropout)
-        with torch.device("meta"):
-            return encoder_of(AutoModel.from_config(config))
     with torch.device("meta"):
         return _from_config(spec, tokenizer, 0)
+
+
+def config_of(spec: EncoderSpec, tokenizer: Any) -> Any:
+    """Return the backbone's configuration, for which no model's code is imported."""
+    if spec.path is not None:
+        return _with_dropout(_from_pretrained(AutoConfig, locate(spec.path)), spec.dropout)
+    options = dict(spec.config or {})
+    kind = options.pop("model_type", None)
+    _check_options(kind, options)
+    options |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
+    options["max_position_embeddings"] = max(options.get("max_position_embeddings", 0), spec.max_length + 2)
+    with _as_problems():
+        return _with_dropout(AutoConfig.for_model(kind, **options), spec.dropout)
 
 
 def vocabulary_of(tokenizer: Any, backbone_size: int | None = None) -> Vocabulary:
@@ -179,16 +189,19 @@ def _check_length(config: Any, max_length: int, prefix: int = 0) -> None:
 
 
 def _from_config(spec: EncoderSpec, tokenizer: Any, seed: int) -> Any:
-    options = dict(spec.config or {})
-    kind = options.pop("model_type", None)
-    _check_options(kind, options)
-    options |= {"vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id}
-    options["max_position_embeddings"] = max(options.get("max_position_embeddings", 0), spec.max_length + 2)
+    config = config_of(spec, tokenizer)
+    with _as_problems(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return encoder_of(AutoModel.from_config(config, dtype=torch.float32))
+
+
+@contextmanager
+def _as_problems() -> Iterator[None]:
+    """Raise what ``transformers`` finds wrong with a configuration as the spec's problem."""
     try:
-        config = _with_dropout(AutoConfig.for_model(kind, **options), spec.dropout)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            return encoder_of(AutoModel.from_config(config, dtype=torch.float32))
+        yield
+    except SpecError:
+        raise
     except (ValueError, TypeError, KeyError) as error:
         raise SpecError(Problem("encoder.config", str(error).splitlines()[0])) from None
 

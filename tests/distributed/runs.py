@@ -2,15 +2,18 @@
 
 usage: runs.py FOLDER CACHE JOB...
 
-A job is SPEC:NAME:ENGINE, or SPEC:NAME:ENGINE:STEP to be stopped after that step. FOLDER has SPEC.yaml; the
+A job is SPEC:NAME:ENGINE (``shares``: one process, whose slots are two ranks' shares of them), or
+SPEC:NAME:ENGINE:STEP to be stopped after that step. FOLDER has SPEC.yaml; the
 run's folder is FOLDER/NAME, and what it said FOLDER/NAME.said.
 """
 
 import io
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
+from parity import Shares
 from rich.console import Console
 
 from sslm_platform.corpus import Corpus
@@ -20,6 +23,7 @@ from sslm_platform.train import joint
 from sslm_platform.train.folder import RunFolder
 
 LOCAL = ["engine.name=local"]
+ONE_PROCESS = ("local", "shares")
 
 
 class Stopped(Exception):
@@ -38,13 +42,27 @@ def stopping_after(last, train_steps):
     return run
 
 
+def sharing(train_steps):
+    """Return ``train_steps`` with what two ranks would each see of a slot as slots."""
+
+    def run(training, *args, **kwargs):
+        shares = replace(training, planner=Shares(training.planner))
+        return train_steps(shares, *args, **kwargs)
+
+    return run
+
+
 def train(folder, cache, spec, name, engine, stop=None):
     stage = engine.removeprefix("zero")
-    overrides = LOCAL if engine == "local" else ["engine.name=deepspeed", f"engine.zero_stage={stage}"]
+    overrides = (
+        LOCAL if engine in ("local", "shares") else ["engine.name=deepspeed", f"engine.zero_stage={stage}"]
+    )
     corpus = Corpus(resolve(load_run_spec(folder / f"{spec}.yaml", overrides)), cache)
     console = Console(file=io.StringIO(), width=300)
     whole = joint.train_steps
     joint.train_steps = stopping_after(int(stop), whole) if stop else whole
+    if engine == "shares":
+        joint.train_steps = sharing(whole)
     try:
         run = corpus.run.spec
         joint.train_joint(corpus, RunFolder(folder / name), console, run.seed, run.engine)

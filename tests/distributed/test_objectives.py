@@ -50,6 +50,11 @@ WRITTEN = [  # a head makes the encoder's input, or writes on it
 ]
 COMPARED = [compared("simcse"), compared("cpc", 2), compared("future_regression", 1)]
 NAMES = {"written": WRITTEN, "compared": COMPARED}
+SCHEDULE = {
+    "tokens_per_batch": 400,
+    "max_steps": 9,
+    "sampler": {"name": "round_robin"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +64,7 @@ def folder(tmp_path_factory, make_specs, start):
     for name, tasks in NAMES.items():
         content = specs.content(
             "films",
-            schedule={"tokens_per_batch": 400, "max_steps": 9, "sampler": {"name": "round_robin"}},
+            schedule=SCHEDULE,
             evaluation={"max_generated": 7},  # no multiple of the ranks' batches
             optimizer={"lr": 1e-3},
         )
@@ -68,7 +73,7 @@ def folder(tmp_path_factory, make_specs, start):
         content["streams"][0]["tasks"] = tasks
         specs.write(content, f"{name}.yaml")
     cache = specs.texts / "cache"
-    start(1, SCRIPT, folder, cache, *(f"{name}:{name}-local:local" for name in NAMES))
+    start(1, SCRIPT, folder, cache, "written:written-local:local", "compared:compared-local:shares")
     jobs = [f"{name}:{name}-zero{stage}:zero{stage}" for name in NAMES for stage in range(4)]
     start(2, SCRIPT, folder, cache, *jobs)
     return folder

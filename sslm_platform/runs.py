@@ -71,15 +71,9 @@ class Run:
                 corpus.check_backbone()
                 corpus.check_heads()
             except (SpecError, DataError) as error:
-                raise type(error)(*map(self._in_spec, error.problems)) from error
+                raise type(error)(*map(self.resolved.loaded.placed, error.problems)) from error
             self._corpus = corpus
         return self._corpus
-
-    def _in_spec(self, problem: Problem) -> Problem:
-        """Return a problem of the section ``encoder`` with the spec's name: who loads a model has none."""
-        (section, dot, key), loaded = problem.where.partition("."), self.resolved.loaded
-        named = Problem(f"{loaded.where(section)}{dot}{key}", problem.what)
-        return loaded.blamed(named) if section == "encoder" else problem
 
     def train(self, restart: bool = False) -> None:
         """Train jointly, or go on where a training was saved; ``restart`` removes the folder's before.

@@ -40,6 +40,13 @@ class LoadedSpec:
                 return Problem(f"--set {key_path(key)}{problem.where[len(place) :]}", problem.what)
         return problem
 
+    def placed(self, problem: Problem) -> Problem:
+        """Return a problem of the section ``encoder`` with the spec's name: who loads a model has none."""
+        section, dot, key = problem.where.partition(".")
+        if section != "encoder":
+            return problem
+        return self.blamed(Problem(f"{self.where(section)}{dot}{key}", problem.what))
+
 
 def load_run_spec(path: str | Path, overrides: Sequence[str] = ()) -> LoadedSpec:
     """Read a run spec, its includes and overrides (``key.path=value``).

@@ -22,7 +22,6 @@ from sslm_platform.model.backbone import load_tokenizer, vocabulary_of
 from sslm_platform.model.continuing import Continuation, keeps_states
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead, task_outputs
-from sslm_platform.model.prefix import is_prefixed
 from sslm_platform.model.store import read_heads
 from sslm_platform.model.target_tokenizer import TargetCodec, saved_codec
 from sslm_platform.model.task_adapter import give_adapters
@@ -105,8 +104,7 @@ class Predictor:
         )
         self.pad_id = vocabulary.pad_id
         writes = self.emits.is_generated and self.head.tied
-        goes_on = writes and not is_prefixed(self.encoder.backbone) and keeps_states(self.encoder.backbone)
-        self.kept = self.encoder.backbone if goes_on else None
+        self.kept = self.encoder.backbone if writes and keeps_states(self.encoder.backbone) else None
         self.encoder.eval()
         head.eval()
 

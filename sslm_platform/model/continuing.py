@@ -14,6 +14,7 @@ from sslm_platform.kinds import AttentionPattern
 from sslm_platform.model.attention import visible_tokens
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import Encode, encode_inputs
+from sslm_platform.model.prefix import is_prefixed
 from sslm_platform.model.tap import evaluating
 from sslm_platform.model.task_adapter import adapter_of
 
@@ -161,8 +162,11 @@ class _Plain(nn.Module):
 def keeps_states(backbone: Any) -> bool:
     """Try whether an encoder can go on from keys and values: logits must be those of the whole text.
 
-    It takes ``past_key_values`` and ``position_ids`` that count from 0 (BERT and ELECTRA do).
+    It takes ``past_key_values`` and ``position_ids`` that count from 0 (BERT and ELECTRA do). Prefixes
+    come in the same argument, so that an encoder with them cannot.
     """
+    if is_prefixed(backbone):
+        return False
     encoder = SharedEncoder(backbone)
     size = backbone.get_input_embeddings().num_embeddings
     ids_BL = torch.arange(8).view(2, 4) % size

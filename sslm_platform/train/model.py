@@ -20,7 +20,6 @@ from sslm_platform.model.continuing import keeps_states
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.lm_head import pretrained_lm_head
 from sslm_platform.model.multitask import TaskHead, build_head
-from sslm_platform.model.prefix import is_prefixed
 from sslm_platform.model.store import ADAPTER, HeadInfo, read_heads, save_model
 from sslm_platform.model.task_adapter import adapter_of, give_adapters, take_adapter, wear
 from sslm_platform.spec.resolved import Task
@@ -129,8 +128,7 @@ def add_heads(corpus: Corpus, encoder: SharedEncoder, tasks: Sequence[Task], see
     """Put new heads for the tasks on an encoder; tasks with one head key share the head and its labels."""
     size = encoder.backbone.get_input_embeddings().num_embeddings
     writes = any(task.head.definition.tied and task.head.definition.emits.is_generated for task in tasks)
-    prefixed = is_prefixed(encoder.backbone)  # which uses the argument that kept states come in
-    kept = encoder.backbone if writes and not prefixed and keeps_states(encoder.backbone) else None
+    kept = encoder.backbone if writes and keeps_states(encoder.backbone) else None
     heads, models, infos = {}, {}, {}
     for key, members in group_by_head({task.identity: task for task in tasks}).items():
         bound = members[0].head

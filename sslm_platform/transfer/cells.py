@@ -79,7 +79,7 @@ def plan_cells(corpus: Corpus) -> Plan:
 
 
 def _twice(cells: Iterable[CellPlan], where: str) -> Iterator[Problem]:
-    """A matrix has one place for a protocol, source, target and seed: two trainings would be averaged."""
+    """Yield a place of a matrix that two trainings are asked for: they would be averaged."""
     first: dict[CellKey, CellPlan] = {}
     for cell in cells:
         if not cell.is_baseline and first.setdefault(cell.key, cell) is not cell:

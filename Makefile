@@ -43,7 +43,7 @@ quickstart: $(INSTALLED)
 # One worker a core, each with one thread and whole files; `PYTEST_ARGS="-n 0"` runs them one after the other.
 test: export OMP_NUM_THREADS := 1
 test: $(DEV_INSTALLED)
-	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 soak: $(DEV_INSTALLED)
 	$(BIN)/python -m pytest tests/train/test_kills.py --kills 20 $(PYTEST_ARGS)

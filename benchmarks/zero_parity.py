@@ -85,7 +85,7 @@ def run_product(parity: ModuleType, folder: Path, limit: int | None) -> list[dic
     wanted = [case.name for case in parity.all_cases()[:limit]]
     names = [name for name in wanted if name not in read_cases(results)]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--local-addr=localhost", "--nproc-per-node=2"]
-    command = [sys.executable, *launcher, str(SCRIPT), str(folder), str(results)]
+    command = [sys.executable, *launcher, str(SCRIPT), str(folder), str(results), str(parity.STEPS)]
     for start in range(0, len(names), AT_ONCE):
         subprocess.run([*command, *names[start : start + AT_ONCE]], check=True)
         print(f"{min(start + AT_ONCE, len(names))} of {len(names)} cases", flush=True)

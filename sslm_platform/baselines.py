@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -148,13 +149,9 @@ def tfidf(
     is not tuned flatters what is compared with it. Features are words and word pairs; one to three
     characters where most of the writing has no spaces between words, as in Chinese, or no words at all.
     """
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-
     if len(set(train[1])) == 1:
         return np.eye(len(labels))[[labels.index(train[1][0])] * len(texts)], TFIDF_C[0]
-    vectorizer = TfidfVectorizer(sublinear_tf=True, **_units(train[0]))
-    features = vectorizer.fit_transform(train[0])
+    vectorizer, models = _fit_tfidf(tuple(train[0]), tuple(train[1]))
 
     def predict(model: Any, of: Sequence[str]) -> np.ndarray:
         probability_NK = np.zeros((len(of), len(labels)))
@@ -163,9 +160,19 @@ def tfidf(
             probability_NK[:, known] = model.predict_proba(vectorizer.transform(of))
         return probability_NK
 
-    models = {c: LogisticRegression(C=c, max_iter=1000).fit(features, train[1]) for c in TFIDF_C}
     best = max(TFIDF_C, key=lambda c: goodness(predict(models[c], dev)))
     return predict(models[best], texts), best
+
+
+@lru_cache(maxsize=4)
+def _fit_tfidf(texts: tuple[str, ...], labels: tuple[str, ...]) -> tuple[Any, dict[float, Any]]:
+    """Return the vectorizer and a model for each C; kept, as a source is asked about every target in turn."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+
+    vectorizer = TfidfVectorizer(sublinear_tf=True, **_units(texts))
+    features = vectorizer.fit_transform(texts)
+    return vectorizer, {c: LogisticRegression(C=c, max_iter=1000).fit(features, labels) for c in TFIDF_C}
 
 
 def tfidf_ranking(task: Task, train: FeedSplit, split: FeedSplit) -> Scored:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sslm_platform.corpus import target_field
 from sslm_platform.data.augment import Augmentation
-from sslm_platform.data.batching import collate_inputs, example_generator
+from sslm_platform.data.batching import ExampleGenerators, collate_inputs
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.decisions import scores_of, target_bytes
 from sslm_platform.gathering import Gather, Part, join_parts
@@ -80,9 +80,9 @@ class Batch:
     keys_B: np.ndarray  # the examples' own part of it
     windows_B: np.ndarray  # rows of the inputs that each example has
 
-    def generators(self, stream: int = 0) -> list[np.random.Generator]:
+    def generators(self, stream: int = 0) -> ExampleGenerators:
         """Return each example's random numbers from their beginning."""
-        return [example_generator(*self.key, int(key), stream) for key in self.keys_B]
+        return ExampleGenerators(self.key, self.keys_B, stream)
 
 
 def make_batch(
@@ -96,7 +96,7 @@ def make_batch(
     augmentation: Augmentation | None = None,
 ) -> Batch:
     """Collate rows of a split for tasks that share their input; noise is keyed by (seed, epoch, example)."""
-    generators = [example_generator(seed, epoch, int(split.keys_N[row])) for row in rows]
+    generators = ExampleGenerators((seed, epoch), split.keys_N[rows])
     examples = {t: split.encoded(t, rows.tolist(), m.labels) for t, m in models.items()}
     if augmentation is not None:
         labels = {task: model.labels for task, model in models.items()}
@@ -167,7 +167,7 @@ def with_partners(
     """
     if not model.task.objective.definition.partners:
         return examples
-    generators = [example_generator(*key, int(split.keys_N[row]), stream=3) for row in rows]
+    generators = ExampleGenerators(key, split.keys_N[np.asarray(rows, dtype=np.int64)], stream=3)
     name = model.task.identity
     partners = [split.partner(name, row, rng) for row, rng in zip(rows, generators, strict=True)]
     return [replace(e, partner=partner) for e, partner in zip(examples, partners, strict=True)]

@@ -173,6 +173,13 @@ class Specs:
         return Corpus(self.resolve(content, *overrides), self.texts / "cache")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that take long first, so that no worker begins one when the others have nothing left."""
+    marks = ("slow", "distributed")
+    long = {item.path for item in items if any(item.get_closest_marker(mark) for mark in marks)}
+    items.sort(key=lambda item: item.path not in long)
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=3, help="how often test_kills.py kills each training")
 

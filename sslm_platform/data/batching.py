@@ -164,3 +164,34 @@ def example_generator(seed: int, epoch: int, key: int, stream: int = 0) -> np.ra
     cipher_key = np.array([seed, key], dtype=np.uint64)
     counter = np.array([0, 0, stream, epoch], dtype=np.uint64)
     return np.random.Generator(np.random.Philox(key=cipher_key, counter=counter))
+
+
+class ExampleGenerators(Sequence[np.random.Generator]):
+    """Each example's random numbers in one pass, made when first asked for: most objectives draw none.
+
+    Args:
+        key: (seed, epoch) of :func:`example_generator`.
+        keys_B: the examples' own part of it.
+        stream: as there.
+    """
+
+    def __init__(self, key: tuple[int, int], keys_B: np.ndarray, stream: int = 0) -> None:
+        self._key = key
+        self._keys_B = keys_B
+        self._stream = stream
+        self._made: dict[int, np.random.Generator] = {}
+
+    def __len__(self) -> int:
+        return len(self._keys_B)
+
+    @overload
+    def __getitem__(self, index: int) -> np.random.Generator: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[np.random.Generator]: ...
+    def __getitem__(self, index: int | slice) -> np.random.Generator | list[np.random.Generator]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        if place not in self._made:
+            self._made[place] = example_generator(*self._key, int(self._keys_B[place]), self._stream)
+        return self._made[place]

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sslm_platform.corpus import Corpus
-from sslm_platform.data.batching import example_generator
+from sslm_platform.data.batching import ExampleGenerators
 from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.evaluate import (
     EVALUATION_SEED,
@@ -200,5 +200,5 @@ class FeatureStore:
 def _collate(
     model: TaskModel, part: FeedSplit, examples: Sequence[Encoded], places: Sequence[int]
 ) -> TaskBatch:
-    generators = [example_generator(EVALUATION_SEED, 0, int(part.keys_N[place])) for place in places]
+    generators = ExampleGenerators((EVALUATION_SEED, 0), part.keys_N[np.asarray(places, dtype=np.int64)])
     return model.objective.collate(examples, generators)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.optimize import nnls
 
 from sslm_platform.corpus import Corpus
 from sslm_platform.engine.factory import make_engine
@@ -106,6 +105,8 @@ def rates_of(
     }
     seen = [cell for cell in cells if cell.status == "done" and not _is_finetuned(cell)]
     if sum(cell.num_tokens for cell in seen) > CALIBRATION_TOKENS:
+        from scipy.optimize import nnls  # a second to import, which a run with nothing to do would wait
+
         features = [[cell.num_tokens, float("inverse_l2" in cell.notes), 1.0] for cell in seen]
         scale = np.maximum(np.max(features, axis=0), 1.0)  # tokens are thousands of times as many as probes
         per_token, per_fit, per_cell = nnls(features / scale, [cell.seconds for cell in seen])[0] / scale

@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sslm_platform.data.batching import collate_inputs, example_generator, plan_batches
+from sslm_platform.data.batching import ExampleGenerators, collate_inputs, example_generator, plan_batches
 from sslm_platform.interfaces import Encoded
 
 lengths = st.lists(st.integers(1, 60), max_size=300).map(lambda x: np.array(x, dtype=np.int64))
@@ -64,3 +65,15 @@ def test_passes_over_one_example_are_uncorrelated():
     draws = np.array([example_generator(0, epoch, 7).random(2000) for epoch in range(5)])
     off_diagonal = np.corrcoef(draws)[~np.eye(5, dtype=bool)]
     assert np.abs(off_diagonal).max() < 0.1
+
+
+def test_generators_of_many_examples_are_theirs_and_go_on():
+    keys_B = np.array([3, 2**64 - 1, 3], dtype=np.uint64)
+    generators = ExampleGenerators((7, 2), keys_B, stream=1)
+    assert len(generators) == 3
+    expected = [example_generator(7, 2, int(key), 1).random(2).tolist() for key in keys_B]
+    assert [rng.random() for rng in generators] == [first for first, _ in expected]
+    assert [rng.random() for rng in generators[:]] == [second for _, second in expected]
+    assert generators[-1] is generators[2]
+    with pytest.raises(IndexError):
+        generators[3]

@@ -1,6 +1,6 @@
 """Joint training on two ranks under ZeRO against plain torch in one process, case by case; run as a script.
 
-usage: parity.py FOLDER OUTPUT CASE...      (a case as Case.name gives it)
+usage: parity.py FOLDER OUTPUT STEPS CASE...      (a case as Case.name gives it)
 
 Real training steps on a tiny random encoder, dropout off. The reference is trained in the same process.
 """
@@ -72,7 +72,7 @@ def pairwise_cases():
     return chosen
 
 
-def content(case, folder):
+def content(case, folder, steps):
     """Return the spec of a case; ``folder`` has the texts."""
     shared = {"shared_as": "tone"} if case.heads == "shared" else {}
     label = {"text": "text", "label": "label"}
@@ -114,7 +114,7 @@ def content(case, folder):
             "sampler": {"name": "alternating" if order == "alternating" else "round_robin"},
             "tokens_per_batch": 120,
             "slots_per_step": int(slots),
-            "max_steps": STEPS,
+            "max_steps": steps,
         },
         "balancer": {"name": "static", "options": {"weights": weights}},
         "optimizer": {"lr": 1e-3, "head_lr": 3e-3, "clip": 0.5},
@@ -178,12 +178,15 @@ class Shares:
         return replace(plan, slots=tuple(shares))
 
 
-def compare(case, folder):
-    """Train a case under ZeRO and in plain torch; return by how much they differ, and what idle parts did."""
+def compare(case, folder, steps):
+    """Train a case under ZeRO and, on rank 0, in plain torch.
+
+    Return by how much they differ, and what idle parts did; None on other ranks.
+    """
     from sslm_platform.engine.factory import make_engine
     from sslm_platform.spec.schema import EngineSpec
 
-    corpus, expected, expected_norms = reference(replace(case, stage=""), folder)
+    corpus = read(replace(case, stage=""), folder, steps)
     run = corpus.run.spec
     model = built(corpus)
     spec = EngineSpec(name="deepspeed", zero_stage=int(case.stage[-1]), threads=1)
@@ -191,6 +194,11 @@ def compare(case, folder):
         spec, run.optimizer, model.encoder, model.heads, sharded_heads=corpus.run.sharded_heads
     )
     found, moved, looked = train(corpus, model.with_heads(engine.heads), engine)
+    weights = norms(engine)
+    engine.close()
+    if engine.rank:
+        return None
+    expected, expected_norms = reference(replace(case, stage=""), folder, steps)
     result = {"case": case.name, "idle": looked, "moved": moved, "losses": 0.0, "gradient_norms": 0.0}
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.losses.keys() == theirs.losses.keys()
@@ -199,24 +207,23 @@ def compare(case, folder):
         result["gradient_norms"] = max(
             result["gradient_norms"], *relative(ours.gradient_norms, theirs.gradient_norms)
         )
-    result["weights"] = max(relative(norms(engine), expected_norms))
-    engine.close()
+    result["weights"] = max(relative(weights, expected_norms))
     return result
 
 
 @lru_cache(maxsize=1)
-def reference(case, folder):
-    """Train a case in plain torch; return its data, the steps' records and the weights' norms."""
+def reference(case, folder, steps):
+    """Train a case in plain torch; return the steps' records and the weights' norms."""
     from sslm_platform.engine.local import LocalEngine
 
-    corpus = read(case, folder)
+    corpus = read(case, folder, steps)
     run, model = corpus.run.spec, built(corpus)
     engine = LocalEngine(run.engine, run.optimizer, model.encoder, model.heads, torch.device("cpu"))
     records, _, _ = train(corpus, model, engine, shares=case.objective == "contrast")
-    return corpus, records, norms(engine)
+    return records, norms(engine)
 
 
-def read(case, folder):
+def read(case, folder, steps):
     from parity_plugin import host
 
     from sslm_platform.corpus import Corpus
@@ -224,7 +231,7 @@ def read(case, folder):
     from sslm_platform.spec.resolve import resolve
 
     path = folder / f"spec-{case.name.replace('/', '-')}-{torch.distributed.get_rank()}.yaml"
-    path.write_text(yaml.safe_dump(content(case, folder)))
+    path.write_text(yaml.safe_dump(content(case, folder, steps)))
     return Corpus(resolve(load_run_spec(path), host()), folder / "cache")
 
 
@@ -242,7 +249,7 @@ def train(corpus, model, engine, shares=False):
     training = plan_training(corpus, model, run.schedule, run.optimizer, 1, "parity")
     training = replace(training, planner=Shares(training.planner)) if shares else training
     progress, records, moved, num_looked = training.start(), [], [], 0
-    for step in range(STEPS):
+    for step in range(run.schedule.max_steps):
         plan = training.planner.plan(step, progress.positions, progress.sampler)
         look = step % 3 == 2 and engine.world_size > 1  # gathering everything is dear
         before = parts(engine) if look else {}
@@ -280,19 +287,20 @@ def norms(engine):
 
 
 def relative(ours, theirs):
-    assert ours.keys() == theirs.keys() or not ours
+    assert ours.keys() == theirs.keys()
     return [abs(ours[name] - theirs[name]) / max(theirs[name], 1e-3) for name in ours] or [0.0]
 
 
 def main():
-    folder, output = map(Path, sys.argv[1:3])
+    folder, output, steps = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(1)
     from sslm_platform.engine.group import join_group
 
     join_group()
     with (output if torch.distributed.get_rank() == 0 else Path("/dev/null")).open("a") as lines:
-        for name in sys.argv[3:]:
-            lines.write(json.dumps(compare(Case(*name.split("/")), folder)) + "\n")
+        for name in sys.argv[4:]:
+            result = compare(Case(*name.split("/")), folder, steps)
+            lines.write(json.dumps(result) + "\n")
             lines.flush()
 
 

@@ -356,6 +356,7 @@ def diverge(variant, output):
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     torch.set_num_threads(1)
+    gc.freeze()  # DeepSpeed collects garbage many times for each bf16 engine; modules are none
     folder = Path(sys.argv[1])
     for case in sys.argv[2:]:
         match case.split(":"):

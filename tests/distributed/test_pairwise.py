@@ -1,6 +1,6 @@
 """Every pair of what may be combined trains on two ranks under ZeRO as in one process.
 
-``make parity`` runs the full product.
+``make parity`` runs the full product, and more steps.
 """
 
 import importlib.util
@@ -18,6 +18,7 @@ found = importlib.util.spec_from_file_location("parity", SCRIPT)
 parity = importlib.util.module_from_spec(found)
 found.loader.exec_module(parity)
 CASES = parity.pairwise_cases()
+STEPS = 12
 
 
 def test_the_cases_have_every_pair_of_values():
@@ -32,7 +33,7 @@ def test_the_cases_have_every_pair_of_values():
 def results(tmp_path_factory, start):
     folder = tmp_path_factory.mktemp("pairwise")
     parity.write_texts(folder)
-    start(2, SCRIPT, folder, folder / "results.jsonl", *(case.name for case in CASES))
+    start(2, SCRIPT, folder, folder / "results.jsonl", STEPS, *(case.name for case in CASES))
     lines = (folder / "results.jsonl").read_text().splitlines()
     return {result["case"]: result for result in map(json.loads, lines)}
 

@@ -62,9 +62,9 @@ def folder(tmp_path_factory, make_specs, start):
     return folder
 
 
-def steps(folder, name):
+def steps(folder, name, kind="step"):
     lines = (folder / name / "train" / "metrics.jsonl").read_text().splitlines()
-    return [record for record in map(json.loads, lines) if record["kind"] == "step"]
+    return [record for record in map(json.loads, lines) if record["kind"] == kind]
 
 
 @pytest.mark.parametrize("name", CHANGES)
@@ -75,7 +75,17 @@ def test_losses_go_on_as_if_nothing_had_changed(folder, name):
     for ours, theirs in zip(found, expected, strict=True):
         assert ours["losses"] == pytest.approx(theirs["losses"], abs=1e-5)
         assert ours["gradient_norms"] == pytest.approx(theirs["gradient_norms"], rel=1e-4)
-        assert ours["slots"] == theirs["slots"]
+        for exact in ("slots", "num_tokens", "num_padded_tokens", "learning_rate", "weights"):
+            assert ours[exact] == theirs[exact]
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_evaluations_go_on_as_if_nothing_had_changed(folder, name):
+    found, expected = steps(folder, name, "evaluation"), steps(folder, "whole", "evaluation")
+    assert [record["step"] for record in found] == [record["step"] for record in expected] == [5, STEPS]
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours["selection"] == pytest.approx(theirs["selection"], abs=1e-3)
+        assert ours["majority"] == theirs["majority"]
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -109,6 +109,7 @@ def measured(request, tmp_path_factory):
     return world, run.corpus, matrix, plan, cells
 
 
+@pytest.mark.slow
 def test_the_lab_recovers_what_was_planted(measured):
     world, _, matrix, _, _ = measured
     found = planted.recovery(world, matrix)

@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+from sslm_platform.runs import load_run
+
 SCRIPT = Path(__file__).with_name("killed.py")
 PATIENCE = 120.0  # seconds for anything that must happen
 ENGINES = {
@@ -167,9 +169,9 @@ def test_a_signal_to_the_launcher_and_the_death_of_a_rank(processes, specs, tmp_
         "films",
         "names",
         engine=section,
-        schedule={"tokens_per_batch": 120, "max_steps": 90},
-        evaluation={"every": 30},
-        checkpoint={"every": 3, "keep_best": 9},
+        schedule={"tokens_per_batch": 120, "max_steps": 36},
+        evaluation={"every": 18},
+        checkpoint={"every": 3, "keep_best": 2},
     )
     spec, out = specs.write(content), tmp_path / "run"
 
@@ -209,3 +211,5 @@ def test_a_signal_to_the_launcher_and_the_death_of_a_rank(processes, specs, tmp_
         assert Command(processes, argv(folder), num_ranks, log).wait() == [0, 0], log
     assert "continuing after step" in (tmp_path / "run.log.0").read_text()
     trainings.assert_same(out, tmp_path / "expected")
+    assert len(load_run(out).predict(["Ada Smith came to Bath"], "names@news")[0]["tags"]) == 5
+    assert "done before" in launch(0).communicate(timeout=PATIENCE)[1]

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import random
+import runpy
+import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +28,15 @@ NOUNS_ZH = ("菜", "店", "服务", "环境", "汤")
 PEOPLE = ("Ada", "Grace", "Alan", "Edsger", "Barbara")
 PLACES = ("Zurich", "Austin", "Kyoto", "Bath", "Nantes")
 
+FORKED = Path(__file__).with_name("forked.py")
+PRELOADED = [
+    "sslm_platform.cli",
+    "sslm_platform.transfer.runner",
+    "sslm_platform.engine.local",
+    *(["deepspeed", "sslm_platform.engine.deepspeed"] if find_spec("deepspeed") else []),
+    "transformers.models.bert.modeling_bert",
+    "scipy.stats",
+]
 ENCODER = {
     "config": {
         "model_type": "bert",
@@ -171,6 +187,58 @@ class Specs:
         from sslm_platform.corpus import Corpus
 
         return Corpus(self.resolve(content, *overrides), self.texts / "cache")
+
+
+class Ranks:
+    """A command or script in some processes, each forked from one that has imported what takes seconds."""
+
+    def __init__(self, context: Any, argv: list[str], num: int, logs: list[str], inherited: dict[str, str]):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            address = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+        self.processes = []
+        for rank in range(num):
+            group = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": num, "LOCAL_WORLD_SIZE": num}
+            group = {key: str(value) for key, value in group.items()} | address if num > 1 else {}
+            out, err = (f"{log}.{rank}" for log in logs)
+            given = {"ARGV": argv, "ENVIRONMENT": inherited | group, "OUT": out, "ERR": err}
+            run = partial(runpy.run_path, str(FORKED), init_globals=given, run_name="__main__")
+            self.processes.append(context.Process(target=run))
+            self.processes[-1].start()
+
+    @property
+    def are_alive(self) -> bool:
+        return all(process.is_alive() for process in self.processes)
+
+    def wait(self, patience: float) -> list[int]:
+        """Return the exit codes; when a rank fails, the others are ended, as a launcher would."""
+        deadline = time.monotonic() + patience
+        while any(process.is_alive() for process in self.processes):
+            failed = any(process.exitcode for process in self.processes)
+            if failed or time.monotonic() > deadline:
+                time.sleep(2.0 if failed else 0.0)
+                for process in self.processes:
+                    process.kill()
+            for process in self.processes:
+                process.join(0.05)
+            assert failed or time.monotonic() <= deadline, "it hangs"
+        return [process.exitcode for process in self.processes]
+
+
+@pytest.fixture(scope="session")
+def start_ranks() -> Callable[..., Ranks]:
+    """Return a function that starts ``argv`` (of ``sslm``, or a script's) in some processes."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+
+    def start(argv: list[Any], num: int, out: Path, err: Path, **environment: str) -> Ranks:
+        """What a rank says is in the files with its number behind their names."""
+        unwanted = ("PYTEST", "DS_", "CC", "CXX")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(unwanted)}
+        inherited |= {"OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu", "HF_HUB_OFFLINE": "1"}
+        return Ranks(context, [str(a) for a in argv], num, [str(out), str(err)], inherited | environment)
+
+    return start
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import random
-import runpy
 import signal
-import socket
 import subprocess
 import sys
 import time
-from functools import partial
-from pathlib import Path
 
 import pytest
 
 from sslm_platform.runs import load_run
 
-SCRIPT = Path(__file__).with_name("killed.py")
 PATIENCE = 120.0  # seconds for anything that must happen
 ENGINES = {
     "local": ({"name": "local", "threads": 1}, 1),
@@ -27,66 +21,22 @@ ENGINES = {
 }
 
 
-@pytest.fixture(scope="module")
-def processes():
-    """Processes are forked from one that has imported what takes seconds, and in which nothing has run."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [
-            "sslm_platform.cli",
-            "sslm_platform.transfer.runner",
-            "sslm_platform.engine.local",
-            "deepspeed",
-            "sslm_platform.engine.deepspeed",
-            "transformers.models.bert.modeling_bert",
-            "scipy.stats",
-        ]
-    )
-    return context
+def kill(ranks, rng):
+    """Kill the ranks in some order; a launcher would do so when the first is gone."""
+    for process in rng.sample(ranks.processes, len(ranks.processes)):
+        os.kill(process.pid, signal.SIGKILL)
+    codes = ranks.wait(PATIENCE)
+    assert codes == [-signal.SIGKILL] * len(codes), "it was over before it could be killed"
 
 
-class Command:
-    """``sslm train`` on some ranks."""
+@pytest.fixture
+def command(start_ranks):
+    """Return a function that starts ``sslm`` in some ranks."""
 
-    def __init__(self, processes, argv, num_ranks, log):
-        with socket.socket() as free:
-            free.bind(("localhost", 0))
-            port = free.getsockname()[1]
-        self.ranks = []
-        for rank in range(num_ranks):
-            environment = {"SSLM_LAUNCHED": "1", "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu"}
-            if num_ranks > 1:
-                environment |= {
-                    "RANK": str(rank),
-                    "LOCAL_RANK": str(rank),
-                    "WORLD_SIZE": str(num_ranks),
-                    "LOCAL_WORLD_SIZE": str(num_ranks),
-                    "MASTER_ADDR": "localhost",
-                    "MASTER_PORT": str(port),
-                }
-            given = {"ARGV": ["sslm", *map(str, argv)], "ENVIRONMENT": environment, "LOG": f"{log}.{rank}"}
-            target = partial(runpy.run_path, str(SCRIPT), init_globals=given, run_name="__main__")
-            process = processes.Process(target=target)
-            process.start()
-            self.ranks.append(process)
+    def command(argv, num_ranks, log):
+        return start_ranks(["sslm", *argv], num_ranks, out=log, err=log, SSLM_LAUNCHED="1")
 
-    def kill(self, rng):
-        """Kill the ranks in some order; a launcher would do so when the first is gone."""
-        for process in rng.sample(self.ranks, len(self.ranks)):
-            os.kill(process.pid, signal.SIGKILL)
-        codes = self.wait()
-        assert codes == [-signal.SIGKILL] * len(codes), "it was over before it could be killed"
-
-    def wait(self):
-        """Return the exit codes."""
-        for process in self.ranks:
-            process.join(PATIENCE)
-            assert process.exitcode is not None, "it hangs"
-        return [process.exitcode for process in self.ranks]
-
-    @property
-    def is_alive(self):
-        return all(process.is_alive() for process in self.ranks)
+    return command
 
 
 def last_step(folder):
@@ -98,9 +48,9 @@ def last_step(folder):
         return 0
 
 
-def wait_until(command, condition, pause=0.004):
+def wait_until(ranks, condition, pause=0.004):
     deadline = time.monotonic() + PATIENCE
-    while not condition() and command.is_alive:
+    while not condition() and ranks.are_alive:
         assert time.monotonic() < deadline
         time.sleep(pause)
 
@@ -108,7 +58,7 @@ def wait_until(command, condition, pause=0.004):
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES)
 def test_killed_at_random_moments_it_ends_with_the_same_bits(
-    processes, specs, tmp_path, trainings, engine, request
+    command, specs, tmp_path, trainings, engine, request
 ):
     section, num_ranks = ENGINES[engine]
     if num_ranks > 1:
@@ -127,9 +77,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
 
     def start(name):
         argv = ("train", spec, "--out", tmp_path / name, "--cache", specs.texts / "cache")
-        return Command(processes, argv, num_ranks, tmp_path / f"{name}.log")
+        return command(argv, num_ranks, tmp_path / f"{name}.log")
 
-    assert start("expected").wait() == [0] * num_ranks, (tmp_path / "expected.log.0").read_text()
+    assert start("expected").wait(PATIENCE) == [0] * num_ranks, (tmp_path / "expected.log.0").read_text()
     out = tmp_path / "run"
     checkpoint = out / "train" / "checkpoint"
 
@@ -139,28 +89,28 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(
     moments, resumed = [], 0
     for number, step in enumerate(sorted(rng.sample(range(1, num_steps - 5), num_kills))):
         target, is_saved = max(step, last_step(out) + 1), checkpoint.exists()
-        command = start("run")
+        ranks = start("run")
         if number % 3 == 2:  # while it starts
             time.sleep(rng.uniform(0.0, 0.5))
         else:
-            wait_until(command, lambda target=target: last_step(out) >= target)
+            wait_until(ranks, lambda target=target: last_step(out) >= target)
             resumed += is_saved
         if number % 3 == 1:  # while a checkpoint is being written
-            wait_until(command, is_saving, pause=0.0002)
+            wait_until(ranks, is_saving, pause=0.0002)
             time.sleep(rng.uniform(0.0, 0.002))
         if number % 3 == 0:
             time.sleep(rng.uniform(0.0, 0.02))
-        command.kill(rng)
+        kill(ranks, rng)
         moments.append((step, last_step(out), is_saving()))
     resumed += checkpoint.exists()
-    assert start("run").wait() == [0] * num_ranks, moments
+    assert start("run").wait(PATIENCE) == [0] * num_ranks, moments
     assert (tmp_path / "run.log.0").read_text().count("continuing after step") >= resumed > 0, moments
     trainings.assert_same(out, tmp_path / "expected")
 
 
 @pytest.mark.slow
 @pytest.mark.distributed
-def test_a_signal_to_the_launcher_and_the_death_of_a_rank(processes, specs, tmp_path, trainings):
+def test_a_signal_to_the_launcher_and_the_death_of_a_rank(command, specs, tmp_path, trainings):
     """Two starts of ``--nproc 2``: the first is asked to stop, of the second one rank is killed."""
     psutil = pytest.importorskip("psutil")
     section, num_ranks = ENGINES["zero2"]
@@ -179,8 +129,8 @@ def test_a_signal_to_the_launcher_and_the_death_of_a_rank(processes, specs, tmp_
         return ("train", spec, "--out", folder, "--cache", specs.texts / "cache")
 
     def launch(step):
-        command = [sys.executable, "-m", "sslm_platform", *map(str, argv(out)), "--nproc", "2"]
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        launcher = [sys.executable, "-m", "sslm_platform", *map(str, argv(out)), "--nproc", "2"]
+        process = subprocess.Popen(launcher, stderr=subprocess.PIPE, text=True)
         deadline = time.monotonic() + PATIENCE
         while last_step(out) < step and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -208,7 +158,7 @@ def test_a_signal_to_the_launcher_and_the_death_of_a_rank(processes, specs, tmp_
 
     for folder in (out, tmp_path / "expected"):
         log = tmp_path / f"{folder.name}.log"
-        assert Command(processes, argv(folder), num_ranks, log).wait() == [0, 0], log
+        assert command(argv(folder), num_ranks, log).wait(PATIENCE) == [0, 0], log
     assert "continuing after step" in (tmp_path / "run.log.0").read_text()
     trainings.assert_same(out, tmp_path / "expected")
     assert len(load_run(out).predict(["Ada Smith came to Bath"], "names@news")[0]["tags"]) == 5

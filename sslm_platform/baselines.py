@@ -50,6 +50,12 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
     answer in training, those of a choice by how often their place is the right one's.
     """
     name = model.task.identity
+    definition = model.task.head.definition
+    if definition.rewrites or isinstance(model.head.module, DecidingHead):
+        # A generator makes the labels, undisturbed by dropout; a threshold of the head's own is for other
+        # outputs. Constant outputs are on the CPU, wherever the head is.
+        own = copy.deepcopy(model.head.module).cpu().eval()
+        model = replace(model, head=replace(model.head, module=own))
     models = {name: model}
     batches = (
         make_batch(train, rows, models, pad_id, EVALUATION_SEED, 0)
@@ -71,10 +77,8 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
         return {name: [commonest] * len(batch.rows)} if model.writes else {}
 
     commonest = _commonest_text(model, train) if model.writes else ""
-    if isinstance(model.head.module, DecidingHead):  # whose own threshold is for other outputs
-        head = replace(model.head, module=copy.deepcopy(model.head.module))
-        models = {name: replace(model, head=head)}
-        tune_head(head.module, [score_feed(outputs, train, models, pad_id)[name]])
+    if isinstance(model.head.module, DecidingHead):
+        tune_head(model.head.module, [score_feed(outputs, train, models, pad_id)[name]])
     scored = score_feed(outputs, split, models, pad_id, texts=texts)[name]
     is_ranking = model.task.head.definition.emits is OutputKind.RANKING
     return rank_by_frequency(model.task, train, split, scored) if is_ranking else scored

@@ -62,7 +62,7 @@ def score_intervals(
         values[name] = MetricValue(value=float(metric.score(scored)), low=low, high=high)
         if name == task.primary_name:
             primary = resamples_R
-    return values, tuple(round(float(value), 6) for value in primary)
+    return values, tuple(float(f"{value:.7g}") for value in primary)
 
 
 def normalized_gain(task: Task, score: float, baseline: float) -> float:

@@ -182,10 +182,9 @@ def prediction_table(answers: Sequence[Mapping[str, Any]]) -> Table:
         if "tags" in answer:
             words = zip(answer["tokens"], answer["tags"], strict=True)
             marked = " ".join(w if t in ("O", None) else f"{w}[{t}]" for w, t in words)
-            known = [p for p in answer["probability"] if p is not None]
-            table.add_row(
-                escape(" ".join(answer["tokens"])), escape(marked), f"{min(known, default=0):.2f} (least)"
-            )
+            known = [p for p in answer.get("probability", ()) if p is not None]
+            least = f"{min(known):.2f} (least)" if known else ""
+            table.add_row(escape(" ".join(answer["tokens"])), escape(marked), least)
         elif "label" in answer:
             share = answer["probabilities"][answer["label"]]
             table.add_row(escape(_text(answer)), escape(answer["label"]), f"{share:.2f}")

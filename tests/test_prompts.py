@@ -104,6 +104,22 @@ def test_templates_are_checked(specs, content, template, message):
         specs.resolve(content)
 
 
+def test_a_language_model_reads_plain_texts(specs, content):
+    """With a template there would be no bytes to count, and 0 bits for each."""
+    content["streams"][0]["tasks"] = [
+        {
+            "name": "language",
+            "fields": {"text": "text"},
+            "template": "Review: {text}",
+            "objective": {"name": "clm"},
+            "head": {"name": "lm"},
+            "metrics": ["bits_per_byte"],
+        }
+    ]
+    with pytest.raises(SpecError, match="template: its objective learns to say the tokens of a plain text"):
+        specs.resolve(content)
+
+
 def test_training_beats_random_words_and_few_shots_are_measured(specs, content, tmp_path, texts):
     """Two tasks with one template are encoded once; the words are fine-tuned with the rest."""
     content["streams"][0]["tasks"] = [prompted(), prompted("random", name="random")]

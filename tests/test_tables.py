@@ -25,6 +25,7 @@ PAIR = {"question": "who?", "context": "Ada did."}
         (PAIR | {"answer": "Ada"}, ["who? | Ada did.", "Ada"]),
         (PAIR | {"answer": None}, ["who? | Ada did.", "no answer"]),
         ({"text": "a", "generated": "un [texte]"}, ["a", "un [texte]"]),
+        ({"tokens": ["Ada", "did"], "tags": ["B-PER", "O"]}, ["Ada did", "Ada[B-PER] did", ""]),  # of a CRF
         ({"tokens": ["play", "it"], "label": "x", "probabilities": {"x": 1.0}}, ["play it", "x", "1.00"]),
     ],
 )

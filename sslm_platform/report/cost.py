@@ -76,7 +76,7 @@ def _expected(run: Run) -> list[CostRow]:
     found = outcome(run.estimate, run.cells, run.trainings) if run.estimate else None
     if found is None:
         return []
-    number = f"{len(run.estimate.units) if run.estimate else 0} units of work"
+    number = f"{found.num_units} of {len(run.estimate.units) if run.estimate else 0} units of work"
     time = f"{duration(found.expected_seconds)} (they took {found.ratio:.2f} times that)"
     tokens = f"{found.expected_tokens:,} (they took {found.num_tokens:,})"
     return [CostRow("expected beforehand", number, time, tokens)]

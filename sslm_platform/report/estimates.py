@@ -81,6 +81,7 @@ class Estimate(_Record):
 class Outcome(_Record):
     """An estimate beside what its units took."""
 
+    num_units: int
     expected_seconds: float
     seconds: float
     expected_tokens: int
@@ -105,6 +106,7 @@ def outcome(
     expected = sum(unit.seconds(estimate.rates) - estimate.rates.seconds_per_unit for unit in done)
     taken = list(_records(done, cells, trainings))
     return Outcome(
+        num_units=len(done),
         expected_seconds=expected,
         seconds=sum(record.seconds for record in taken),
         expected_tokens=sum(unit.encode_tokens + sum(unit.train_tokens.values()) for unit in done),

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from sslm_platform.errors import Problem, RunError, suggest
 from sslm_platform.report.predictions import Pair, PredictedMatrix
+from sslm_platform.report.protocols import leaves_out
 from sslm_platform.report.records import SCHEMA_VERSION, CellRecord, PlannedCell, TransferPlan
 from sslm_platform.statistics import percentile_interval
 
@@ -121,6 +122,8 @@ def _gains(plan: TransferPlan, cells: Mapping[str, CellRecord]) -> dict[str, dic
             continue
         pairs = gains.setdefault(planned.key.protocol, {})
         gain = _value(record) - _value(baseline)
+        if leaves_out(planned.key.protocol):
+            gain = -gain  # what is worse without a task was helped by it
         if len(metrics) > 1:
             way = abs(record.best - _value(baseline) * (1.0 if record.higher_is_better else -1.0))
             gain = gain / way if way else 0.0

@@ -44,7 +44,8 @@ def scale_for(values: Iterable[float], best: float) -> Scale:
     sizes = [abs(value) for value in values if math.isfinite(value) and value]
     if best == 1.0 and max(sizes, default=0.0) <= 1.0:
         return Scale(100, 1)
-    return Scale(1, min(2, max(0, 2 - math.floor(math.log10(min(sizes, default=1.0))))))
+    smallest, largest = (math.floor(math.log10(of(sizes, default=1.0))) for of in (min, max))
+    return Scale(1, max(0, min(2, 2 - smallest), 1 - largest))  # and two of the largest at least
 
 
 def scale_of(cells: Sequence[Cell]) -> Scale:

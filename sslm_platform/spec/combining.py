@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from sslm_platform.errors import Problem
-from sslm_platform.kinds import AttentionPattern
+from sslm_platform.kinds import AttentionPattern, OutputKind
 from sslm_platform.spec.forms import template_problems
 from sslm_platform.spec.resolved import Bound, FeedPlan, Task, gradient_scope
 from sslm_platform.spec.schema import HeadSpec, RunSpec
@@ -98,6 +98,8 @@ def _template_problems(task: Task) -> Iterator[Problem]:
         {name: task.needs[name] for name in task.spec.fields},
         reads_masks=task.head.definition.reads_masks,
         changes_input=task.objective.definition.changes_input,
+        targets_input=task.head.definition.emits is OutputKind.VOCABULARY_LOGITS
+        or task.objective.definition.attention is AttentionPattern.PREFIX,
     )
     yield from (Problem(f"{task.where}.template", what) for what in found)
 

@@ -46,7 +46,12 @@ def num_masks(template: str | None) -> int:
 
 
 def template_problems(
-    template: str | None, fields: Mapping[str, Field], *, reads_masks: bool, changes_input: bool
+    template: str | None,
+    fields: Mapping[str, Field],
+    *,
+    reads_masks: bool,
+    changes_input: bool,
+    targets_input: bool,
 ) -> Iterator[str]:
     """Yield what is wrong with a task's template.
 
@@ -55,6 +60,7 @@ def template_problems(
         fields: those that the task has, by name.
         reads_masks: whether its head reads mask tokens.
         changes_input: whether its objective replaces tokens.
+        targets_input: whether tokens of the input are what is to be said.
     """
     if template is None:
         if reads_masks:
@@ -71,6 +77,8 @@ def template_problems(
         return
     if changes_input:
         yield "its objective replaces tokens of a plain text"
+    elif targets_input:
+        yield "its objective learns to say the tokens of a plain text"
     for name in dict.fromkeys(names):
         if name not in (*inputs, MASK):
             yield f"{{{name}}} is no field of the task{suggest(name, (*inputs, MASK))}"

@@ -126,7 +126,7 @@ def infer(sample: Sample) -> Inference | None:
 
 
 def score_estimate(sample: Sample, higher_is_better: bool, best: float) -> Estimate:
-    """Return the mean of scores with an interval that stays within the metric's range.
+    """Return the mean of scores with an interval that ends at the best score.
 
     With fewer than :data:`MIN_SEEDS` seeds it has percentiles of the resamples: near the best score they are
     not symmetric. Else it is cut at the best, and covers as often as before.

@@ -131,9 +131,10 @@ class Evaluator:
         }
 
     def majority(self, split: SplitName) -> Scores:
-        """Return the constant predictor's metrics on a split, computed once."""
-        if split not in self._majority:
-            models = self.training.model.tasks
+        """Return the constant predictor's metrics on a split; computed once, unless heads make the labels."""
+        models = self.training.model.tasks
+        rewrites = any(model.task.head.definition.rewrites for model in models.values())
+        if rewrites or split not in self._majority:
             self._majority[split] = {
                 task: score_metrics(models[task].task, scored, models[task].labels)
                 for task, scored in self.majority_scored(split).items()

@@ -35,6 +35,10 @@ class MappedHead(nn.Module):
         """Return what the source's head reads."""
         return self.source.features(hidden_BLD, mask_BL, targets)
 
+    def transform(self, hidden_BLD: Tensor) -> Tensor:
+        """Return what the source's head, if it is tied, puts before the tied weights."""
+        return self.source.transform(hidden_BLD)
+
     def forward(self, features: Tensor) -> Tensor:
         """Return logits of the target's labels, (rows, labels)."""
         logits = self.source(features)

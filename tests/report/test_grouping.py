@@ -66,6 +66,18 @@ def test_measured_pairs_are_gains_over_the_target_alone():
     assert found.signed
 
 
+def test_a_task_helps_where_the_rest_is_worse_without_it():
+    everything = cell(TASKS, "b@x", 0.8)
+    records, baselines = [everything], {}
+    for left_out, value in (("a@x", 0.6), ("c@x", 0.9)):
+        rest = tuple(task for task in TASKS if task != left_out)
+        records.append(cell(rest, "b@x", value, name=left_out, stage="leave_one_out", row=((left_out,),)))
+        baselines[records[-1].id] = {"full_set": everything.id}
+    plan, cells = plan_of(records, baselines)
+    found = affinities("leave_one_out/zero_shot", {}, plan, cells, TASKS)
+    assert found.affinity_TT[:, 1].tolist() == pytest.approx([0.2, 0.0, -0.1])
+
+
 def pairwise(target="b@x", value=0.7, **more):
     return cell(("a@x", target), target, value, name="a@x", stage="pairwise", row=(("a@x",),), **more)
 

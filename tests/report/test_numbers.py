@@ -33,6 +33,8 @@ from sslm_platform.statistics import Estimate
         ([0.5], 0.0, Scale(1, 2)),
         ([float("nan"), 3.2], 0.0, Scale(1, 2)),
         ([0.0], 0.0, Scale(1, 2)),
+        ([0.0042, 0.0031], 0.0, Scale(1, 4)),
+        ([0.034, 0.00001], 0.0, Scale(1, 3)),
     ],
 )
 def test_scale_fits_the_metric(values: list[float], best: float, expected: Scale):

@@ -143,5 +143,6 @@ def test_an_outcome_compares_finished_units_only(measured):
     first = before.units[0]
     few = {cell: cells[cell] for cell in first.cells}
     part = outcome(before, few, {})
+    assert (part.num_units, whole.num_units) == (1, len(before.units))
     assert part.num_tokens == sum(cell.num_tokens for cell in few.values())
     assert outcome(before, {}, {}) is None

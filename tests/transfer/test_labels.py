@@ -58,3 +58,10 @@ def test_a_target_label_has_the_probability_of_all_labels_that_stand_for_it():
     q = torch.softmax(logits, dim=-1).numpy()
     np.testing.assert_allclose(q, [[0.55 / 0.95, 0.4 / 0.95], [0.5, 0.5]])
     assert head.predict(logits[:1], {}, 1) == [0]
+
+
+def test_a_tied_head_is_mapped_too():
+    """The encoder calls what a tied head puts before the tied weights."""
+    source = Fixed()
+    source.transform = torch.tanh
+    assert MappedHead(source, Fixed(), (0, 1)).transform(torch.zeros(1)).tolist() == [0.0]

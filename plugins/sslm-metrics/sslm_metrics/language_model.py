@@ -36,8 +36,8 @@ class Perplexity(BitsPerToken):
 class BitsPerByte(BitsPerToken):
     """Summed loss in bits over the bytes of the text that the targets are (UTF-8, with white space).
 
-    Unlike perplexity it compares models with different tokenizers. What an unknown token stands for counts as
-    bytes too, and flatters a tokenizer that has many of them.
+    Unlike perplexity it compares models with different tokenizers. What an unknown token stands for is no
+    target: neither its loss nor its bytes count, which flatters a tokenizer that has many of them.
     """
 
     def statistics(self, scored: Scored) -> np.ndarray:

@@ -51,7 +51,8 @@ class Rouge(DecomposableMetric):
         self._name = name
         self._tokenizer: Any = tokenizers[options.unit]()
         self._scorer = RougeScorer([name], tokenizer=self._tokenizer)
-        self.signature = f"unit:{options.unit}|stem:{'yes' if options.stem else 'no'}|rouge_score"
+        stem = "yes" if options.stem and options.unit == "words" else "no"
+        self.signature = f"unit:{options.unit}|stem:{stem}|rouge_score"
 
     def statistics(self, scored: Scored) -> np.ndarray:
         """Return each example's F1 and 1, (N, 2).

@@ -10,7 +10,7 @@ from typing import Any
 from sslm_platform.data.augment import Augmentation
 from sslm_platform.data.check import check_stream, unknown_rate
 from sslm_platform.data.feeds import Feed, build_feed
-from sslm_platform.data.fields import TaskRows, label_names, read_task
+from sslm_platform.data.fields import TaskRows, TaskSplit, label_names, read_task
 from sslm_platform.data.load import StreamRows, load_stream
 from sslm_platform.errors import DataError, Problem, SpecError, SslmError, raise_all
 from sslm_platform.kinds import FieldKind
@@ -296,20 +296,27 @@ class _TrainingTexts:
         self._corpus = corpus
 
     def __iter__(self) -> Iterator[str]:
-        seen: set[tuple[str, ...]] = set()
+        for task, name in self._fields().values():
+            kind = task.needs[name].kind
+            for value in self._train(task).all_values(name):
+                if kind is FieldKind.TEXTS:
+                    yield from value
+                else:
+                    yield " ".join(value) if kind is FieldKind.TOKENS else value
+
+    def _fields(self) -> dict[tuple[str, str], tuple[Task, str]]:
+        """Return each stream's columns of text, with the task and field that have most of its rows."""
+        found: dict[tuple[str, str], tuple[Task, str]] = {}
         for task in self._corpus.run.tasks.values():
-            kinds = {name: task.needs[name].kind for name, _ in task.input_columns}
-            names = [name for name, kind in kinds.items() if kind is not FieldKind.SPANS]
-            if (task.stream.name, *names) in seen:
-                continue
-            seen.add((task.stream.name, *names))
-            split = self._corpus.task_rows[task.identity].splits["train"]
-            for name in names:
-                for value in split.all_values(name):
-                    if kinds[name] is FieldKind.TEXTS:
-                        yield from value
-                    else:
-                        yield " ".join(value) if kinds[name] is FieldKind.TOKENS else value
+            for name, column in task.input_columns:
+                known = found.get((task.stream.name, column))
+                is_text = task.needs[name].kind is not FieldKind.SPANS
+                if is_text and (known is None or len(self._train(task)) > len(self._train(known[0]))):
+                    found[task.stream.name, column] = task, name
+        return found
+
+    def _train(self, task: Task) -> TaskSplit:
+        return self._corpus.task_rows[task.identity].splits["train"]
 
 
 class _TargetTexts:

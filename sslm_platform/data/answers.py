@@ -11,6 +11,14 @@ from typing import Any
 from sslm_platform.errors import DataError, Problem
 
 _SPAN = re.compile(r"\((\d+), *(\d+)\)")
+_SUBJQA_COLUMNS = (
+    "human_ans_indices",
+    "human_ans_spans",
+    "review",
+    "q_review_id",
+    "item_id",
+    "question",
+)
 _UNANSWERABLE = "ANSWERNOTFOUND"
 
 
@@ -46,6 +54,8 @@ def subjqa_rows(lines: Iterable[str], where: str) -> Iterator[dict[str, Any]]:
         DataError: a row has no indices of that form, with the line.
     """
     reader = csv.DictReader(lines)
+    if missing := [name for name in _SUBJQA_COLUMNS if name not in (reader.fieldnames or ())]:
+        raise DataError(Problem(where, f"not SubjQA's CSV: no column {missing[0]!r}"))
     for row in reader:
         place = f"{where}:{reader.line_num}"
         span = _SPAN.fullmatch(row.get("human_ans_indices") or "")

@@ -89,11 +89,12 @@ def _docstrings(path: Path) -> Iterator[tuple[str, str]]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a stranger's invalid escape sequences
-            tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError) as error:  # templates and test fixtures of other Python versions
+            found = list(_walk(ast.parse(path.read_bytes()), ""))
+    except (SyntaxError, ValueError, RecursionError) as error:
+        # Templates and test fixtures of other Python versions, and generated code that is nested too deep.
         logger.debug("left out %s: %s", path, error)
         return
-    yield from _walk(tree, "")
+    yield from found
 
 
 def _walk(node: ast.AST, name: str) -> Iterator[tuple[str, str]]:

@@ -126,7 +126,8 @@ def label_names(tasks: Sequence[TaskRows], needs: Mapping[str, Field]) -> tuple[
     if values[FieldKind.TAGS]:
         return tag_set(sorted(values[FieldKind.TAGS]))
     labels = values[FieldKind.LABEL] | values[FieldKind.LABELS]
-    return tuple(sorted(labels, key=float if all(map(_is_finite, labels)) else None))
+    numbers = all(map(_is_finite, labels))
+    return tuple(sorted(labels, key=lambda text: (float(text) if numbers else 0.0, text)))  # 1 and 1.0 differ
 
 
 def _is_finite(text: str) -> bool:

@@ -78,6 +78,7 @@ def _text_of(content: Opener, encoding: str, where: str, newline: str = "\n") ->
     """Open a file as text, decoded strictly; a byte order mark is dropped."""
     try:
         codec = codecs.lookup(encoding).name
+        "".encode(codec)  # hex and the like are no encodings of text
     except LookupError:
         raise DataError(
             Problem(where, f"unknown encoding {encoding!r}; try utf-8, cp1252 or latin-1")
@@ -225,6 +226,8 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         place = min(error.pos, len(line.rstrip())) + 1
         raise DataError(Problem(where, f"not JSON: {error.msg} at character {place}")) from None
+    except RecursionError:
+        raise DataError(Problem(where, "JSON that is nested too deep")) from None
     if not isinstance(row, dict):
         raise DataError(Problem(where, f"expected a JSON object; got {type(row).__name__}"))
     return row

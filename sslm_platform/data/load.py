@@ -15,6 +15,7 @@ from sslm_platform.data.distractors import with_distractors
 from sslm_platform.data.sources import Source, read_source
 from sslm_platform.data.splits import SPLITS, Splits, row_digests, split_bases, split_places
 from sslm_platform.data.tables import stored_table, table_path
+from sslm_platform.errors import DataError, Problem
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.schema import FieldSpec, StreamSpec
 
@@ -78,7 +79,7 @@ def load_stream(stream: StreamSpec, *, base: Path, cache: Path, where: str = "st
 
 def _split_table(stream: StreamSpec, source: Source, bases: Splits, cache: Path, where: str) -> pa.Table:
     """Return the columns ``split`` (its number), ``indices`` (into its base) and ``key`` of all rows."""
-    inputs = input_columns(stream)
+    inputs = shared_columns(stream, where)
     path = table_path(cache, "splits", _VERSION, source.identity, stream.split.model_dump(), inputs)
 
     def make() -> Iterator[pa.RecordBatch]:
@@ -112,10 +113,24 @@ def _chosen(base: datasets.Dataset, indices: pa.Table, name: str) -> datasets.Da
     return datasets.Dataset(base.data, info=base.info.copy(), indices_table=table, fingerprint=fingerprint)
 
 
-def input_columns(stream: StreamSpec) -> list[str]:
-    """Return the columns that the stream's tasks read as input, sorted."""
-    fields = [pair for task in stream.tasks for pair in task.fields.items()]
-    return sorted({s.column if isinstance(s, FieldSpec) else s for name, s in fields if name in INPUTS})
+def shared_columns(stream: StreamSpec, where: str) -> list[str]:
+    """Return the columns that all tasks of the stream read as input, sorted: the default group of its split.
+
+    Rows that are equal in them stay in one split, whichever task reads them.
+
+    Raises:
+        DataError: there is none, and the split names no group.
+    """
+    read = [
+        {s.column if isinstance(s, FieldSpec) else s for name, s in task.fields.items() if name in INPUTS}
+        for task in stream.tasks
+    ]
+    shared = set.intersection(*read) if read else set()
+    split = stream.split
+    if not shared and split.group is None and (split.by == "hash" or split.dev_from_train is not None):
+        what = "its tasks read no column in common: name those of which equal rows stay in one split"
+        raise DataError(Problem(f"{where}.group", what))
+    return sorted(shared)
 
 
 def _keys(splits: list[datasets.Dataset]) -> tuple[np.ndarray, str]:

@@ -66,7 +66,7 @@ def read_source(data: DataSpec, *, base: Path, cache: Path, where: str) -> Sourc
     match data:
         case DatasetsData():
             parts = read_datasets(data, base=base, cache=cache, where=where)
-            return Source(parts, repr([(name, part._fingerprint) for name, part in parts.items()]))
+            return Source(parts, repr([(name, *_saved(part)) for name, part in parts.items()]))
         case ArchiveData():
             facts = [data.package, data.sha256, data.member, data.format.model_dump(), data.only]
             tables = {ALL: _table(cache, facts, where, lambda: _archive(data, cache, where))}
@@ -91,6 +91,11 @@ def read_source(data: DataSpec, *, base: Path, cache: Path, where: str) -> Sourc
     return Source(tables, identity)
 
 
+def _saved(part: datasets.Dataset) -> tuple[str, list[tuple[str, int, int]]]:
+    """Return what identifies a data set: a saved folder keeps its fingerprint when it is written anew."""
+    return part._fingerprint, [_stat(Path(file["filename"])) for file in part.cache_files]
+
+
 def _table(
     cache: Path, facts: list[Any], where: str, read: Callable[[], Iterator[Columns]]
 ) -> datasets.Dataset:
@@ -104,8 +109,11 @@ def _table(
 def _archive(data: ArchiveData, cache: Path, where: str) -> Iterator[Columns]:
     archive = fetch_archive(data.package, data.sha256, cache=cache, where=where)
     members = [data.member] if isinstance(data.member, str) else data.member
-    found = [pair for m in members for pair in read_members(archive, m, where=f"{where}.member")]
-    contents = {f"{data.package}!{name}": (name, _in_memory(content)) for name, content in found}
+    contents = {}
+    for member in members:
+        outer = "".join(f"{step}!" for step in member.split("!")[:-1])
+        for name, content in read_members(archive, member, where=f"{where}.member"):
+            contents[f"{data.package}!{outer}{name}"] = (name, _in_memory(content))
     whole = {label: read_batches(c, data.format, where=name) for label, (name, c) in contents.items()}
     return _only(_join(whole), data.only, where)
 
@@ -129,13 +137,16 @@ def _files(path: str | list[str], data: FileData, base: Path, cache: Path, where
 def _only(batches: Iterator[Columns], only: Mapping[str, str | list[str]], where: str) -> Iterator[Columns]:
     """Leave out rows in which a named column has none of its values."""
     wanted = {name: {values} if isinstance(values, str) else set(values) for name, values in only.items()}
+    known: dict[str, None] = {}
     for batch in batches:
-        for name in wanted:
-            if name not in batch:
-                raise DataError(Problem(f"{where}.only", f"no column {name!r}{suggest(name, batch)}"))
-        rows = zip(*(batch[name] for name in wanted), strict=True)
+        known |= dict.fromkeys(batch)
+        lacking = [None] * len(next(iter(batch.values()), ()))
+        rows = zip(*(batch.get(name, lacking) for name in wanted), strict=True)
         kept = [all(str(v) in values for v, values in zip(row, wanted.values(), strict=True)) for row in rows]
         yield {n: list(compress(values, kept)) for n, values in batch.items()} if wanted else batch
+    for name in wanted:
+        if name not in known:
+            raise DataError(Problem(f"{where}.only", f"no column {name!r}{suggest(name, known)}"))
 
 
 def _files_by_split(data: ParallelData) -> dict[str, dict[str, str]]:
@@ -155,7 +166,10 @@ def _parallel(
         [(column, _stat(file)) for column, file in found.items()],
     ]
     contents = {c: (str(file), lambda file=file: _opened(file)) for c, file in found.items()}
-    return _table(cache, facts, where, lambda: read_parallel(contents, data.encoding, data.words))
+    names = ", ".join(map(str, found.values()))
+    return _table(
+        cache, facts, where, lambda: _unpacked(read_parallel(contents, data.encoding, data.words), names)
+    )
 
 
 def _one_file(path: str, base: Path, where: str) -> Path:
@@ -181,10 +195,14 @@ def _matching(pattern: str, base: Path, where: str) -> list[Path]:
 
 
 def _rows_of(file: Path, form: Format) -> Iterator[Columns]:
+    return _unpacked(read_batches(lambda: _opened(file), form, where=str(file)), str(file))
+
+
+def _unpacked(batches: Iterator[Columns], where: str) -> Iterator[Columns]:
     try:
-        yield from read_batches(lambda: _opened(file), form, where=str(file))
+        yield from batches
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(Problem(str(file), f"not a gzip file: {error}")) from None
+        raise DataError(Problem(where, f"not a gzip file: {error}")) from None
 
 
 def _opened(file: Path) -> IO[bytes]:

@@ -33,7 +33,10 @@ def split_bases(parts: Parts, spec: SplitSpec, *, where: str) -> Splits:
         DataError: ``given`` where the source has no splits.
     """
     if spec.by != "given":
-        return dict.fromkeys(SPLITS, datasets.concatenate_datasets(list(parts.values())))
+        try:
+            return dict.fromkeys(SPLITS, datasets.concatenate_datasets(list(parts.values())))
+        except ValueError as error:  # a column of numbers here, of text there
+            raise DataError(Problem(where, f"{', '.join(parts)} cannot be joined: {error}")) from None
     if ALL in parts:
         what = "given needs splits in the data (data.path: {train: …, test: …}); or use by: hash"
         raise DataError(Problem(f"{where}.by", what))
@@ -55,7 +58,7 @@ def split_places(
     Args:
         bases: as :func:`split_bases` returns them.
         spec: the spec's ``split`` section.
-        inputs: columns that the tasks read; they are the default group.
+        inputs: columns that all tasks read; they are the default group.
         where: key path of the section, for messages.
 
     Raises:

@@ -69,7 +69,7 @@ def record_batch(columns: Mapping[str, list[Any] | pa.Array]) -> pa.RecordBatch:
     for name, values in columns.items():
         try:
             arrays[name] = values if isinstance(values, pa.Array) else pa.array(values)
-        except (pa.ArrowException, UnicodeError) as error:
+        except (pa.ArrowException, UnicodeError, OverflowError) as error:
             found = _unlike(values) or error
             raise pa.ArrowInvalid(f"column {name!r} does not hold one kind of value: {found}") from None
     return pa.RecordBatch.from_pydict(arrays)

@@ -338,6 +338,8 @@ class SplitSpec(Section):
     def _sums(self) -> SplitSpec:
         if self.by == "hash" and abs(self.train + self.dev + self.test - 1) > 1e-9:
             raise ValueError("train, dev and test must sum to 1")
+        if self.by != "hash" and {"train", "dev", "test"} & self.model_fields_set:
+            raise ValueError("train, dev and test are shares of by: hash")
         if self.by == "hash" and self.dev_from_train is not None:
             raise ValueError("dev_from_train goes with by: given or column")
         if (self.by == "column") != (self.column is not None):

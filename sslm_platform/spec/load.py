@@ -141,9 +141,21 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         raise SpecError(Problem(f"{path}{line}", error.problem or "not valid YAML")) from None
     except yaml.YAMLError as error:
         raise SpecError(Problem(str(path), f"not valid YAML: {error}")) from None
+    except ValueError as error:  # of a date or a number that there is not
+        raise SpecError(Problem(str(path), f"not valid YAML: {error}")) from None
     if not isinstance(content, dict):
         raise SpecError(Problem(str(path), "a spec is a mapping of keys to values"))
-    return content
+    return {key: _unshared(value, path) for key, value in content.items()}
+
+
+def _unshared(value: Any, path: Path, inside: tuple[int, ...] = ()) -> Any:
+    """Copy what aliases share, so that an override of one place changes no other."""
+    if id(value) in inside:
+        raise SpecError(Problem(str(path), "an alias refers to what it is in"))
+    within = (*inside, id(value))
+    if isinstance(value, dict):
+        return {key: _unshared(one, path, within) for key, one in value.items()}
+    return [_unshared(one, path, within) for one in value] if isinstance(value, list) else value
 
 
 def _collect_streams(path: Path, content: dict[str, Any]) -> tuple[list[Any], list[tuple[Path, int]]]:
@@ -169,10 +181,8 @@ def _collect_streams(path: Path, content: dict[str, Any]) -> tuple[list[Any], li
             problems.append(Problem(f"{path}: include[{index}]", f"no such file: {file}"))
             continue
         included = _read_yaml(file)
-        extra = sorted(set(included) - {"streams"})
-        problems += [
-            Problem(f"{file}: {key}", "an included file holds only `streams`") for key in map(str, extra)
-        ]
+        extra = sorted(map(str, set(included) - {"streams"}))
+        problems += [Problem(f"{file}: {key}", "an included file holds only `streams`") for key in extra]
         add(file, included.get("streams") or [])
     raise_all(SpecError, problems)
     return streams, origins
@@ -190,7 +200,7 @@ def _override(content: dict[str, Any], text: str) -> KeyPath:
         raise SpecError(Problem(where, "expected key.path=value"))
     try:
         value = yaml.safe_load(raw)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise SpecError(Problem(where, "the value is not valid YAML")) from None
     if key in ("include", "streams"):
         raise SpecError(Problem(where, "cannot be replaced; set keys of one stream: streams.NAME.KEY=VALUE"))

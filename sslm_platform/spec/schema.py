@@ -258,6 +258,8 @@ class EncoderSpec(Section):
             raise ValueError("give exactly one of path, config")
         if (self.config is None) != (self.tokenizer is None):
             raise ValueError("config and tokenizer go together; with path the tokenizer is the path's")
+        if self.sha256 is not None and self.path is None:
+            raise ValueError("sha256 is of what path names")
         if self.adapter is not None and self.path is None:
             raise ValueError("adapter: random weights that stay as they are teach nothing; give a path")
         if self.adapter is not None and self.freeze:
@@ -337,6 +339,12 @@ class EvaluationSpec(Section):
         description="Dev examples for which texts are generated at each scoring, the same each time: a text"
         " costs as many decoder calls as it has tokens. Test splits are generated whole.",
     )
+
+    @model_validator(mode="after")
+    def _scored(self) -> EvaluationSpec:
+        if self.patience is not None and self.every is None:
+            raise ValueError("patience counts scorings: give every")
+        return self
 
 
 class RunSpec(Section):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
@@ -82,7 +82,9 @@ class TransferSpec(Section):
         " sequence without a repeated task is trained.",
     )
     targets: Selector | Literal["all"] = "all"
-    seeds: list[int] | None = Field(default=None, min_length=1, description="Default: the run's seed.")
+    seeds: list[Annotated[int, Field(ge=0, lt=2**63)]] | None = Field(
+        default=None, min_length=1, description="Default: the run's seed."
+    )
     few_shot: FewShotSpec | None = Field(default=None, description="Needed by `few_shot`.")
     label_map: dict[str, str] = Field(
         default_factory=dict,
@@ -111,6 +113,8 @@ class TransferSpec(Section):
             raise ValueError("target_stage: few_shot needs few_shot: {k: ...}, and nothing else has it")
         if self.label_map and self.target_stage != "zero_shot":
             raise ValueError("label_map is for target_stage: zero_shot; all others get a new head")
+        if self.source_stage == "none" and (self.max_steps or self.epochs):
+            raise ValueError("max_steps and epochs are of a source's training; source_stage: none has none")
         if self.max_steps and self.epochs:
             raise ValueError("give max_steps or epochs, not both")
         if self.finetune_max_steps and self.finetune_epochs:

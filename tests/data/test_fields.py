@@ -47,6 +47,8 @@ def test_numeric_labels_are_sorted_as_numbers_and_the_union_is_of_train_only(rea
     tasks = [read(rated(*r), fields, SEQUENCE, test=rated(99)) for r in ([10, 9], [2, 9])]
     assert label_names(tasks, SEQUENCE) == ("2", "9", "10")
     assert label_names([read(rated("b", "10", "a"), fields, SEQUENCE)], SEQUENCE) == ("10", "a", "b")
+    equal = read(rated("1.0", "02", "1", "2", "01"), fields, SEQUENCE)  # as numbers: then by their text
+    assert label_names([equal], SEQUENCE) == ("01", "1", "1.0", "02", "2")
 
 
 def test_values_are_floats_and_have_no_labels(read):

@@ -2,6 +2,7 @@ import gzip
 import hashlib
 import json
 import re
+import shutil
 
 import datasets
 import numpy as np
@@ -168,3 +169,55 @@ def test_parallel_files_of_different_lengths_are_an_error_that_names_the_short_o
         load(data=parallel(text="text.txt", label="lable.txt"))
     with pytest.raises(ValueError, match="same splits"):
         load(data=parallel(text={"train": "text.txt"}, label="label.txt"))
+
+
+def test_a_folder_that_is_saved_anew_is_read_anew(tmp_path, load):
+    """A data set from a generator has the fingerprint of its function, whatever that yields."""
+    data, seen = {"source": "datasets", "path": "saved"}, []
+    for label in ("good", "bad"):
+        rows = datasets.Dataset.from_list([{"text": f"{label} {i}", "label": label} for i in range(20)])
+        rows._fingerprint = "same"
+        shutil.rmtree(tmp_path / "saved", ignore_errors=True)
+        rows.save_to_disk(tmp_path / "saved")
+        found = load(data=data)
+        assert {row["label"] for split in contents(found).values() for row in split} == {label}
+        seen.append(found.fingerprint)
+    assert seen[0] != seen[1]
+
+
+def pair_task(**fields):
+    return {
+        "name": "pair",
+        "fields": {**fields, "label": "label"},
+        "objective": {"name": "cross_entropy"},
+        "head": {"name": "sequence_classifier"},
+        "metrics": ["accuracy"],
+    }
+
+
+def test_a_text_is_in_one_split_whatever_other_tasks_read_beside_it(tmp_path, load):
+    rows = [{"text": f"premise {i // 3}", "more": f"hypothesis {i}", "label": "a"} for i in range(300)]
+    write(tmp_path / "rows.jsonl", rows)
+    one = pair_task(text="text")
+    two = pair_task(text="text", text_pair="more") | {"name": "other"}
+    texts = [{row["text"] for row in split} for split in contents(load(tasks=[one, two])).values()]
+    assert all(texts)
+    assert sum(map(len, texts)) == len(set.union(*texts)) == 100
+
+
+def test_tasks_that_read_no_column_in_common_need_a_group(tmp_path, load):
+    write(tmp_path / "rows.jsonl", [{"text": str(i), "more": str(i // 2), "label": "a"} for i in range(20)])
+    tasks = [pair_task(text="text"), pair_task(text="more") | {"name": "other"}]
+    with pytest.raises(DataError, match=r"streams\[0\]\.split\.group: its tasks read no column in common"):
+        load(tasks=tasks)
+    assert load(tasks=tasks, split={"by": "hash", "group": "more"})
+
+
+def test_only_takes_a_column_that_the_first_rows_lack(tmp_path, load):
+    plain = [{"text": f"{i}", "label": "a"} for i in range(2100)]
+    german = [{"text": f"de {i}", "label": "a", "lang": "de"} for i in range(30)]
+    write(tmp_path / "rows.jsonl", [*plain, *german])
+    rows = load(data=files("rows.jsonl") | {"only": {"lang": "de"}})
+    assert sum(map(len, rows.splits.values())) == 30
+    with pytest.raises(DataError, match=r"streams\[0\]\.data\.only: no column 'lnag'; did you mean lang\?"):
+        load(data=files("rows.jsonl") | {"only": {"lnag": "de"}})

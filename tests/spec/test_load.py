@@ -287,3 +287,41 @@ def test_dumping_keeps_what_differs_from_the_default_and_what_looks_like_another
     assert again.optimizer.clip is None
     assert again.transfer[0].sources[1].by == "task"
     assert again.transfer[1].targets.criteria == {"language": ("en", "no")}
+
+
+def test_an_override_of_one_stream_leaves_those_alone_that_share_its_anchor(tmp_path):
+    shared = (
+        RUN
+        + """
+  - <<: *reviews
+    name: news
+    domain: paper
+"""
+    )
+    (tmp_path / "run.yaml").write_text(shared)
+    overrides = ["streams.reviews.tasks.mood.metrics=[macro_f1]", "streams.news.split.group=id"]
+    reviews, news = load_run_spec(tmp_path / "run.yaml", overrides).spec.streams
+    assert (reviews.tasks[0].metrics, news.tasks[0].metrics) == (["macro_f1"], ["accuracy"])
+    assert (reviews.split.group, news.split.group) == (None, "id")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (RUN.replace("name: run", "name: 2024-13-01"), "run.yaml: not valid YAML: month must be in 1..12"),
+        (
+            RUN.replace("streams: &streams", "streams: &streams\n  - *streams"),
+            "run.yaml: an alias refers to what it is in",
+        ),
+    ],
+)
+def test_yaml_that_cannot_be_a_spec_is_said(problems, text, message):
+    assert problems(text) == [message]
+
+
+def test_an_included_file_with_keys_of_several_kinds_is_said(tmp_path, problems):
+    (tmp_path / "more.yaml").write_text("{1: a, seed: 2, streams: []}")
+    assert problems(f"{RUN}include: [more.yaml]\n") == [
+        "more.yaml: 1: an included file holds only `streams`",
+        "more.yaml: seed: an included file holds only `streams`",
+    ]

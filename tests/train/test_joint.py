@@ -102,7 +102,7 @@ def test_it_stops_when_no_scoring_gets_better(specs, tmp_path, trainings, monkey
     assert trainings.done(tmp_path / "stopped")["best_step"] == 4
     monkeypatch.undo()
     trainings.train(
-        specs.corpus(specs.content("names", **sections), "schedule.max_steps=4", "evaluation.every=null"),
+        specs.corpus(specs.content("names", **sections), "schedule.max_steps=4", "evaluation={}"),
         tmp_path / "four",
     )
     kept, at_four = (

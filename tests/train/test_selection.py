@@ -23,7 +23,7 @@ def test_the_first_of_equal_scorings_is_kept():
 
 
 def test_patience_counts_scorings_since_the_best_one():
-    selection = Selection(EvaluationSpec(patience=2))
+    selection = Selection(EvaluationSpec(every=1, patience=2))
     stops = []
     for step, value in enumerate((0.1, 0.0, 0.2, 0.1, 0.2), start=1):
         selection.observe(value, step)

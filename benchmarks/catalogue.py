@@ -165,10 +165,10 @@ def small(run: Run) -> dict[str, TaskScore]:
     encoder = SCRATCH % (SMALL, spec.encoder.max_length)
     overrides = [f"encoder={encoder}", f"optimizer.lr={max(spec.optimizer.lr, SCRATCH_LR)}"]
     overrides += ["optimizer.layer_decay=null", "optimizer.unfreeze=null", "optimizer.decay_to=zero"]
-    loaded = run.path.parent / "spec.yaml"
+    loaded = run.path / "scratch.yaml"
     loaded.write_text(dump_spec(spec), encoding="utf-8")
     try:
-        other = open_run(loaded, out=run.path.parent / "scratch", overrides=overrides)
+        other = open_run(loaded, out=run.path / "scratch", overrides=overrides)
         other.train()
     except SslmError as error:  # what the spec asks for may need pretrained weights
         print(f"{spec.name}: not from scratch: {error}", flush=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -256,6 +257,8 @@ def main() -> None:
     # Threads that spin while they wait make a step up to ten times slower when another process takes a core.
     # OpenMP reads this when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Imports make millions of objects that stay; to look for garbage among them takes a second.
+    gc.set_threshold(20_000, *gc.get_threshold()[1:])
     run_to_end(app)
 
 

@@ -16,6 +16,7 @@ from sslm_platform.errors import Problem, SpecError
 from sslm_platform.files import write_json
 from sslm_platform.report.comparison import BASELINE, Candidate, Comparison, Training, compare
 from sslm_platform.runs import Run, launch_training, open_run, read_scores
+from sslm_platform.spec.schema import LAST
 from sslm_platform.train.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -115,5 +116,6 @@ def _trained(run: Run, num_processes: int) -> Training:
         run.train()
     lines = (RunFolder(run.path).train / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     records = [json.loads(line) for line in lines]
-    dev = max(record["selection"] for record in records if record["kind"] == "evaluation")
+    values = [record["selection"] for record in records if record["kind"] == "evaluation"]
+    dev = values[-1] if run.resolved.spec.evaluation.select_by == LAST else max(values)
     return Training(seed=run.resolved.spec.seed, dev=dev, scores=tuple(read_scores(run.path)))

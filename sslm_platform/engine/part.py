@@ -233,10 +233,15 @@ def read_moment(
 
 
 def read_norms(norms: Mapping[str, Tensor]) -> dict[str, float]:
-    """Return norms as numbers; all at once, since a read waits for the device."""
+    """Return norms as numbers; all at once, since a read waits for the device.
+
+    The norm of a part without parameters is on the CPU.
+    """
     if not norms:
         return {}
-    return dict(zip(norms, torch.stack(list(norms.values())).tolist(), strict=True))
+    device = next((n.device for n in norms.values() if n.device.type != "cpu"), None)
+    together = torch.stack([norm.to(device) for norm in norms.values()])
+    return dict(zip(norms, together.tolist(), strict=True))
 
 
 def all_finite(norms: Mapping[str, float]) -> bool:

@@ -22,7 +22,7 @@ from sslm_platform.spec.distilling import distill_problems
 from sslm_platform.spec.fields import field_problems
 from sslm_platform.spec.load import LoadedSpec, validated_options
 from sslm_platform.spec.resolved import Bound, FeedPlan, ResolvedRun, Task, axes_of, feeds_of, matches
-from sslm_platform.spec.schema import StreamSpec, TaskSpec
+from sslm_platform.spec.schema import LAST, MEAN_GAIN, StreamSpec, TaskSpec
 from sslm_platform.spec.section import Component
 from sslm_platform.spec.transfer import Selector
 from sslm_platform.types import (
@@ -36,9 +36,6 @@ from sslm_platform.types import (
 )
 
 D = TypeVar("D", bound=Definition)
-
-
-MEAN_GAIN = "mean_gain_over_majority"
 
 
 def resolve(loaded: LoadedSpec, plugins: Host | None = None) -> ResolvedRun:
@@ -341,13 +338,14 @@ class _Resolver:
 
     def _selection(self, tasks: Mapping[str, Task]) -> None:
         select_by = self.loaded.spec.evaluation.select_by
-        if select_by == MEAN_GAIN:
+        if select_by in (MEAN_GAIN, LAST):
             return
         where = self.loaded.where("evaluation", "select_by")
         identity, _, metric = select_by.rpartition("/")
         if identity not in tasks:
             self.problem(
-                where, f"{select_by} is neither {MEAN_GAIN} nor TASK/METRIC{suggest(identity, tasks)}"
+                where,
+                f"{select_by} is neither {MEAN_GAIN}, {LAST} nor TASK/METRIC{suggest(identity, tasks)}",
             )
         elif metric not in tasks[identity].metrics:
             self.problem(

@@ -14,6 +14,9 @@ from sslm_platform.spec.optimizer import OptimizerSpec
 from sslm_platform.spec.section import Component, Section
 from sslm_platform.spec.transfer import PredictionSpec, Selector, TransferSpec
 
+MEAN_GAIN = "mean_gain_over_majority"
+LAST = "last"
+
 Name = Annotated[str, Field(pattern=r"^[\w.-]+$", min_length=1)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
@@ -328,7 +331,8 @@ class EvaluationSpec(Section):
     every: int | None = Field(default=None, ge=1, description="Steps between scorings; default: at the end.")
     select_by: str = Field(
         default="mean_gain_over_majority",
-        description="`mean_gain_over_majority`, or `TASK/METRIC` (say `sentiment@tweets/accuracy`).",
+        description="`mean_gain_over_majority`, or `TASK/METRIC` (say `sentiment@tweets/accuracy`), whose"
+        " best scoring's model is kept; or `last`: the last step's, as continual learning wants it.",
     )
     patience: int | None = Field(
         default=None, ge=1, description="Scorings without a better one before stopping."
@@ -344,6 +348,8 @@ class EvaluationSpec(Section):
     def _scored(self) -> EvaluationSpec:
         if self.patience is not None and self.every is None:
             raise ValueError("patience counts scorings: give every")
+        if self.patience is not None and self.select_by == LAST:
+            raise ValueError("patience waits for a better scoring, and select_by: last looks for none")
         return self
 
 

@@ -25,16 +25,21 @@ def adjusted(p_M: Sequence[float], groups_M: Sequence[Hashable]) -> list[float]:
     (training on the target helps) do not lower the bar for the others (Efron, *Simultaneous inference: when
     should hypothesis testing problems be combined?*, Annals of Applied Statistics 2, 2008).
     """
-    from scipy.stats import false_discovery_control
-
     p = np.asarray(p_M, dtype=np.float64)
-    if not len(p):
-        return []
-    q_M = false_discovery_control(p)
+    q_M = _benjamini_hochberg(p)
     for group in set(groups_M):
         members_M = np.array([other == group for other in groups_M])
-        q_M[members_M] = np.maximum(q_M[members_M], false_discovery_control(p[members_M]))
+        q_M[members_M] = np.maximum(q_M[members_M], _benjamini_hochberg(p[members_M]))
     return [float(q) for q in q_M]
+
+
+def _benjamini_hochberg(p_M: np.ndarray) -> np.ndarray:
+    """Return what scipy.stats.false_discovery_control does, which takes most of a second to import."""
+    order_M = np.argsort(p_M)[::-1]
+    scaled_M = p_M[order_M] * len(p_M) / np.arange(len(p_M), 0, -1)
+    q_M = np.empty_like(p_M)
+    q_M[order_M] = np.minimum(np.minimum.accumulate(scaled_M), 1.0)
+    return q_M
 
 
 def detectable(errors: Sequence[Errors], num_tests: int) -> float:

@@ -26,7 +26,7 @@ from sslm_platform.scheduling import Memory, Observation
 from sslm_platform.scoring import score_details, score_intervals
 from sslm_platform.signals import deferring
 from sslm_platform.spec.data import SplitName
-from sslm_platform.spec.schema import EngineSpec
+from sslm_platform.spec.schema import LAST, MEAN_GAIN, EngineSpec
 from sslm_platform.train.augmenting import after_scoring
 from sslm_platform.train.checkpoint import State, load_checkpoint, remove_checkpoint, save_checkpoint
 from sslm_platform.train.folder import RunFolder
@@ -202,6 +202,12 @@ class _Joint:
         if self._first:
             self.console.print(text, highlight=False, soft_wrap=True)
 
+    @property
+    def _measure(self) -> str:
+        """What the value of a scoring is."""
+        select_by = self.spec.evaluation.select_by
+        return MEAN_GAIN if select_by == LAST else select_by
+
     def _evaluate(self, step: int, metrics: MetricsFile | None) -> None:
         selection, tasks = self.selection, self.training.model.tasks
         scores, baseline = self.evaluator.scores("dev"), self.evaluator.majority("dev")
@@ -209,7 +215,7 @@ class _Joint:
         if step:
             self.progress.sampler = self.training.planner.observe(step - 1, self.progress.sampler, seen)
             self.progress.augmenting = self._augmenting(seen)
-        value = selection_value(selection.spec.select_by, tasks, scores, baseline)
+        value = selection_value(self._measure, tasks, scores, baseline)
         if selection.observe(value, step):
             self._save_model(step, value)
         if metrics:
@@ -218,7 +224,7 @@ class _Joint:
                 content["augmenting"] = self.progress.augmenting
             metrics.write({"kind": "evaluation", "step": step, **content})
         kept = "kept" if selection.best_step == step else f"best is step {selection.best_step}"
-        self._say(f"joint training: step {step}, dev {selection.spec.select_by} {value:.3f} ({kept})")
+        self._say(f"joint training: step {step}, dev {self._measure} {value:.3f} ({kept})")
 
     def _augmenting(self, seen: Observation) -> Memory:
         training = self.training
@@ -229,7 +235,7 @@ class _Joint:
     def _save_model(self, step: int, value: float) -> None:
         encoder, heads = self.engine.encoder_state(), self.engine.head_states()
         if self._first:
-            facts: dict[str, Any] = {"step": step, self.selection.spec.select_by: value}
+            facts: dict[str, Any] = {"step": step, self._measure: value}
             if self.spec.encoder.adapter is not None:
                 facts["base"] = encoder_fingerprint(self.spec.encoder)
             tokenizer = self.training.corpus.tokenizer

@@ -18,8 +18,7 @@ from sslm_platform.interfaces import Scored
 from sslm_platform.scheduling import DevScore
 from sslm_platform.scoring import normalized_gain, score_metrics
 from sslm_platform.spec.data import SplitName
-from sslm_platform.spec.resolve import MEAN_GAIN
-from sslm_platform.spec.schema import EvaluationSpec
+from sslm_platform.spec.schema import LAST, MEAN_GAIN, EvaluationSpec
 from sslm_platform.train.loop import Training
 
 Scores = dict[str, dict[str, float]]
@@ -40,7 +39,8 @@ class Selection:
     Attributes:
         spec: the section ``evaluation``.
         keep: how many scorings' models are kept.
-        kept: these, the best first; the earlier of equal ones, and those without a value last.
+        kept: these, the best first; the earlier of equal ones, and those without a value last. If the spec
+            wants the last, the latest first.
         since_best: scorings since the best one.
     """
 
@@ -52,7 +52,8 @@ class Selection:
     def observe(self, value: float, step: int) -> bool:
         """Take a scoring into account; return whether its model is to be kept."""
         scoring = Scoring(step, value)
-        self.kept = tuple(sorted((*self.kept, scoring), key=_goodness, reverse=True)[: self.keep])
+        order = _lateness if self.spec.select_by == LAST else _goodness
+        self.kept = tuple(sorted((*self.kept, scoring), key=order, reverse=True)[: self.keep])
         self.since_best = 0 if self.best_step == step else self.since_best + 1
         return scoring in self.kept
 
@@ -153,6 +154,10 @@ class Evaluator:
         return {task: self.training.model.tasks[task] for task in tasks}
 
 
+def _lateness(scoring: Scoring) -> int:
+    return scoring.step
+
+
 def _goodness(scoring: Scoring) -> tuple[bool, float]:
     undefined = np.isnan(scoring.value)
     return (not undefined, 0.0 if undefined else scoring.value)
@@ -161,12 +166,12 @@ def _goodness(scoring: Scoring) -> tuple[bool, float]:
 def selection_value(
     select_by: str, models: Mapping[str, TaskModel], scores: Scores, baseline: Scores
 ) -> float:
-    """Return what ``evaluation.select_by`` names, so that higher is better.
+    """Return what ``evaluation.select_by`` names, so that higher is better; the mean gain for ``last``.
 
     ``mean_gain_over_majority`` is the mean over tasks of (score - majority) / (best - majority) of the
     primary metric: 0 is the constant predictor, 1 is perfect, in any metric and direction.
     """
-    if select_by == MEAN_GAIN:
+    if select_by in (MEAN_GAIN, LAST):
         gains = [
             normalized_gain(m.task, scores[t][m.task.primary_name], baseline[t][m.task.primary_name])
             for t, m in models.items()

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from sslm_platform.statistics import Errors, adjusted, detectable
@@ -16,6 +18,11 @@ def test_one_group_is_benjamini_hochbergs_procedure():
     found = [p for p, q in zip(p_M, adjusted(p_M, ["a"] * 40), strict=True) if q <= 0.05]
     assert 0 < passed < 40
     assert sorted(found) == ranked[:passed]
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
+def test_adjusted_values_of_one_group_are_scipys(p_M: list[float]):
+    assert adjusted(p_M, ["a"] * len(p_M)) == pytest.approx(stats.false_discovery_control(p_M))
 
 
 def test_certain_tests_do_not_lower_the_bar_for_another_group():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from pydantic import ValidationError
 
 from sslm_platform.spec.schema import EvaluationSpec
 from sslm_platform.train.selection import Selection, selection_value
@@ -29,6 +30,19 @@ def test_patience_counts_scorings_since_the_best_one():
         selection.observe(value, step)
         stops.append(selection.exhausted)
     assert stops == [False, False, False, False, True]
+
+
+def test_the_last_scorings_are_kept_whatever_they_are():
+    selection = Selection(EvaluationSpec(every=1, select_by="last"), keep=2)
+    kept = [selection.observe(value, step) for step, value in ((5, 0.4), (10, math.nan), (15, 0.1))]
+    assert kept == [True, True, True]
+    assert [scoring.step for scoring in selection.kept] == [15, 10]
+    assert (selection.best_step, selection.since_best) == (15, 0)
+
+
+def test_the_last_scoring_needs_no_patience():
+    with pytest.raises(ValidationError, match="select_by: last looks for none"):
+        EvaluationSpec(every=1, patience=2, select_by="last")
 
 
 def test_an_undefined_scoring_is_kept_only_until_there_is_another():

@@ -28,6 +28,7 @@ NOUNS_ZH = ("菜", "店", "服务", "环境", "汤")
 PEOPLE = ("Ada", "Grace", "Alan", "Edsger", "Barbara")
 PLACES = ("Zurich", "Austin", "Kyoto", "Bath", "Nantes")
 
+APART = 6  # files from one that starts ranks to the next
 FORKED = Path(__file__).with_name("forked.py")
 PRELOADED = [
     "sslm_platform.cli",
@@ -242,10 +243,19 @@ def start_ranks() -> Callable[..., Ranks]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that take long first, so that no worker begins one when the others have nothing left."""
-    marks = ("slow", "distributed")
-    long = {item.path for item in items if any(item.get_closest_marker(mark) for mark in marks)}
-    items.sort(key=lambda item: item.path not in long)
+    """Put the files that take long first, so that no worker begins one when the others have nothing left.
+
+    Those that start ranks stand apart: two pairs of ranks on two cores wait for each other.
+    """
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    ranks = [path for path in files if path.parent.name == "distributed"]
+    long = {item.path for item in items for mark in ("slow", "distributed") if item.get_closest_marker(mark)}
+    others = sorted((path for path in files if path not in ranks), key=lambda path: path not in long)
+    for place, path in enumerate(ranks):
+        others.insert(place * APART, path)
+    items[:] = [item for path in others for item in files[path]]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

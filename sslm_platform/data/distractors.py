@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import datasets
@@ -14,7 +15,8 @@ from sslm_platform.data.splits import normalized
 from sslm_platform.errors import DataError, Problem, suggest
 from sslm_platform.spec.data import DistractorSpec
 
-ROWS_AT_ONCE = 1000
+DRAWN = 2  # version of what is drawn
+ROWS_AT_ONCE = 100  # whose similarities to all texts are in memory
 _TYPES = {
     "candidates": pa.list_(pa.string()),
     "choice": pa.int64(),
@@ -79,11 +81,11 @@ def _pair(to: Any, of: Any) -> tuple[str, str] | None:
 
 def _orders(
     pairs: Sequence[tuple[str, str] | None], own: Sequence[str], pool: Sequence[str], spec: DistractorSpec
-) -> Iterator[np.ndarray]:
-    """Yield, for each row, places in the pool in the order in which they are taken."""
+) -> Iterator[Iterable[int]]:
+    """Yield, for each row, places in the pool in the order in which they are taken; few are."""
     if spec.by == "random":
         for pair, name in zip(pairs, own, strict=True):
-            yield _generator(pair[0] if pair else "", name).permutation(len(pool))
+            yield _shuffled(_generator(pair[0] if pair else "", name), len(pool))
         return
     from sklearn.feature_extraction.text import TfidfVectorizer
 
@@ -91,14 +93,33 @@ def _orders(
     candidates = vectorizer.fit_transform(pool)
     texts = [pair[0] if pair else "" for pair in pairs]
     for start in range(0, len(texts), ROWS_AT_ONCE):
-        cosines = (vectorizer.transform(texts[start : start + ROWS_AT_ONCE]) @ candidates.T).toarray()
-        yield from np.argsort(-np.round(cosines, 9), axis=1, kind="stable")
+        cosines = (vectorizer.transform(texts[start : start + ROWS_AT_ONCE]) @ candidates.T).tocsr()
+        for first, end in pairwise(cosines.indptr):
+            yield _by_similarity(cosines.indices[first:end], cosines.data[first:end], len(pool))
+
+
+def _shuffled(generator: np.random.Generator, number: int) -> Iterator[int]:
+    """Yield 0..number-1 in random order (Fisher & Yates), each drawn when it is asked for."""
+    moved: dict[int, int] = {}
+    for place in range(number):
+        drawn = int(generator.integers(place, number))
+        yield moved.get(drawn, drawn)
+        moved[drawn] = moved.get(place, place)
+
+
+def _by_similarity(places_N: np.ndarray, cosines_N: np.ndarray, number: int) -> Iterator[int]:
+    """Yield the places with a cosine, the largest first, then the others; equal ones in order."""
+    rounded_N = np.round(cosines_N, 9)
+    similar = places_N[np.lexsort((places_N, -rounded_N))][: np.count_nonzero(rounded_N)].tolist()
+    yield from similar
+    known = set(similar)
+    yield from (place for place in range(number) if place not in known)
 
 
 def _choice(
     pair: tuple[str, str] | None,
     own: str,
-    order: np.ndarray,
+    order: Iterable[int],
     names: Sequence[str],
     right: Mapping[str, set[str]],
     pool: Mapping[str, str],
@@ -107,7 +128,7 @@ def _choice(
     if pair is None:
         return None
     wrong: list[str] = []
-    for place in order.tolist():
+    for place in order:
         if names[place] not in right[normalized([pair[0]])]:
             wrong.append(names[place])
         if len(wrong) == number:

@@ -11,7 +11,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 
-from sslm_platform.data.distractors import with_distractors
+from sslm_platform.data.distractors import DRAWN, with_distractors
 from sslm_platform.data.sources import Source, read_source
 from sslm_platform.data.splits import SPLITS, Splits, row_digests, split_bases, split_places
 from sslm_platform.data.tables import stored_table, table_path
@@ -19,7 +19,7 @@ from sslm_platform.errors import DataError, Problem
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.schema import FieldSpec, StreamSpec
 
-_VERSION = 1  # of the split tables' content; part of their key
+_VERSION = 2  # of the split tables' content; part of their key
 _FINGERPRINT = b"fingerprint"
 
 INPUTS = ("text", "text_pair", "tokens", "context")  # fields that the encoder reads; all others are targets
@@ -69,7 +69,7 @@ def load_stream(stream: StreamSpec, *, base: Path, cache: Path, where: str = "st
         keys[split] = _numpy(part, "key")
     fingerprint = table.schema.metadata[_FINGERPRINT].decode()
     if stream.distractors is not None:
-        fingerprint = hashlib.sha256(f"{fingerprint} {stream.distractors!r}".encode()).hexdigest()
+        fingerprint = hashlib.sha256(f"{fingerprint} {DRAWN} {stream.distractors!r}".encode()).hexdigest()
         for split in SPLITS:
             splits[split] = with_distractors(
                 splits[split], stream.distractors, f"{fingerprint}-{split}", where=f"{where}.distractors"

@@ -99,9 +99,9 @@ def _places_by_column(rows: datasets.Dataset, spec: SplitSpec, where: str) -> di
 def groups(
     rows: datasets.Dataset, group: str | GroupSpec | None, inputs: Sequence[str], where: str
 ) -> Iterator[str]:
-    """Yield the text that names each row's group."""
+    """Yield the text that names each row's group; a row without a value is of that of its inputs."""
+    columns = [name for name in inputs if name in rows.column_names] or rows.column_names
     if group is None:
-        columns = [name for name in inputs if name in rows.column_names] or rows.column_names
         for values in _rows(rows, columns):
             yield normalized(values)
         return
@@ -109,8 +109,9 @@ def groups(
     if spec.column not in rows.column_names:
         known = suggest(spec.column, rows.column_names)
         raise DataError(Problem(f"{where}.group", f"no column {spec.column!r}{known}"))
-    for (value,) in _rows(rows, [spec.column]):
-        yield str(value).split(spec.before, 1)[0] if spec.before else str(value)
+    for value, *values in _rows(rows, [spec.column, *columns]):
+        name = normalized(values) if value is None else str(value)
+        yield name.split(spec.before, 1)[0] if spec.before and value is not None else name
 
 
 def _rows(rows: datasets.Dataset, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:

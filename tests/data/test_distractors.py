@@ -1,10 +1,14 @@
 """Wrong answers made of other rows: which they are, and that nothing tells the right one."""
 
+from collections import Counter
+
 import datasets
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from sslm_platform.data.distractors import with_distractors
+from sslm_platform.data.distractors import _by_similarity, _shuffled, with_distractors
 from sslm_platform.errors import DataError
 from sslm_platform.spec.data import DistractorSpec
 
@@ -46,6 +50,26 @@ def test_what_is_drawn_depends_on_the_row_and_the_pool_not_on_the_order():
     backwards = made(rows.select(range(len(rows) - 1, -1, -1)))
     first = {(r["text"], r["reply"]): r["candidates"] for r in made(rows)}
     assert first == {(r["text"], r["reply"]): r["candidates"] for r in backwards}
+
+
+def test_each_text_is_drawn_as_often_as_the_others():
+    counts = Counter(text for row in made(rows_of(3000)) for text in row["distractors"])
+    assert len(counts) == 50
+    assert max(abs(n - 180) for n in counts.values()) < 5 * (9000 / 50) ** 0.5
+
+
+@given(st.integers(0, 40), st.integers(0, 2**32))
+def test_an_order_has_every_place_once(number, seed):
+    assert sorted(_shuffled(np.random.default_rng(seed), number)) == list(range(number))
+
+
+def test_the_order_of_similar_ones_is_that_of_a_dense_sort():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        cosines_N = np.round(rng.uniform(0, 1, 30), 1) * rng.integers(0, 2, 30)
+        places_N = rng.permutation(np.flatnonzero(cosines_N))
+        found = list(_by_similarity(places_N, cosines_N[places_N], 30))
+        assert found == np.argsort(-cosines_N, kind="stable").tolist()
 
 
 def test_similar_ones_share_words_with_the_text():

@@ -64,6 +64,14 @@ def test_fractions_are_pinned():
     assert hash_fractions(["naïve"]) == np.array([expected])
 
 
+def test_rows_without_a_group_are_no_group():
+    texts = [f"text {i}" for i in range(300)]
+    splits = split({"id": ["a_1"] * 20 + [None] * 280, "text": texts}, {"by": "hash", "group": "id"})
+    assert all(len(splits[name]) > 10 for name in splits)
+    twice = split({"id": [None, None] * 50, "text": ["one", "One "] * 50}, {"by": "hash", "group": "id"})
+    assert sorted(map(len, twice.values())) == [0, 0, 100]
+
+
 def test_an_unknown_group_column_is_named_with_the_nearest():
     with pytest.raises(DataError, match=r"split.group: no column 'idd'; did you mean id\?"):
         split({"id": ["1"], "text": ["a"]}, {"by": "hash", "group": "idd"})

@@ -136,7 +136,7 @@ def test_averages_are_those_of_torch(average, function):
             oracle.update_parameters(engine.encoder)
     with engine.averaged():
         for name, value in engine.encoder_state().items():
-            torch.testing.assert_close(value, oracle.module.state_dict()[name])
+            torch.testing.assert_close(value, oracle.module.state_dict()[name].cpu())
 
 
 def test_an_average_goes_in_and_out_to_the_bit_and_an_idle_heads_rests():

@@ -119,7 +119,14 @@ class TransferSpec(Section):
             raise ValueError("give max_steps or epochs, not both")
         if self.finetune_max_steps and self.finetune_epochs:
             raise ValueError("give finetune_max_steps or finetune_epochs, not both")
+        if (self.finetune_max_steps or self.finetune_epochs) and not self._finetunes:
+            raise ValueError("finetune_max_steps and finetune_epochs need finetune, or few_shot by: finetune")
         return self
+
+    @property
+    def _finetunes(self) -> bool:
+        few_shot_does = self.few_shot is not None and self.few_shot.by == "finetune"
+        return self.target_stage == "finetune" or few_shot_does
 
     @property
     def _source_list(self) -> list[SourceChoice]:

@@ -102,6 +102,10 @@ def test_one_mistake_gives_one_message_at_its_place(problems, old, new, message)
         ("sources: {task: 3}", "transfer[0].sources.task: should be text or a list; got 3"),
         ("sources: 3", "transfer[0].sources: should be a mapping, 'all' or 'joint' or a list; got 3"),
         ("sources: all, max_steps: 1, epochs: 1", "transfer[0]: give max_steps or epochs, not both"),
+        (
+            "sources: all, finetune_epochs: 1",
+            "transfer[0]: finetune_max_steps and finetune_epochs need finetune, or few_shot by: finetune",
+        ),
         ("sources: []", "transfer[0]: sources are needed"),
     ],
 )

@@ -109,8 +109,8 @@ def groups(
     if spec.column not in rows.column_names:
         known = suggest(spec.column, rows.column_names)
         raise DataError(Problem(f"{where}.group", f"no column {spec.column!r}{known}"))
-    for value, *values in _rows(rows, [spec.column, *columns]):
-        name = normalized(values) if value is None else str(value)
+    for value, *own in _rows(rows, [spec.column, *columns]):
+        name = normalized(own) if value is None else str(value)
         yield name.split(spec.before, 1)[0] if spec.before and value is not None else name
 
 

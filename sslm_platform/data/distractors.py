@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
@@ -86,6 +87,9 @@ def _orders(
     if spec.by == "random":
         for pair, name in zip(pairs, own, strict=True):
             yield _shuffled(_generator(pair[0] if pair else "", name), len(pool))
+        return
+    if not any(re.search(r"\w", text) for text in pool):  # nothing is similar to anything
+        yield from (range(len(pool)) for _ in pairs)
         return
     from sklearn.feature_extraction.text import TfidfVectorizer
 

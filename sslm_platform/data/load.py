@@ -19,7 +19,7 @@ from sslm_platform.errors import DataError, Problem
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.schema import FieldSpec, StreamSpec
 
-_VERSION = 2  # of the split tables' content; part of their key
+_VERSION = 3  # of the split tables' content; part of their key
 _FINGERPRINT = b"fingerprint"
 
 INPUTS = ("text", "text_pair", "tokens", "context")  # fields that the encoder reads; all others are targets

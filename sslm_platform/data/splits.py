@@ -110,8 +110,10 @@ def groups(
         known = suggest(spec.column, rows.column_names)
         raise DataError(Problem(f"{where}.group", f"no column {spec.column!r}{known}"))
     for value, *own in _rows(rows, [spec.column, *columns]):
-        name = normalized(own) if value is None else str(value)
-        yield name.split(spec.before, 1)[0] if spec.before and value is not None else name
+        if value is None or value != value or not str(value).strip():  # NaN is not itself
+            yield normalized(own)
+        else:
+            yield str(value).split(spec.before, 1)[0] if spec.before else str(value)
 
 
 def _rows(rows: datasets.Dataset, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:

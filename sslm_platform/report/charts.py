@@ -15,7 +15,7 @@ Panel = dict[str, Any]
 
 WINDOWS_PER_CURVE = 20
 MARKERS = {"markers": True}
-SELECTION = "what the kept model was chosen by"
+SELECTION = "what select_by names (last: the mean gain)"
 
 
 def training_panels(curves: Curves, scores: Sequence[TaskScore]) -> list[Panel]:

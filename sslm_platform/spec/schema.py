@@ -321,7 +321,8 @@ class CheckpointSpec(Section):
     keep_best: int = Field(
         default=1,
         ge=1,
-        description="Models kept: `train/model` is the best dev scoring's, `train/models` has the others.",
+        description="Models kept: `train/model` is the best dev scoring's (with `select_by: last` the last"
+        " one's), `train/models` has the next.",
     )
 
 

@@ -80,6 +80,12 @@ def test_similar_ones_share_words_with_the_text():
     )
 
 
+def test_without_a_row_or_a_word_nothing_is_similar():
+    assert len(made(rows_of().select([]), by="similar")) == 0
+    rows = datasets.Dataset.from_dict({"text": ["a", "b", "c"], "reply": ["!", "?", "!?"]})
+    assert all(len(row["distractors"]) == 1 for row in made(rows, by="similar", number=1))
+
+
 def test_rows_without_a_text_have_none():
     rows = datasets.Dataset.from_dict({"text": ["a", None, "c"], "reply": ["x", "y", "z"]})
     assert made(rows, number=1)["choice"][1] is None

@@ -72,6 +72,12 @@ def test_rows_without_a_group_are_no_group():
     assert sorted(map(len, twice.values())) == [0, 0, 100]
 
 
+@pytest.mark.parametrize("blank", ["", " ", float("nan")])
+def test_a_blank_group_is_none(blank):
+    rows = {"id": [blank] * 300, "text": [f"text {i}" for i in range(300)]}
+    assert all(len(part) > 10 for part in split(rows, {"by": "hash", "group": "id"}).values())
+
+
 def test_an_unknown_group_column_is_named_with_the_nearest():
     with pytest.raises(DataError, match=r"split.group: no column 'idd'; did you mean id\?"):
         split({"id": ["1"], "text": ["a"]}, {"by": "hash", "group": "idd"})

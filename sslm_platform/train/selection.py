@@ -166,12 +166,12 @@ def _goodness(scoring: Scoring) -> tuple[bool, float]:
 def selection_value(
     select_by: str, models: Mapping[str, TaskModel], scores: Scores, baseline: Scores
 ) -> float:
-    """Return what ``evaluation.select_by`` names, so that higher is better; the mean gain for ``last``.
+    """Return what ``select_by`` names, so that higher is better.
 
     ``mean_gain_over_majority`` is the mean over tasks of (score - majority) / (best - majority) of the
     primary metric: 0 is the constant predictor, 1 is perfect, in any metric and direction.
     """
-    if select_by in (MEAN_GAIN, LAST):
+    if select_by == MEAN_GAIN:
         gains = [
             normalized_gain(m.task, scores[t][m.task.primary_name], baseline[t][m.task.primary_name])
             for t, m in models.items()

@@ -259,7 +259,10 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Imports make millions of objects that stay; to look for garbage among them takes a second.
     gc.set_threshold(20_000, *gc.get_threshold()[1:])
-    run_to_end(app)
+    try:
+        run_to_end(app)
+    finally:
+        gc.freeze()  # nor does the interpreter look through them when it ends, which takes another second
 
 
 def _show_report(run: Run) -> None:

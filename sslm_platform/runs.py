@@ -56,6 +56,7 @@ class Run:
         self._cache = cache
         self.rendered: Report | None = None
         self._corpus: Corpus | None = None
+        self._plan: Plan | None = None
         self._predictors: dict[str, Any] = {}
 
     @property
@@ -91,9 +92,11 @@ class Run:
 
     def plan_transfer(self) -> Plan:
         """Return the cells that the spec asks for."""
-        from sslm_platform.transfer.cells import plan_cells
+        if self._plan is None:
+            from sslm_platform.transfer.cells import plan_cells
 
-        return plan_cells(self.corpus)
+            self._plan = plan_cells(self.corpus)
+        return self._plan
 
     def estimate_transfer(self) -> Estimate:
         """Return what the cells that are not done are expected to take; it may measure this machine first."""
@@ -120,14 +123,17 @@ class Run:
             self._require_ranks()
         with self._recorded(restart) as recorded:
             recorded.timed = work is None or work.shard is None
-            recorded.timed &= run_transfer(self.corpus, recorded.folder, self.console, work)
+            recorded.timed &= run_transfer(
+                self.corpus, self.plan_transfer(), recorded.folder, self.console, work
+            )
 
     def train_source(self, training: str) -> Path:
         """Train one of the plan's sources, by its id, with the run's engine; return its model."""
         from sslm_platform.train.folder import RunFolder
-        from sslm_platform.transfer.runner import train_planned
+        from sslm_platform.transfer.runner import open_lab, train_planned
 
-        return train_planned(self.corpus, RunFolder(self.path), self.console, training)
+        lab = open_lab(self.corpus, RunFolder(self.path), self.console)
+        return train_planned(lab, self.plan_transfer(), training)
 
     def predict_transfer(
         self, estimators: Sequence[str] | None = None, *, may_train: bool = False

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
+from statistics import fmean
 
 from sslm_platform.errors import Problem, RunError, suggest
 from sslm_platform.report.measured import Pair, Reader
@@ -153,7 +152,7 @@ def _averaged(
     return Cell(
         state=State.OK,
         estimate=estimate,
-        score=float(np.mean([pair.score for pair in pairs])) if comparable else None,
+        score=fmean(pair.score for pair in pairs) if comparable else None,
         metric=", ".join(metrics),
         higher_is_better=first.higher_is_better or relative,
         best=first.best,
@@ -183,7 +182,7 @@ def _settled(
 def _mean_baselines(pairs: Sequence[Pair]) -> dict[str, float]:
     shared = set.intersection(*(set(pair.baselines) for pair in pairs))
     names = [name for name in pairs[0].baselines if name in shared]
-    return {name: float(np.mean([pair.baselines[name] for pair in pairs])) for name in names}
+    return {name: fmean(pair.baselines[name] for pair in pairs) for name in names}
 
 
 def corrected(places: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 
@@ -65,7 +66,7 @@ class Reader:
             left_out[State.UNDEFINED] += len(found)
             return None, left_out
         records = tuple(parts[0] for _, parts in found)
-        score = float(np.mean([primary(record) for record in records]))
+        score = fmean(primary(record) for record in records)
         return Pair(records[0].key.target, records, sample, score, self._baselines(found)), left_out
 
     def _parts(self, planned: PlannedCell) -> tuple[CellRecord, ...] | State:
@@ -138,7 +139,7 @@ class Reader:
                 record = self._done(id_)
                 if record:
                     scores.setdefault(name, []).append(primary(record))
-        return {name: float(np.mean(values)) for name, values in scores.items() if len(values) == len(found)}
+        return {name: fmean(values) for name, values in scores.items() if len(values) == len(found)}
 
 
 def _repetitions(records: Sequence[CellRecord]) -> tuple[int, ...]:

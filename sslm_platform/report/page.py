@@ -74,7 +74,7 @@ def _packed_plotly() -> str:
     """The plotting library as base64 of gzip, a third of its size; the page's script unpacks it."""
     from plotly.offline import get_plotlyjs
 
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), 5, mtime=0)).decode()
 
 
 @cache

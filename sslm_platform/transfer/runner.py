@@ -20,7 +20,6 @@ from sslm_platform.spec.schema import EngineSpec
 from sslm_platform.train.folder import RunFolder
 from sslm_platform.train.joint import joint_id
 from sslm_platform.train.observers import Notifier, TerminalProgress, observing
-from sslm_platform.transfer.cells import plan_cells
 from sslm_platform.transfer.claims import STALE_AFTER, Claims
 from sslm_platform.transfer.costs import estimate, learned_rates
 from sslm_platform.transfer.plan import Plan
@@ -45,14 +44,15 @@ class Work:
     stale_after: float = STALE_AFTER
 
 
-def run_transfer(corpus: Corpus, folder: RunFolder, console: Console, work: Work | None = None) -> bool:
+def run_transfer(
+    corpus: Corpus, plan: Plan, folder: RunFolder, console: Console, work: Work | None = None
+) -> bool:
     """Measure every planned cell that has no finished record; a cell that fails is recorded as such.
 
     Returns:
         Whether there was anything left to do.
     """
     work = work or Work()
-    plan = plan_cells(corpus)
     own = joint_id(corpus, corpus.run.spec.seed)
     write_record(plan.record(corpus, own), folder.transfer / "plan.json")
     job = TransferJob(open_lab(corpus, folder, console, work.num_processes), plan, work)
@@ -115,17 +115,17 @@ class TransferJob:
         return Worker(self.lab, units, claims)
 
 
-def train_planned(corpus: Corpus, folder: RunFolder, console: Console, training: str) -> Path:
+def train_planned(lab: Lab, plan: Plan, training: str) -> Path:
     """Train one of the plan's sources in this process, which may be a rank of several; return its model.
 
     Raises:
         RunError: the plan has no training of this id.
     """
-    trainings = plan_cells(corpus).trainings
+    trainings = plan.trainings
     if training not in trainings:
         raise RunError(f"the plan has no training {training!r}{suggest(training, trainings)}")
-    lab = replace(open_lab(corpus, folder, console), engine=corpus.run.spec.engine)
-    progress = TerminalProgress(console)
+    lab = replace(lab, engine=lab.corpus.run.spec.engine)
+    progress = TerminalProgress(lab.console)
     with observing(host(), progress), progress.live():
         return train_source(lab, trainings[training])
 

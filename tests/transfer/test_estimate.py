@@ -57,7 +57,7 @@ def measured(lab):
     """An estimate, and the records of the work that it is of."""
     plan = plan_cells(lab.corpus)
     before = estimate(lab, plan, RATES)
-    run_transfer(lab.corpus, lab.folder, lab.console)
+    run_transfer(lab.corpus, plan, lab.folder, lab.console)
     return plan, before, read_cells(lab.folder.transfer), read_trainings(lab.folder.transfer)
 
 

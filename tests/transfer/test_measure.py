@@ -17,6 +17,7 @@ from sslm_platform.report.records import read_cells, read_trainings
 from sslm_platform.train.folder import RunFolder
 from sslm_platform.train.loop import plan_training
 from sslm_platform.train.model import build_model
+from sslm_platform.transfer.cells import plan_cells
 from sslm_platform.transfer.few_shot import few_examples
 from sslm_platform.transfer.runner import run_transfer
 
@@ -33,7 +34,7 @@ def lab(specs, encoder_folder, tmp_path):
         if change is not None:
             change(content)
         corpus, folder = specs.corpus(content), tmp_path / f"run{len(list(tmp_path.glob('run*')))}"
-        run_transfer(corpus, RunFolder(folder), Console(file=io.StringIO(), width=200))
+        run_transfer(corpus, plan_cells(corpus), RunFolder(folder), Console(file=io.StringIO(), width=200))
         records = read_cells(folder / "transfer").values()
         assert {record.status for record in records} == {"done"}, [r.error for r in records]
         return corpus, folder / "transfer", {record.key.protocol: record for record in records}

@@ -24,7 +24,7 @@ from sslm_platform.transfer.runner import TransferJob, Work, open_lab, run_trans
 def measure(corpus, folder):
     """Measure a corpus's cells; return records by (protocol, source, target), and what was said."""
     console = Console(file=io.StringIO(), width=200)
-    run_transfer(corpus, RunFolder(folder), console)
+    run_transfer(corpus, plan_cells(corpus), RunFolder(folder), console)
     return by_key(folder), console.file.getvalue()
 
 

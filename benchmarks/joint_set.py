@@ -3,7 +3,7 @@
 The texts are those of the quickstart's streams: sentiment in four genres, which library a docstring is from,
 and whether a name is that of a person, a company or an address. Every side has the same pretrained encoder, a
 linear head for each task on mean-pooled states, cross entropy, fused AdamW, the same schedule and gradient
-clipping, and as many examples a step: 8, the HF Trainer's default, or 64 on a GPU. Batches are each
+clipping, and as many examples a step: 8, the HF Trainer's default, or 256 on a GPU. Batches are each
 side's own: random ones padded to their longest example (HF: tasks mixed; sentence-transformers: one task),
 or the platform's token-budget batches, as many on average.
 
@@ -32,8 +32,8 @@ from sslm_platform.spec.optimizer import OptimizerSpec
 from sslm_platform.train.loop import plan_training, train_steps
 from sslm_platform.train.model import build_model
 
-# TrainingArguments.per_device_train_batch_size; a GPU would mostly wait with so few
-EXAMPLES_PER_STEP = 64 if device().type == "cuda" else 8
+# TrainingArguments.per_device_train_batch_size; a GPU would mostly wait for the host with so few, or with 64
+EXAMPLES_PER_STEP = 256 if device().type == "cuda" else 8
 SCHEDULE = {"warmup": 0.1, "decay": "linear", "clip": 1.0, "weight_decay": 0.0}
 
 
@@ -137,7 +137,7 @@ class Tasks:
             parts = [feed.splits["train"].lengths_N for feed in self.feeds.values()]
             return sum(map(len, parts)) / sum(len(plan_batches(part, tokens, (0,))) for part in parts)
 
-        budgets = range(int(self.lengths().max()), 75 * EXAMPLES_PER_STEP, 16)
+        budgets = range(int(self.lengths().max()), 75 * EXAMPLES_PER_STEP, max(16, EXAMPLES_PER_STEP // 4))
         return min(budgets, key=lambda tokens: abs(mean(tokens) - EXAMPLES_PER_STEP))
 
     @cached_property

@@ -7,10 +7,13 @@ on over seeds as well (sslm_platform.statistics).
 
 from __future__ import annotations
 
+import multiprocessing
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from measuring import Finding
@@ -122,6 +125,19 @@ def points(what: str, found: Sample, **bound: float) -> Finding:
 def difference(what: str, first: Sample, second: Sample, **bound: float) -> Finding:
     """Return the mean of first - second in points, paired by seed and test example."""
     return points(what, combine(lambda a, b: a - b, first, second), **bound)
+
+
+def side_by_side(function: Callable[..., Any], calls: Iterable[tuple], workers: int) -> list[Any]:
+    """Return what a function gives for each call, in their order; several processes keep a GPU busy.
+
+    The function is a module's own, and what it takes and gives can be pickled.
+    """
+    calls = list(calls)
+    if workers == 1:
+        return [function(*call) for call in calls]
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(calls)), mp_context=context) as pool:
+        return list(pool.map(function, *zip(*calls, strict=True)))
 
 
 def choose(what: str, grid: Sequence[float], value: Callable[[float], float]) -> tuple[float, Values]:

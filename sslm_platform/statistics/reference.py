@@ -65,11 +65,11 @@ class Errors:
 
     def quantile(self, p: float) -> float:
         """Return the error that is exceeded, in either direction, with probability ``p``."""
-        from scipy.optimize import brentq
-
         t_seeds, t_examples = self._single(p)
         if not self.seeds or not self.examples:
             return t_seeds * self.seeds + t_examples * self.examples
+        from scipy.optimize import brentq  # half a second to import, which one seed need not wait for
+
         low = 0.0
         high = t_seeds * self.seeds + t_examples * self.examples
         while self.p(high) > p:

@@ -71,17 +71,30 @@ def mean_of(samples: Sequence[Sample]) -> Sample:
     """
     if len(samples) == 1:
         return samples[0]
+    lengths = {sample.resamples_SR.shape[1] for sample in samples}
+    num_resamples = lengths.pop() if len(lengths) == 1 else 0
+    if len({sample.seeds for sample in samples}) == 1:
+        seeds = samples[0].seeds
+        values_S = np.mean([sample.values_S for sample in samples], axis=0)
+        resamples_SR = np.mean([sample.resamples_SR[:, :num_resamples] for sample in samples], axis=0)
+    else:
+        seeds, values_S, resamples_SR = _over_other_seeds(samples, num_resamples)
+    num_examples = min(sample.num_examples for sample in samples)
+    num_seeds = min(sample.num_seeds for sample in samples)
+    return Sample(seeds, values_S, resamples_SR, num_examples, num_seeds)
+
+
+def _over_other_seeds(
+    samples: Sequence[Sample], num_resamples: int
+) -> tuple[tuple[int, ...], np.ndarray, np.ndarray]:
+    """Return seeds, values_S and resamples_SR of the mean of samples that do not all have the same seeds."""
     seeds = tuple(sorted({seed for sample in samples for seed in sample.seeds}))
     row = {seed: index for index, seed in enumerate(seeds)}
-    lengths = {sample.resamples_SR.shape[1] for sample in samples}
     values_S = np.full(len(seeds), np.mean([sample.value for sample in samples]))
-    resamples_SR = np.zeros((len(seeds), lengths.pop() if len(lengths) == 1 else 0))
+    resamples_SR = np.zeros((len(seeds), num_resamples))
     for sample in samples:
         rows = [row[seed] for seed in sample.seeds]
         weight = len(seeds) / (len(samples) * len(sample.seeds))
         values_S[rows] += weight * (sample.values_S - sample.value)
-        if resamples_SR.size:
-            resamples_SR[rows] += weight * sample.resamples_SR
-    num_examples = min(sample.num_examples for sample in samples)
-    num_seeds = min(sample.num_seeds for sample in samples)
-    return Sample(seeds, values_S, resamples_SR, num_examples, num_seeds)
+        resamples_SR[rows] += weight * sample.resamples_SR[:, :num_resamples]
+    return seeds, values_S, resamples_SR

@@ -25,7 +25,7 @@ from synonyms import synonyms
 
 from sslm_platform.statistics import NUM_RESAMPLES, resample_counts
 
-RADII = {"fgm": (0.1, 0.2, 0.3), "freelb": (0.1, 0.2, 0.3)}
+RADII = {"fgm": (0.2, 0.3, 0.4), "freelb": (0.2, 0.3, 0.4)}
 CLEAN_LOSS = 0.01  # how much clean dev accuracy a radius may cost
 BUDGET = Budget()
 SPLITS = {"dev": "attacked_dev", "test": "attacked"}

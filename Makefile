@@ -19,6 +19,8 @@ DEV_INSTALLED := .venv/.installed-dev
 
 # DeepSpeed compiles an operation when it first needs it, so that installing it takes no compiler.
 export DS_BUILD_OPS := 0
+# Tests and runs start many processes: what these import is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
 # Threads that spin while they wait are slow when tests start processes of their own.
 export OMP_WAIT_POLICY := PASSIVE
 

@@ -20,6 +20,7 @@ from sslm_platform.evidence import (
     TaskGradient,
     TaskTexts,
 )
+from sslm_platform.files import content_digest
 from sslm_platform.generating import Continued, GeneratingHead, TextTokenizer, WritingHead
 from sslm_platform.hookspecs import hookimpl
 from sslm_platform.interfaces import (
@@ -147,6 +148,7 @@ __all__ = [
     "WrapperContext",
     "WrapperDef",
     "WritingHead",
+    "content_digest",
     "hookimpl",
     "open_run",
     "rows_by_example",

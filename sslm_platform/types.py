@@ -96,6 +96,10 @@ def _no_field_problems(options: Any, fields: Collection[str]) -> Iterable[Proble
     return ()
 
 
+def _nothing(options: Any) -> Mapping[str, str]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class ObjectiveDef:
     """An objective: raw examples to targets, outputs and targets to losses.
@@ -165,7 +169,7 @@ class HeadDef:
     is wrong with the options for a task that has these fields; ``where`` is the option. ``reads_masks``
     says that it reads the states of mask tokens, at ``targets["markers"]``, which the task's template must
     have. ``rewrites`` says that it is a :class:`~sslm_platform.interfaces.RewritingHead`, ``whole`` that
-    ZeRO cannot shard it.
+    ZeRO cannot shard it. ``reads`` is that of an :class:`AugmenterDef`.
     """
 
     name: str
@@ -178,6 +182,7 @@ class HeadDef:
     check: Callable[[Any, Collection[str]], Iterable[Problem]] = _no_field_problems
     rewrites: bool = False
     whole: bool = False
+    reads: Callable[[Any], Mapping[str, str]] = _nothing
 
     @property
     def no_probe(self) -> str:
@@ -290,6 +295,8 @@ class AugmenterDef:
     """An augmenter: training texts changed a little, and in each pass differently.
 
     ``rewrites`` says that no word of its texts stands for one of the original's: texts with tags are refused.
+    ``reads(options)`` names the content of what the options name on disk, by its place in them: a training
+    is another one when that has changed. It raises :class:`~sslm_platform.errors.SpecError` where nothing is.
     """
 
     name: str
@@ -297,6 +304,7 @@ class AugmenterDef:
     options: type[Options] = Options
     summary: str = ""
     rewrites: bool = False
+    reads: Callable[[Any], Mapping[str, str]] = _nothing
 
 
 Definition = (

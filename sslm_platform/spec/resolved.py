@@ -44,13 +44,18 @@ class Bound(Generic[D]):
         return self.definition.build(self.options, *context)
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return what identifies the component's behaviour in a content hash."""
-        return {
+        """Return what identifies the component's behaviour in a content hash: of files, what is in them."""
+        content = {
             "name": self.definition.name,
             "options": self.options.model_dump(mode="json"),
             "distribution": self.provenance.distribution,
             "version": self.provenance.version,
         }
+        if isinstance(self.definition, (AugmenterDef, HeadDef)) and (
+            read := self.definition.reads(self.options)
+        ):
+            content["reads"] = dict(read)
+        return content
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import pytest
 from sslm_platform.scheduling import DevScore
 from sslm_platform.spec.schema import AdaptSpec, AugmentSpec
 from sslm_platform.train.augmenting import after_scoring
+from sslm_platform.train.job import task_content
 
 FIXED = AugmentSpec(name="a", probability=0.4)
 MOVING = AugmentSpec(name="b", probability=0.5, adapt=AdaptSpec(step=0.2, most=0.8))
@@ -63,3 +64,23 @@ def test_what_cannot_follow_is_refused(specs, cli):
     assert status == 2
     assert "augment[0].adapt: follows dev scores: set evaluation.every" in err
     assert "names@news has tags, a field of kind tags: back_translation writes texts anew" in err
+
+
+def test_another_file_of_synonyms_is_another_training_and_none_is_said_before_it(specs, tmp_path, cli):
+    path = tmp_path / "synonyms.json"
+    path.write_text('{"good": ["fine"]}')
+    content = specs.content("films", "names", schedule={"tokens_per_batch": 120, "max_steps": 2})
+    content["streams"][0]["augment"] = [{"name": "synonyms", "options": {"path": str(path)}}]
+    corpus = specs.corpus(content)
+    (task, *_) = (task for task in corpus.run.tasks.values() if task.stream.name == "films")
+    before = task_content(corpus, task)
+    assert task_content(corpus, task) == before
+    path.write_text('{"good": ["nice"]}')
+    after = task_content(corpus, task)
+    assert after["augment"][0].pop("reads") != before["augment"][0].pop("reads")
+    assert after == before
+    path.unlink()
+    status, _, err = cli("train", specs.write(content), "--out", tmp_path / "run", "--cache", corpus.cache)
+    assert status == 2
+    assert f"augment.options.path: {path}: No such file" in err
+    assert not (tmp_path / "run" / "train").exists()

@@ -67,9 +67,19 @@ def sslm_augmenters() -> Iterable[AugmenterDef]:
         AugmenterDef("random_swap", _swap, ShareOptions, "Words change places, two by two (EDA)."),
         AugmenterDef("random_deletion", _deletion, ShareOptions, "Words are left out (EDA)."),
         AugmenterDef(
-            "random_insertion", _insertion, SynonymOptions, "Synonyms of words are put in anywhere (EDA)."
+            "random_insertion",
+            _insertion,
+            SynonymOptions,
+            "Synonyms of words are put in anywhere (EDA).",
+            reads=_synonyms_read,
         ),
-        AugmenterDef("synonyms", _synonyms, SynonymOptions, "Words are replaced by synonyms (EDA)."),
+        AugmenterDef(
+            "synonyms",
+            _synonyms,
+            SynonymOptions,
+            "Words are replaced by synonyms (EDA).",
+            reads=_synonyms_read,
+        ),
         AugmenterDef("character_noise", _noise, ShareOptions, "Words get a typing error."),
         AugmenterDef(
             "back_translation",
@@ -77,6 +87,7 @@ def sslm_augmenters() -> Iterable[AugmenterDef]:
             BackTranslationOptions,
             "Texts are translated by one run of the platform, and back by another.",
             rewrites=True,
+            reads=_runs_read,
         ),
         AugmenterDef("sentence_shuffle", _shuffle, summary="Sentences change places."),
         AugmenterDef("sentence_deletion", _sentences, SentenceOptions, "Sentences are left out."),
@@ -116,6 +127,19 @@ def _given(options: Any) -> Any:
     return wordnet_synonyms() if options.path is None else read_synonyms(options.path)
 
 
+def _synonyms_read(options: Any) -> dict[str, str]:
+    from sslm_augmenters.synonyms import digest_of
+
+    return {} if options.path is None else {"path": digest_of(options.path)}
+
+
+def _runs_read(options: Any) -> dict[str, str]:
+    from sslm_augmenters.back_translation import identity
+
+    sides = {"there": options.there, "back": options.back}
+    return {where: identity(side.run, side.task, where) for where, side in sides.items()}
+
+
 def _shuffle(options: Any) -> Augmenter:
     from sslm_augmenters.sentences import SentenceShuffle
 
@@ -138,10 +162,10 @@ def _back_translation(options: Any) -> Augmenter:
     import json
     from pathlib import Path
 
-    from sslm_augmenters.back_translation import BackTranslation, identity, translator
+    from sslm_augmenters.back_translation import BackTranslation, translator
 
     there, back = options.there, options.back
-    key = json.dumps([identity(there.run, there.task), identity(back.run, back.task)])
+    key = json.dumps(list(_runs_read(options).values()))
     cache = None if options.cache is None else Path(options.cache)
     translators = (translator(there.run, there.task, "there"), translator(back.run, back.task, "back"))
     return BackTranslation(*translators, key, cache)

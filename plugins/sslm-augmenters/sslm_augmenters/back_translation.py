@@ -83,8 +83,15 @@ def translator(folder: str, task: str, where: str) -> Translate:
     return lambda text: str(run.predict([text], task=task)[0]["generated"]) if text.strip() else ""
 
 
-def identity(folder: str, task: str) -> list[str]:
-    """Return what identifies a translator: its training, by content."""
-    done = Path(folder) / "train" / "done.json"
-    job = json.loads(done.read_text(encoding="utf-8")) if done.exists() else {}
-    return [task, str(job.get("job", folder)), str(job.get("best_step", ""))]
+def identity(folder: str, task: str, where: str) -> str:
+    """Return what identifies a translator: its training, by content, and the task.
+
+    Raises:
+        SpecError: the folder has no finished training.
+    """
+    try:
+        done = json.loads((Path(folder) / "train" / "done.json").read_text(encoding="utf-8"))
+    except OSError:
+        what = f"{folder}: no finished training is there; train that run first, with --out {folder}"
+        raise SpecError(Problem(f"augment.options.{where}.run", what)) from None
+    return json.dumps([task, str(done["job"]), str(done.get("best_step", ""))])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from sslm_augmenters.words import number_of_changes, words_of
-from sslm_platform.api import Problem, SpecError, Word
+from sslm_platform.api import Problem, SpecError, Word, content_digest
 
 Synonyms = Mapping[str, Sequence[str]]
 
@@ -26,6 +26,18 @@ def read_synonyms(path: str) -> Synonyms:
     except (OSError, ValueError) as error:
         raise SpecError(Problem("augment.options.path", f"{path}: {error}")) from None
     return checked(content, "path", f"{path}: ")
+
+
+def digest_of(path: str) -> str:
+    """Return what is in a file of synonyms, as a digest.
+
+    Raises:
+        SpecError: it is not there.
+    """
+    try:
+        return content_digest(Path(path))
+    except OSError as error:
+        raise SpecError(Problem("augment.options.path", f"{path}: {error.strerror}")) from None
 
 
 def checked(content: Any, option: str, where: str = "") -> Synonyms:

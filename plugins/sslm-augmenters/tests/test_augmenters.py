@@ -192,6 +192,23 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         translator(str(tmp_path), "translation@x", "there")
 
 
+def test_translators_are_known_by_their_trainings(tmp_path):
+    definition = host().registry.augmenters.get("back_translation").definition
+    for name in ("there", "back"):
+        (tmp_path / name / "train").mkdir(parents=True)
+    sides = {name: {"run": str(tmp_path / name), "task": "translation@x"} for name in ("there", "back")}
+    options = definition.options(**sides)
+    (tmp_path / "there" / "train" / "done.json").write_text('{"job": "one", "best_step": 4}')
+    with pytest.raises(SpecError, match=r"options.back.run: .*no finished training .* with --out"):
+        definition.reads(options)
+    (tmp_path / "back" / "train" / "done.json").write_text('{"job": "two", "best_step": 4}')
+    before = definition.reads(options)
+    (tmp_path / "back" / "train" / "done.json").write_text('{"job": "three", "best_step": 4}')
+    after = definition.reads(options)
+    assert after["there"] == before["there"]
+    assert after["back"] != before["back"]
+
+
 def test_synonyms_stand_in_a_file_or_in_the_spec():
     options = {"share": 0.5, "words": {"good": ["fine"]}}
     definition = host().registry.augmenters.get("synonyms").definition

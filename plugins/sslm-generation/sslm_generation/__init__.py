@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from sslm_generation.options import (
     DecoderOptions,
@@ -23,6 +24,7 @@ from sslm_platform.api import (
     ObjectiveDef,
     OutputKind,
     WritingHead,
+    content_digest,
     hookimpl,
 )
 
@@ -79,6 +81,7 @@ def sslm_heads() -> Iterable[HeadDef]:
         emits=OutputKind.GENERATED_TEXT,
         options=PretrainedDecoderOptions,
         whole=True,
+        reads=_pretrained_read,
         summary="The decoder of a pretrained encoder-decoder (T5, BART, …).",
     )
     yield HeadDef(
@@ -119,6 +122,12 @@ def _build_pretrained_decoder(options: PretrainedDecoderOptions, context: HeadCo
     from sslm_generation.pretrained import PretrainedDecoder
 
     return PretrainedDecoder(options, context)
+
+
+def _pretrained_read(options: PretrainedDecoderOptions) -> dict[str, str]:
+    folder = Path(options.path)  # what a hub name stands for is kept in its cache
+    files = sorted({*folder.glob("*.safetensors"), *folder.glob("config.json")})
+    return {f"path/{file.name}": content_digest(file) for file in files}
 
 
 def _build_unilm(options: UnilmOptions, context: HeadContext) -> WritingHead:

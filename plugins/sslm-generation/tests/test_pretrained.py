@@ -221,10 +221,19 @@ def test_no_text_is_longer_than_the_decoder_has_places(tmp_path):
             head.features(hidden_BLD, mask_BL, labels)
 
 
-def test_it_stays_whole():
+def test_it_stays_whole_and_is_known_by_its_weights(tmp_path):
     from sslm_generation import sslm_heads
 
-    assert {head.name: head.whole for head in sslm_heads()}["pretrained_decoder"]
+    definition = {head.name: head for head in sslm_heads()}["pretrained_decoder"]
+    assert definition.whole
+    read = []
+    for scale in (3.0, 2.0):
+        saved(tmp_path, "bart", scale=scale)
+        read.append(definition.reads(PretrainedDecoderOptions(path=str(tmp_path))))
+    assert read[0].keys() == read[1].keys() == {"path/config.json", "path/model.safetensors"}
+    assert read[0]["path/config.json"] == read[1]["path/config.json"]
+    assert read[0]["path/model.safetensors"] != read[1]["path/model.safetensors"]
+    assert definition.reads(PretrainedDecoderOptions(path="a/hub-name")) == {}
 
 
 def test_a_pretrained_tokenizer_is_saved_with_its_head(tmp_path):

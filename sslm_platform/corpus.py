@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sslm_platform.data.augment import Augmentation
-from sslm_platform.data.check import check_stream, unknown_rate
+from sslm_platform.data.check import check_stream, unknown_rate, unspaced
 from sslm_platform.data.feeds import Feed, build_feed
 from sslm_platform.data.fields import TaskRows, TaskSplit, label_names, read_task
 from sslm_platform.data.load import StreamRows, load_stream
@@ -286,6 +286,8 @@ class Corpus:
             findings = check_stream(rows, tasks, stream.split.by)
             problems.extend(findings.problems)
             self.warnings.extend(str(warning) for warning in findings.warnings)
+            if any(not bound.definition.rewrites for bound in self.run.augmenters.get(stream.name, ())):
+                self.warnings.extend(str(warning) for warning in unspaced(tasks))
         raise_all(DataError, problems)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from sslm_platform.kinds import Field, FieldKind
 from sslm_platform.spec.data import SplitBy
 
 _SHOWN = 5
+_READ = 200  # texts of a task that are looked at
 
 TaskToCheck = tuple[Mapping[str, Field], TaskRows, str]
 
@@ -56,6 +57,17 @@ def check_stream(rows: StreamRows, tasks: Mapping[str, TaskToCheck], split_by: S
                 warnings += _malformed(task, name, f"{where}.fields.{name}")
         warnings += [*_empty_texts(task, where), *_duplicates(task, where)]
     return Findings(tuple(problems), tuple(warnings))
+
+
+def unspaced(tasks: Mapping[str, TaskToCheck]) -> Iterator[Problem]:
+    """Yield a warning for each task whose texts are mostly without spaces: augmenters cut words there."""
+    for needs, task, where in tasks.values():
+        train = task.splits["train"]
+        fields = [name for name, _ in task.inputs if needs[name].kind is FieldKind.TEXT]
+        texts = [text for name in fields for text in train.values(name, train.rows[:_READ])]
+        if sum(len(text.split()) < 2 for text in texts) > len(texts) / 2:
+            what = "most texts have no spaces: augmenters see each as one word, and few change it"
+            yield Problem(where, what)
 
 
 def unknown_rate(feed: Feed, tokenizer: Any) -> float:

@@ -84,3 +84,11 @@ def test_another_file_of_synonyms_is_another_training_and_none_is_said_before_it
     assert status == 2
     assert f"augment.options.path: {path}: No such file" in err
     assert not (tmp_path / "run" / "train").exists()
+
+
+def test_texts_without_spaces_are_said(specs):
+    content = specs.content("films", "shops")
+    for stream in content["streams"]:
+        stream["augment"] = [{"name": "random_swap"}]
+    said = [warning for warning in specs.corpus(content).warnings if "no spaces" in warning]
+    assert [warning.split(":")[1].strip() for warning in said] == ["streams[1].tasks[0]"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sslm_platform.data.augment import Augmentation
 from sslm_platform.data.check import check_stream, unknown_rate, unspaced
-from sslm_platform.data.feeds import Feed, build_feed
+from sslm_platform.data.feeds import Feed, FeedSplit, build_feed
 from sslm_platform.data.fields import TaskRows, TaskSplit, label_names, read_task
 from sslm_platform.data.load import StreamRows, load_stream
 from sslm_platform.errors import DataError, Problem, SpecError, SslmError, raise_all
@@ -82,11 +83,22 @@ class Corpus:
             self._codecs[key] = own or TargetCodec(self.tokenizer, is_own=False)
         return self._codecs[key]
 
-    def label_counts(self, task: Task, labels: Sequence[str]) -> tuple[tuple[int, ...], int]:
-        """Return how often a task's training split has each label, and how many examples it has."""
+    def label_counts(
+        self, task: Task, labels: Sequence[str], few: FeedSplit | None = None
+    ) -> tuple[tuple[int, ...], int]:
+        """Return how often a task's training split has each label, and how many examples it has.
+
+        ``few`` are the examples that are learned of it, if these are not a random share of it.
+        """
+        field = target_field(task) or ""
         train = self.task_rows[task.identity].splits["train"]
-        counts = train.facts.counts.get(target_field(task) or "", {})
-        return tuple(counts.get(label, 0) for label in labels), len(train)
+        counts: Mapping[str, int] = train.facts.counts.get(field, {})
+        if few is not None and counts:
+            values = few.values(task.identity, field)
+            counts = Counter(
+                name for value in values for name in ([value] if isinstance(value, str) else value)
+            )
+        return tuple(counts.get(label, 0) for label in labels), len(train if few is None else few)
 
     def feeds(self, tasks: Sequence[Task], seed: int) -> dict[str, Feed]:
         """Return the feeds of some of the run's tasks; ``seed`` draws the training subsample."""

@@ -45,9 +45,9 @@ class ObjectiveContext:
     """What an objective is built with.
 
     ``labels`` are the head's, by id (empty for kinds without labels). ``label_counts`` says how often the
-    task's training split has each, before any limit, and ``num_train`` how many examples it has; where a
-    trained model only answers, nothing is counted and both are empty. ``tokenizer`` is that of heads that
-    generate.
+    task's training split has each, before any limit, and ``num_train`` how many examples it has; of few
+    shots, those that were drawn. Where a trained model only answers, nothing is counted and both are empty.
+    ``tokenizer`` is that of heads that generate.
     """
 
     emits: OutputKind

@@ -10,9 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from sslm_platform.corpus import Corpus, group_by_head
+from sslm_platform.data.feeds import FeedSplit
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.evaluate import TaskModel
 from sslm_platform.generating import TextTokenizer
+from sslm_platform.interfaces import Objective
 from sslm_platform.model.adapter import is_adapted, is_per_task, load_adapter
 from sslm_platform.model.attention import check_attention
 from sslm_platform.model.backbone import load_backbone
@@ -170,14 +172,27 @@ def task_model(
 ) -> TaskModel:
     """Bind a task to a head, its labels and perhaps its tokenizer, and an objective."""
     definition = task.head.definition
-    counts, num_train = corpus.label_counts(task, labels)
-    context = ObjectiveContext(definition.emits, corpus.vocabulary, labels, counts, num_train, tokenizer)
-    objective = task.objective.build(context)
+    objective = build_objective(corpus, task, labels, tokenizer)
     width = len(labels) if definition.emits.has_labels else tokenizer.size if tokenizer else vocabulary
     wrapper = task.wrapper.build(WrapperContext(definition.emits)) if task.wrapper is not None else None
     room = task.target_room(corpus.run.spec.encoder.max_length)
     return TaskModel(
         task, objective, TaskHead(head, definition.tied), labels, width, tokenizer, wrapper, room
+    )
+
+
+def build_objective(
+    corpus: Corpus,
+    task: Task,
+    labels: tuple[str, ...],
+    tokenizer: TextTokenizer | None = None,
+    few: FeedSplit | None = None,
+) -> Objective:
+    """Build a task's objective; ``few`` is a draw that stands in the training split's place."""
+    counts, num_train = corpus.label_counts(task, labels, few)
+    emits = task.head.definition.emits
+    return task.objective.build(
+        ObjectiveContext(emits, corpus.vocabulary, labels, counts, num_train, tokenizer)
     )
 
 

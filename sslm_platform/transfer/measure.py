@@ -14,7 +14,7 @@ from sslm_platform.interfaces import DecidingHead, Scored
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.spec.resolved import Task
 from sslm_platform.train.job import digest, initial_content
-from sslm_platform.train.model import Model, add_heads, build_model, task_model
+from sslm_platform.train.model import Model, add_heads, build_model, build_objective, task_model
 from sslm_platform.transfer.answers import Answer, answer_for
 from sslm_platform.transfer.cells import FEW_SHOT_PROBE
 from sslm_platform.transfer.features import FeatureStore
@@ -124,9 +124,16 @@ class EncoderCells:
             probe = self.heads.fit([model], seed)
         else:
             few = cell_feed(self.corpus, cell).splits["train"]
+            model = self._counted(model, few)
             probe, num_train = self._few_shot_probe(model, few), len(few)
         scored = score_features(model, self.features.read(model, "test", seed), probe.head)
         return Measured(scored, model.labels, num_train, 0, {"inverse_l2": probe.inverse_l2})
+
+    def _counted(self, model: TaskModel, few: FeedSplit) -> TaskModel:
+        """Return a task with an objective that weighs labels by a draw of few examples."""
+        return replace(
+            model, objective=build_objective(self.corpus, model.task, model.labels, model.tokenizer, few)
+        )
 
     def _few_shot_probe(self, model: TaskModel, few: FeedSplit) -> Probe:
         train = self.features.read_rows(model, few, "train")
@@ -157,6 +164,9 @@ class EncoderCells:
         model.give_adapters()  # that begin as the source's
         phase = f"finetune {cell.key.source or 'pretrained'} → {cell.target.identity}"
         feed = cell_feed(self.corpus, cell)
+        if cell.key.shots is not None:
+            counted = self._counted(model.tasks[cell.target.identity], feed.splits["train"])
+            model = replace(model, tasks={cell.target.identity: counted})
         spent = train(self.lab, model, cell.key.seed, phase, cell.finetune, {feed.name: feed})
         model.load_weights(spent.encoder, spent.heads)  # they may be averages
         part = model.tasks[cell.target.identity]

@@ -112,6 +112,35 @@ def test_a_few_shot_probe_is_logistic_regression_on_its_draw(lab):
     assert record.num_train == 6
 
 
+@pytest.mark.parametrize("learner", ["probe", "finetune"])
+def test_few_shots_weigh_labels_by_the_draw(lab, learner):
+    """A draw has as many examples of each label: there are no weights to balance, whatever the split has."""
+    few_shot = {"k": 3, "draws": 1, "by": learner}
+    given = {"source_stage": "none", "target_stage": "few_shot", "few_shot": few_shot}
+    if learner == "finetune":
+        given["finetune_max_steps"] = 3
+
+    def weighted(content):
+        task = next(t for t in content["streams"][0]["tasks"] if t["name"] == "sentiment")
+        task["fields"]["label"] = {"column": "rating", "bins": {"worst": [-3, -3], "other": [-2.5, 3]}}
+        task["objective"]["options"] = {"class_weights": "balanced"}
+        content["streams"][0]["tasks"] = [task]
+
+    def unweighted(content):
+        weighted(content)
+        content["streams"][0]["tasks"][0]["objective"]["options"] = {}
+
+    found = []
+    for change in (weighted, unweighted):
+        corpus, _, records = lab([given], "films", change=change)
+        (task,) = corpus.run.tasks.values()
+        (record,) = (r for r in records.values() if r.key.source_stage == "none")
+        found.append(record.resamples)
+    counts, _ = corpus.label_counts(task, corpus.labels([task]))
+    assert max(counts) > 2 * min(counts)
+    assert found[0] == found[1]
+
+
 def test_a_later_stage_starts_where_the_one_before_ended_and_leaves_its_head_alone(lab, encoder_folder):
     given = {
         "source_stage": "sequential",

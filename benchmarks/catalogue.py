@@ -137,8 +137,10 @@ def measured(run: Run, scratch: bool) -> dict[str, Any]:
         for name, scored in floors(run.corpus, task):
             methods[name] = resampled(task, scored, run.corpus.labels([task]))
         rows.append(row(run, task, found[identity], methods))
+    lacks = {"no_scratch": True} if scratch and starts_pretrained(run) and not others else {}
     return {
         "spec": digest(run),
+        **lacks,
         "date": datetime.now(UTC).date().isoformat(),
         "device": device(),
         "seconds": round(curves.seconds, 1),
@@ -203,7 +205,7 @@ def with_scratch(run: Run, entry: dict[str, Any]) -> dict[str, Any]:
         }
         majority, *rest = row["baselines"].items()
         row["baselines"] = dict([majority, ("scratch", scratch), *rest])
-    return entry if others else entry | {"no_scratch": True}
+    return entry | ({"scratch": {"device": device()}} if others else {"no_scratch": True})
 
 
 def small(run: Run) -> dict[str, TaskScore]:

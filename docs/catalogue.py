@@ -41,7 +41,8 @@ chosen on dev:
 | scratch | the same tasks and steps with an encoder of 2 layers of 128, from random weights |
 
 A method is **bold** where the model is better than it beyond doubt (the interval of the difference, paired by
-test example, is above 0), and *in italics* where it is beyond doubt better than the model. `↓`: less is
+test example, is above 0), and *in italics* where it is beyond doubt better than the model. Of `scratch` the
+difference is not paired where it was measured later, on a CPU. `↓`: less is
 better. Samplers and balancers have [a page of their own](sampling-and-balancing.md).
 """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import json
 import logging
@@ -259,10 +260,8 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Imports make millions of objects that stay; to look for garbage among them takes a second.
     gc.set_threshold(20_000, *gc.get_threshold()[1:])
-    try:
-        run_to_end(app)
-    finally:
-        gc.freeze()  # nor does the interpreter look through them when it ends, which takes another second
+    atexit.register(gc.freeze)  # nor does the interpreter, when it ends, which takes another second
+    run_to_end(app)
 
 
 def _show_report(run: Run) -> None:

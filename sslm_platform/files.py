@@ -147,5 +147,10 @@ def content_digest(path: Path) -> str:
 
 @lru_cache
 def _digest(path: Path, _size: int, _changed: int) -> str:
+    return sha256_of(path)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

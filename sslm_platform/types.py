@@ -169,7 +169,7 @@ class HeadDef:
     is wrong with the options for a task that has these fields; ``where`` is the option. ``reads_masks``
     says that it reads the states of mask tokens, at ``targets["markers"]``, which the task's template must
     have. ``rewrites`` says that it is a :class:`~sslm_platform.interfaces.RewritingHead`, ``whole`` that
-    ZeRO cannot shard it. ``reads`` is that of an :class:`AugmenterDef`.
+    ZeRO cannot shard it. ``reads`` is that of an :class:`AugmenterDef`; hub names have no content there.
     """
 
     name: str

@@ -18,7 +18,7 @@ from unearth.fetchers import PyPIClient
 
 from sslm_platform.data.pip_config import IndexSettings, index_settings
 from sslm_platform.errors import DataError, Problem, suggest
-from sslm_platform.files import atomic_path
+from sslm_platform.files import atomic_path, sha256_of
 
 MAX_ARCHIVE_BYTES = 2 << 30
 _ATTEMPTS = 3
@@ -36,7 +36,7 @@ def fetch_archive(package: str, sha256: str, *, cache: Path, where: str) -> Path
     """
     name, version = package.split("==")
     path = cache / "archives" / f"{name}-{version}.{sha256[:16]}"
-    if path.exists() and _digest(path) == sha256:
+    if path.exists() and sha256_of(path) == sha256:
         return path
     settings = index_settings()
     with _client(settings) as client:
@@ -188,8 +188,3 @@ def _redact(url: str) -> str:
 
 def _explain(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

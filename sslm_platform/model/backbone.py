@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from sslm_platform.errors import DataError, Problem, SpecError, raise_all, suggest
+from sslm_platform.files import content_digest
 from sslm_platform.model.adapter import add_adapter, prefix_length
 from sslm_platform.model.layers import freeze
 from sslm_platform.model.tokenizer import trained_tokenizer, with_sentinels
@@ -135,7 +135,7 @@ def encoder_fingerprint(spec: EncoderSpec) -> dict[str, Any]:
         return {**options, "hub": spec.path}
     names = ("config.json", "tokenizer.json")
     files = sorted({*folder.glob("*.safetensors"), *(folder / n for n in names if (folder / n).exists())})
-    return {**options, "files": {file.name: _sha256(file) for file in files}}
+    return {**options, "files": {file.name: content_digest(file) for file in files}}
 
 
 def encoder_of(model: Any) -> Any:
@@ -171,14 +171,9 @@ def _check_digest(folder: str, expected: str | None) -> None:
     file = Path(folder) / "model.safetensors"
     if not file.is_file():
         raise SpecError(Problem("encoder.sha256", f"{folder} has no model.safetensors to check"))
-    found = _sha256(file)
+    found = content_digest(file)
     if found != expected:
         raise DataError(Problem("encoder.sha256", f"{file} has {found}, the spec says {expected}"))
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _check_length(config: Any, max_length: int, prefix: int = 0) -> None:

@@ -347,9 +347,11 @@ class SplitSpec(Section):
             raise ValueError("by: column and column go together")
         if self.by != "column" and "values" in self.model_fields_set:
             raise ValueError("values are those of by: column")
-        twice = [value for value, n in Counter(v for vs in self.values.values() for v in vs).items() if n > 1]
+        twice = [
+            value for value, n in Counter(v for vs in self.values.values() for v in set(vs)).items() if n > 1
+        ]
         if twice:
-            raise ValueError(f"values: {twice[0]!r} is of one split alone")
+            raise ValueError(f"values: {twice[0]!r} stands under two splits")
         if self.group is not None and self.by != "hash" and self.dev_from_train is None:
             raise ValueError("group goes with by: hash or dev_from_train: nothing else is split by it")
         return self

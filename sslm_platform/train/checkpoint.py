@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from torch import Tensor
 from sslm_platform.engine.base import Engine
 from sslm_platform.engine.weights import TensorFile
 from sslm_platform.errors import Problem, RunError, SslmError
-from sslm_platform.files import atomic_folder, check_space, write_json
+from sslm_platform.files import atomic_folder, check_space, sha256_of, write_json
 from sslm_platform.schedule.progress import Progress
 from sslm_platform.train.resume import VERSION, previous, read_state
 from sslm_platform.train.selection import Scoring
@@ -89,7 +88,7 @@ def _write(folder: Path, tensors: Mapping[str, Mapping[str, Tensor]], content: M
         for name, group in tensors.items():
             file = aside / f"{name}.safetensors"
             save_file({key: value.contiguous() for key, value in group.items()}, file)
-            digests[file.name] = _digest(file)
+            digests[file.name] = sha256_of(file)
         write_json(aside / "state.json", {**content, "digests": digests})
 
 
@@ -163,11 +162,6 @@ def _whole(folder: Path) -> dict[str, Any]:
         file = folder / name
         if not file.exists():
             raise RunError(Problem(str(file), "is missing"))
-        if _digest(file) != expected:
+        if sha256_of(file) != expected:
             raise RunError(Problem(str(file), "is damaged: its checksum differs"))
     return state
-
-
-def _digest(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

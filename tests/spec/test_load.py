@@ -68,7 +68,7 @@ TASK = "streams[0].tasks[0]"
         (
             "hash",
             "column, column: part, values: {train: [a], dev: [a]}",
-            "streams[0].split: values: 'a' is of one split alone",
+            "streams[0].split: values: 'a' stands under two splits",
         ),
         ("hash", "given, group: id", "streams[0].split: group goes with by: hash or dev_from_train"),
         ("source: files", "source: fles", "streams[0].data: source 'fles' is unknown; did you mean files?"),

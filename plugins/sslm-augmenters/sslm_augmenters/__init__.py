@@ -165,7 +165,7 @@ def _back_translation(options: Any) -> Augmenter:
     from sslm_augmenters.back_translation import BackTranslation, translator
 
     there, back = options.there, options.back
-    key = json.dumps(list(_runs_read(options).values()))
+    key = json.dumps([json.loads(known) for known in _runs_read(options).values()])
     cache = None if options.cache is None else Path(options.cache)
     translators = (translator(there.run, there.task, "there"), translator(back.run, back.task, "back"))
     return BackTranslation(*translators, key, cache)

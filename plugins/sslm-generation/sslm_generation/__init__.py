@@ -126,7 +126,8 @@ def _build_pretrained_decoder(options: PretrainedDecoderOptions, context: HeadCo
 
 def _pretrained_read(options: PretrainedDecoderOptions) -> dict[str, str]:
     folder = Path(options.path)  # what a hub name stands for is kept in its cache
-    files = sorted({*folder.glob("*.safetensors"), *folder.glob("config.json")})
+    configs = ("config.json", "generation_config.json")
+    files = sorted({*folder.glob("*.safetensors"), *(folder / n for n in configs if (folder / n).is_file())})
     return {f"path/{file.name}": content_digest(file) for file in files}
 
 

@@ -230,7 +230,8 @@ def test_it_stays_whole_and_is_known_by_its_weights(tmp_path):
     for scale in (3.0, 2.0):
         saved(tmp_path, "bart", scale=scale)
         read.append(definition.reads(PretrainedDecoderOptions(path=str(tmp_path))))
-    assert read[0].keys() == read[1].keys() == {"path/config.json", "path/model.safetensors"}
+    names = {"path/config.json", "path/generation_config.json", "path/model.safetensors"}
+    assert read[0].keys() == read[1].keys() == names
     assert read[0]["path/config.json"] == read[1]["path/config.json"]
     assert read[0]["path/model.safetensors"] != read[1]["path/model.safetensors"]
     assert definition.reads(PretrainedDecoderOptions(path="a/hub-name")) == {}

@@ -117,7 +117,7 @@ def _flat(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 def _score_changes(first: Run, second: Run, same: frozenset[str]) -> tuple[ScoreChange, ...]:
     others = {score.task: score for score in second.scores}
     found = [
-        _score_change(score, others[score.task], paired=score.task in same)
+        _score_change(score, others[score.task], paired=score.task in same and _as_many(score, others))
         for score in first.scores
         if score.task in others and others[score.task].metric == score.metric
     ]
@@ -125,6 +125,11 @@ def _score_changes(first: Run, second: Run, same: frozenset[str]) -> tuple[Score
     q_M = adjusted([change.inference.p for change in tested if change.inference], [0] * len(tested))
     by_task = dict(zip((change.task for change in tested), q_M, strict=True))
     return tuple(replace(change, q=by_task.get(change.task)) for change in found)
+
+
+def _as_many(score: TaskScore, others: Mapping[str, TaskScore]) -> bool:
+    """Whether as many test examples were scored: tasks of one input are scored on the rows that all have."""
+    return score.num_test == others[score.task].num_test
 
 
 def _score_change(first: TaskScore, second: TaskScore, *, paired: bool) -> ScoreChange:

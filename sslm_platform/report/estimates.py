@@ -96,7 +96,7 @@ class Outcome(_Record):
 def outcome(
     estimate: Estimate, cells: Mapping[str, CellRecord], trainings: Mapping[str, TrainingRecord]
 ) -> Outcome | None:
-    """Compare an estimate with the units that are finished; None where none is.
+    """Compare an estimate with the units that are finished; None where none is that takes time.
 
     Loading models is in neither side: no record has it.
     """
@@ -104,6 +104,8 @@ def outcome(
     if not done:
         return None
     expected = sum(unit.seconds(estimate.rates) - estimate.rates.seconds_per_unit for unit in done)
+    if expected <= 0:
+        return None
     taken = list(_records(done, cells, trainings))
     return Outcome(
         num_units=len(done),

@@ -204,9 +204,9 @@ def _outcome(groups: GroupPlan, task: str, plan: TransferPlan, cells: Mapping[st
 def _verdict(predicted: float, gain: Gain | None) -> Literal["as predicted", "refuted", "undecided", "alone"]:
     if gain is None:
         return "alone"
-    if gain.low <= 0 <= gain.high:
+    if not (gain.low > 0 or gain.high < 0):
         return "undecided"
-    return "as predicted" if (gain.value > 0) == (predicted > 0) else "refuted"
+    return "as predicted" if gain.value * predicted > 0 else "refuted"
 
 
 def _measured(

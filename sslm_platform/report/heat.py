@@ -133,7 +133,7 @@ def _tip(cell: Cell, what: str, scale: Scale, scores: Scale) -> list[tuple[str, 
         *((f"{name} scores", scores.text(value)) for name, value in cell.baselines.items()),
         ("metric", cell.metric.replace("_", " ") + scores.unit),
         ("test examples", f"{cell.num_test:,}"),
-        ("source examples", " to ".join(dict.fromkeys(f"{size:,}" for size in cell.num_train))),
+        ("training examples", " to ".join(dict.fromkeys(f"{size:,}" for size in cell.num_train))),
         ("seeds", ", ".join(map(str, cell.seeds))),
         ("relation", cell.relation.value),
     ]

@@ -7,7 +7,7 @@ bootstrap resample. Where several (source, target) pairs fall into one place, th
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 
@@ -213,12 +213,17 @@ class Mean:
     planned: int
 
 
+def one_metric(cells: Iterable[Cell]) -> bool:
+    """Whether the values of cells have one metric, so that they may be averaged."""
+    return len({cell.metric for cell in cells if cell.sample}) == 1
+
+
 def mean_over(matrix: Matrix, keep: Callable[[Cell], bool]) -> Mean | None:
-    """Average the matrix's values where ``keep``, each place alike; None where there is none."""
+    """Average the matrix's values where ``keep``, each place alike; None where there is none, or no unit."""
     chosen = [cell for cell in matrix.all_cells if cell.state is not State.NOT_PLANNED and keep(cell)]
     samples = [cell.sample for cell in chosen if cell.sample]
-    if not samples:
+    first = next((cell for cell in chosen if cell.sample), None)
+    if first is None or not (first.relative or one_metric(chosen)):
         return None
-    first = next(cell for cell in chosen if cell.sample)
     estimate, _ = _settled(mean_of(samples), matrix.value, first.higher_is_better, first.best)
     return Mean(estimate, len(samples), len(chosen))

@@ -36,8 +36,8 @@ class Cell:
     """One place of a matrix.
 
     ``num_pairs`` (source, target) pairs were averaged; ``left_out`` counts planned cells that could not be,
-    by their state. ``num_train`` is the range of the sources' training examples, ``num_test`` the sum over
-    targets.
+    by their state. ``num_train`` is the range of training examples behind the heads that answered, the
+    sources' with ``zero_shot`` and else the targets', ``num_test`` the sum over targets.
     ``score`` is the mean score, also where ``estimate`` is a gain, and None where metrics differ;
     ``baselines`` gives the mean score of each baseline that exists, in the plan's order. ``relative`` marks
     values that are shares, whatever the metric.

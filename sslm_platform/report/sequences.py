@@ -111,7 +111,8 @@ def _scores(
     metrics = {record.metric for record in done}
     one = len(metrics) == 1
     scores = _measured(Reader(plan, cells, "score" if one else "normalised", "majority"), found, stages)
-    without = "pretrained" if all("pretrained" in cell.baselines for cell in found) else "majority"
+    defined = [cell for cell in found if not cell.undefined]
+    without = "pretrained" if all("pretrained" in cell.baselines for cell in defined) else "majority"
     gains = _measured(Reader(plan, cells, "gain" if one else "normalised", without), found, stages)
     last, lower = len(stages) - 1, one and not done[0].higher_is_better
     best = done[0].best if one else 1.0

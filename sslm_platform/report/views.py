@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sslm_platform.report.matrix import Cell, Matrix, Mean, Relation, build_matrix, mean_over
+from sslm_platform.report.matrix import Cell, Matrix, Mean, Relation, build_matrix, mean_over, one_metric
 from sslm_platform.report.protocols import preference
 from sslm_platform.report.records import CellRecord, PlannedCell, TransferPlan
 from sslm_platform.statistics import Estimate
@@ -101,7 +101,8 @@ def _floor(
     wanted = set().union(*ids.values())
     # A probe's TF-IDF is trained on the target, so its cells name it as their source: one row all the same.
     found = tuple(
-        cell.model_copy(update={"key": cell.key.model_copy(update=NO_SOURCE)})
+        # asked for or not: what the gains are over is this row
+        cell.model_copy(update={"key": cell.key.model_copy(update=NO_SOURCE), "is_baseline": False})
         for cell in plan.cells
         if cell.id in wanted
     )
@@ -129,7 +130,7 @@ def _baseline_rows(family: Family, relation: Relation) -> list[SummaryRow]:
     rows = []
     for gain in family.gains:
         cells = [c for c in family.scores.all_cells if c.relation is relation and _compared(c, gain.baseline)]
-        if cells:
+        if cells and one_metric(cells):
             mean = float(np.mean([cell.baselines[gain.baseline] for cell in cells]))
             score = Mean(estimate=Estimate(mean), count=len(cells), planned=len(cells))
             rows.append(

@@ -73,7 +73,8 @@ def plan_cells(corpus: Corpus) -> Plan:
         where = corpus.run.loaded.where("transfer", index)
         found = list(_problems(corpus, block, where))
         problems += found or planner.block(block, where)
-    problems += _twice(planner.cells.values(), corpus.run.loaded.where("transfer"))
+    where = corpus.run.loaded.where("transfer")
+    problems += [*_twice(planner.cells.values(), where), *_namesakes(planner.cells.values(), where)]
     raise_all(SpecError, problems)
     return Plan(planner.cells)
 
@@ -85,6 +86,18 @@ def _twice(cells: Iterable[CellPlan], where: str) -> Iterator[Problem]:
         if not cell.is_baseline and first.setdefault(cell.key, cell) is not cell:
             what = f"two blocks ask for {cell.key.protocol}: {cell.key.source} → {cell.key.target}"
             yield Problem(where, f"{what}, with different budgets or label maps; make them runs of their own")
+            return
+
+
+def _namesakes(cells: Iterable[CellPlan], where: str) -> Iterator[Problem]:
+    """Yield a row of a matrix that stands for two sources: they would be averaged."""
+    first: dict[tuple[str, str], Any] = {}
+    for cell in cells:
+        key = cell.key
+        members = key.row if key.source_stage == "pairwise" else key.source_tasks
+        if not cell.is_baseline and first.setdefault((key.protocol, key.source), members) != members:
+            what = f"two blocks have other tasks under the name {key.source!r} in {key.protocol}"
+            yield Problem(where, f"{what}; list the same sources in both, or make them runs of their own")
             return
 
 

@@ -8,7 +8,7 @@ from sslm_platform.train.job import digest, initial_content
 from sslm_platform.transfer.estimate import unit_costs
 from sslm_platform.transfer.heads import head_id, head_path
 from sslm_platform.transfer.plan import Plan
-from sslm_platform.transfer.rates import calibrate, known_rates, rates_of, remember
+from sslm_platform.transfer.rates import calibrate, known_rates, rates_of, remember, trains
 from sslm_platform.transfer.readings import Fitted
 from sslm_platform.transfer.training import Lab, is_trained
 from sslm_platform.transfer.units import Unit, units_of
@@ -36,9 +36,9 @@ def estimate(lab: Lab, plan: Plan, rates: Rates) -> Estimate:
 
 def measured_rates(lab: Lab, plan: Plan) -> Rates:
     """Return the rates of earlier runs on this machine, or measure some."""
-    rates = known_rates(lab.corpus)
-    if rates is None:
-        rates = calibrate(lab, units_of(plan))
+    rates, units = known_rates(lab.corpus), units_of(plan)
+    if rates is None or (trains(units) and not rates.train_tokens_per_second):
+        rates = calibrate(lab, units)
         remember(lab.corpus, rates)
     return rates
 

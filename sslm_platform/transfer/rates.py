@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +27,6 @@ from sslm_platform.train.loop import plan_training, train_steps
 from sslm_platform.train.model import Model, build_model
 from sslm_platform.transfer.estimate import kind_of
 from sslm_platform.transfer.features import FeatureStore
-from sslm_platform.transfer.plan import TrainingPlan
 from sslm_platform.transfer.probe import fit_probe, score_features
 from sslm_platform.transfer.training import Lab
 from sslm_platform.transfer.units import Unit
@@ -54,8 +53,9 @@ def remember(corpus: Corpus, rates: Rates) -> None:
 
 def calibrate(lab: Lab, units: Iterable[Unit]) -> Rates:
     """Train, encode, probe and score for some seconds, with what the units are made of."""
-    trainings = {kind_of(u.training.source.stages[-1]): u.training for u in units if u.training is not None}
-    train = {kind: _train_rate(lab, training) for kind, training in trainings.items()}
+    units = list(units)
+    stages = {kind_of(stage): (known, stage, seed) for known, stage, seed in _trained(units)}
+    train = {kind: _train_rate(lab, *training) for kind, training in stages.items()}
     task = next(
         (task for task in lab.corpus.run.tasks.values() if not task.head.definition.no_probe),
         next(iter(lab.corpus.run.tasks.values())),
@@ -74,6 +74,11 @@ def calibrate(lab: Lab, units: Iterable[Unit]) -> Rates:
         seconds_per_unit=loading,
         model_bytes=sum(p.numel() * p.element_size() for p in model.encoder.parameters()),
     )
+
+
+def trains(units: Iterable[Unit]) -> bool:
+    """Whether the units train an encoder."""
+    return next(_trained(list(units)), None) is not None
 
 
 def rates_of(
@@ -95,6 +100,8 @@ def rates_of(
     tokens: defaultdict[str, float] = defaultdict(float)
     seconds: defaultdict[str, float] = defaultdict(float)
     for training in trainings:
+        if any(task not in tasks for task in training.tasks):
+            continue  # of an earlier spec in this folder
         kind = kind_of(tasks[task] for task in training.tasks)
         tokens[kind] += training.num_tokens
         seconds[kind] += training.seconds
@@ -122,18 +129,29 @@ def _is_finetuned(cell: CellRecord) -> bool:
     return cell.key.target_stage == "finetune" or cell.key.learner == "finetune"
 
 
-def _train_rate(lab: Lab, training: TrainingPlan) -> float:
+def _trained(units: Iterable[Unit]) -> Iterator[tuple[Sequence[Task], Sequence[Task], int]]:
+    """Yield what the units train: the tasks that the model has, those of the stage, and the seed."""
+    for unit in units:
+        yield from (
+            ([cell.target], [cell.target], cell.key.seed) for cell in unit.cells if cell.finetune is not None
+        )
+    for unit in units:
+        if (training := unit.training) is not None:
+            yield training.known or training.source.tasks, training.source.stages[-1], training.seed
+
+
+def _train_rate(lab: Lab, known: Sequence[Task], tasks: Sequence[Task], seed: int) -> float:
     """Return the tokens per second of some steps of a training."""
     spec = lab.corpus.run.spec
-    model = build_model(lab.corpus, training.known or training.source.tasks, training.seed)
-    stage = model.only(training.source.stages[-1])
+    model = build_model(lab.corpus, known, seed)
+    stage = model.only(tasks)
     engine = make_engine(lab.engine, spec.optimizer, stage.encoder, stage.heads)
     planned = plan_training(
         lab.corpus,
         stage,
         spec.schedule,
         spec.optimizer,
-        training.seed,
+        seed,
         "calibration",
         max_steps=CALIBRATION_STEPS + 1,
     )

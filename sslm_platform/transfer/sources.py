@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sslm_platform.spec.resolved import Task, matches
 from sslm_platform.spec.transfer import Selector
@@ -36,8 +37,14 @@ def expand_sources(
 ) -> list[Source]:
     """Return the sources in the order of the spec, each once."""
     items = [selection] if isinstance(selection, Selector | str) else selection
-    found = {source.name: source for item in items for source in _expand(item, tasks)}
-    return list(found.values())
+    found = {(source.joint, source.identities): source for item in items for source in _expand(item, tasks)}
+    times = Counter(source.name for source in found.values())
+    return [_by_members(source) if times[source.name] > 1 else source for source in found.values()]
+
+
+def _by_members(source: Source) -> Source:
+    """Return a source under the names of its tasks, where another one has the same name."""
+    return replace(source, name=" + ".join(source.identities))
 
 
 def expand_targets(selection: Selector | str, tasks: Sequence[Task]) -> list[Task]:

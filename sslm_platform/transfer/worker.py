@@ -114,7 +114,7 @@ class Worker:
             if not cells:
                 log.error("%s: the training failed", unit.name, exc_info=error)
             for cell in cells:
-                self._write(cell, _failed(cell, error))
+                self._fail(cell, error, claim)
             return
         for cell in cells:
             if not self.claims.holds(claim):
@@ -123,8 +123,9 @@ class Worker:
             try:
                 record = self._done(cell, encoder.measure(cell), began)
             except Exception as error:
-                record = _failed(cell, error)
-            self._write(cell, record)
+                self._fail(cell, error, claim)
+            else:
+                self._write(cell, record)
 
     def _done(self, cell: CellPlan, measured: Measured, began: float) -> CellRecord:
         scores, resamples = score_intervals(cell.target, measured.scored, measured.labels)
@@ -145,6 +146,11 @@ class Worker:
             notes=dict(measured.notes),
             environment=self.versions,
         )
+
+    def _fail(self, cell: CellPlan, error: Exception, claim: Claim) -> None:
+        """Record that a cell failed, unless another worker does it by now."""
+        if self.claims.holds(claim):
+            self._write(cell, _failed(cell, error))
 
     def _write(self, cell: CellPlan, record: CellRecord) -> None:
         write_record(record, record_path(self.folder, cell))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -94,6 +95,15 @@ def test_other_test_examples_are_not_paired(run: Run, second: Path, tmp_path: Pa
     of_one = np.std(run.cells[planned.id].resamples, ddof=1)
     assert cell.inference is not None
     assert cell.inference.standard_error == pytest.approx(np.sqrt(2) * of_one, rel=0.1)
+
+
+def test_joint_scores_of_other_rows_are_not_paired(run: Run):
+    """A task more on the same texts leaves rows out; each task's own test split is the same."""
+    fewer = tuple(score.model_copy(update={"num_test": score.num_test - 1}) for score in run.scores)
+    assert run.scores
+    for scores, paired in ((run.scores, True), (fewer, False)):
+        changes = diff_runs(run, replace(run, scores=scores)).scores
+        assert {change.paired for change in changes} == {paired}
 
 
 def test_the_same_run_twice_differs_in_nothing(run: Run):

@@ -148,6 +148,15 @@ def test_a_run_of_the_groups_says_what_came_true():
     assert (c.over_alone, c.group) == (None, ("c@x",))
 
 
+def test_a_prediction_of_nothing_does_not_come_true_by_a_harm():
+    nothing = GROUPS.model_copy(update={"predicted": dict.fromkeys(GROUPS.predicted, 0.0)})
+    assert [found.verdict for found in outcomes(nothing, *plan_of(tried()))] == [
+        "refuted",
+        "refuted",
+        "alone",
+    ]
+
+
 def test_a_gain_that_may_be_chance_decides_nothing():
     assert outcomes(GROUPS, *plan_of(tried(a=0.61, noise=0.3)))[0].verdict == "undecided"
 

@@ -7,6 +7,7 @@ from sslm_platform.errors import RunError
 from sslm_platform.report.matrix import Cell, Relation, State, build_matrix, mean_over
 from sslm_platform.report.numbers import scale_of
 from sslm_platform.report.records import CellKey, CellRecord, MetricValue, PlannedCell, TaskInfo, TransferPlan
+from sslm_platform.report.views import families
 from sslm_platform.statistics import percentile_interval
 
 NUM_RESAMPLES = 200
@@ -196,6 +197,39 @@ def test_a_mean_over_different_metrics_is_refused():
     cells = plan(*((item.id, item.key, {}) for item in items))
     with pytest.raises(RunError, match="different metrics"):
         build_matrix(cells, records(*items), protocol="full/probe", cols="kind")
+
+
+def test_no_mean_is_of_different_metrics():
+    error = {
+        "metric": "mse",
+        "higher_is_better": False,
+        "scores": {"mse": MetricValue(value=2, low=1, high=3)},
+    }
+    items = [record("1", key("s@a", "s@b"), 0.6), record("2", key("s@a", "t@a"), 2.0, **error)]
+    cells = plan(*((item.id, item.key, {}) for item in items))
+    matrix = build_matrix(cells, records(*items), protocol="full/probe")
+    assert mean_over(matrix, lambda cell: True) is None
+    assert mean_over(matrix, lambda cell: cell.metric == "f1").estimate.value == pytest.approx(0.6)
+
+
+def test_the_row_of_a_baseline_is_what_the_gains_are_over():
+    """Of two seeds one asks for the probe of the pretrained encoder itself, too."""
+    planned, found = [], []
+    for seed, (value, base) in enumerate(((0.8, 0.6), (0.9, 0.7)), 1):
+        below = record(f"none{seed}", key("", "s@b", seed, ("none", "probe")), base)
+        above = record(f"full{seed}", key("s@a", "s@b", seed), value)
+        found += [below, above]
+        planned.append(PlannedCell(id=below.id, key=below.key, is_baseline=seed == 2))
+        planned.append(PlannedCell(id=above.id, key=above.key, baselines={"pretrained": below.id}))
+    family = next(
+        f for f in families(TransferPlan(cells=tuple(planned), tasks=TASKS), records(*found))
+        if f.protocol == "full/probe"
+    )  # fmt: skip
+    (floor,) = family.floor["pretrained"].all_cells
+    (gain,) = (matrix for matrix in family.gains if matrix.baseline == "pretrained")
+    assert floor.estimate.value == pytest.approx(0.65)
+    (cell,) = gain.all_cells
+    assert cell.score - floor.estimate.value == pytest.approx(cell.estimate.value)
 
 
 def test_relations_tell_transfer_from_training_on_the_target():

@@ -80,6 +80,14 @@ def test_forward_transfer_is_over_the_pretrained_encoder_where_there_is_one():
     assert found.forward.value == pytest.approx(((0.55 - 0.52) + (0.60 - 0.61)) / 2)
 
 
+def test_an_undefined_cell_changes_no_figure():
+    plan, records = made(pretrained=(0.55, 0.5, 0.45))
+    other = PlannedCell(id="none", key=key((TASKS[0], "s@d"), TASKS[1], 1), undefined="two adapters")
+    before = sequence_scores(plan, records)
+    after = sequence_scores(plan.model_copy(update={"cells": (*plan.cells, other)}), records)
+    assert after[0] == before[0]
+
+
 def test_forgetting_is_from_the_best_that_was_and_backward_transfer_from_what_was_learned():
     better_later = ((0.80, 0.5, 0.5), (0.88, 0.9, 0.5), (0.84, 0.9, 0.8))
     (found,) = sequence_scores(*made(better_later))

@@ -69,6 +69,12 @@ def test_records_give_back_the_rates_that_made_them(corpus):
     assert (found.origin, found.seconds_per_unit, found.model_bytes) == ("earlier runs", 3.0, 5)
 
 
+def test_a_training_of_a_task_that_is_no_more_says_nothing(corpus):
+    assert rates_of(BEFORE, corpus.run.tasks, [], [training("gone@film", 50, 5)]) == BEFORE.model_copy(
+        update={"origin": "earlier runs"}
+    )
+
+
 def test_without_records_rates_stay(corpus):
     assert rates_of(BEFORE, corpus.run.tasks, [], []).encode_tokens_per_second == 1.0
 
@@ -100,6 +106,21 @@ def test_a_calibration_measures_every_kind_and_writes_nothing(lab):
     parameters = 4 * (300 + 32 + 2) * 32  # embeddings, the least there is
     assert rates.model_bytes > parameters
     assert not lab.folder.root.exists()
+
+
+def test_what_is_fine_tuned_is_timed_also_where_probes_came_before(specs, encoder_folder, tmp_path):
+    blocks = [{"source_stage": "none", "target_stage": stage, "targets": {"task": "sentiment"}}
+              for stage in ("probe", "finetune")]  # fmt: skip
+    blocks[1]["finetune_max_steps"] = 2
+    for given, kinds in ((blocks[:1], set()), (blocks, {"cross_entropy"})):
+        spec = specs.write(specs.content("films", "shops", encoder=encoder_folder, transfer=given))
+        run = open_run(
+            spec, out=tmp_path / "run", cache=tmp_path / "cache", console=Console(file=io.StringIO())
+        )
+        found = run.estimate_transfer()
+        assert set(found.rates.train_tokens_per_second) == kinds
+    assert found.train_tokens > 0
+    assert found.seconds > found.train_tokens / found.rates.train_tokens_per_second["cross_entropy"]
 
 
 def test_rates_are_kept_for_the_encoder_and_the_machine(lab, specs, monkeypatch):

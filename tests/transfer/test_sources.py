@@ -27,6 +27,14 @@ def tasks(corpus):
         ({"identity": "names@news", "together": True}, [("names@news", 1)]),
         ({"by": "language"}, [("en (3 tasks)", 3), ("sentiment@shop", 1)]),  # no tag: in no group
         ([{"task": "mlm"}, "joint", {"task": "mlm"}], [("mlm@film", 1), ("joint", 6)]),
+        (  # groups of other tasks that share a name, which is no name then
+            [{"by": "domain", "task": ["sentiment", "mlm"]}, {"by": "domain", "task": ["rating", "mlm"]}],
+            [
+                ("sentiment@film + mlm@film", 2),
+                ("sentiment@shop", 1),
+                ("rating@film + mlm@film", 2),
+            ],
+        ),
     ],
 )
 def test_sources_in_the_order_of_the_spec_each_once(tasks, selection, expected):

@@ -117,6 +117,20 @@ def test_a_holder_that_was_overtaken_stops_after_its_cell(opened, monkeypatch):
     assert len(measured) == 1
 
 
+def test_a_holder_that_was_overtaken_does_not_say_that_its_cell_failed(opened, monkeypatch):
+    run = opened(blocks=BLOCKS[:1])
+
+    def overtaken(self, cell):
+        assert Claims(run.path / "transfer" / "claims").make(PRETRAINED, 1) is not None
+        raise RuntimeError("stale file handle")
+
+    monkeypatch.setattr(measuring.EncoderCells, "_probe", overtaken)
+    monkeypatch.setattr("sslm_platform.transfer.worker.time.sleep", _stop)
+    with pytest.raises(_Waits):
+        run.transfer()
+    assert "failed" not in {record.status for record in records(run).values()}
+
+
 class _Waits(Exception):
     pass
 

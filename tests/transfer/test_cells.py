@@ -126,6 +126,9 @@ def test_blocks_that_ask_for_nothing_or_the_impossible_are_refused(plan):
         plan(("films", "shops"), [block("full", "zero_shot", {"task": "mlm"}, SENTIMENT)])
     with pytest.raises(SpecError, match=r"transfer: two blocks ask for full/zero_shot: .* different budgets"):
         plan(("films", "shops"), [ZERO_SHOT, ZERO_SHOT | {"max_steps": 2}])
+    groups = [{"by": "domain", "task": ["sentiment", other]} for other in ("mlm", "rating")]
+    with pytest.raises(SpecError, match=r"other tasks under the name 'film \(2 tasks\)' in full/zero_shot"):
+        plan(("films", "shops"), [block("full", "zero_shot", group, SENTIMENT) for group in groups])
     with pytest.raises(SpecError, match=r"transfer\[0\].targets: mlm@film: a head tied to the embedding"):
         plan(("films",), [block("none", "probe", None, {"task": "mlm"})])
 

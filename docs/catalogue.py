@@ -117,9 +117,10 @@ def spec_section(name: str, entry: Mapping[str, Any] | None) -> Iterator[str]:
         yield "Not measured.\n"
         return
     budget = entry["budget"]
+    later = f"; `scratch` later, on {entry['scratch']['device']}" if "scratch" in entry else ""
     yield (
         f"{budget['steps']:,} steps, {budget['tokens']:,} tokens, seed {budget['seed']};"
-        f" {entry['seconds']:.0f} s on {entry['device']}; {entry['date']}.\n"
+        f" {entry['seconds']:.0f} s on {entry['device']}; {entry['date']}{later}.\n"
     )
     rows = [task_row(row) for row in entry["rows"]]
     yield table_of(("task", "objective → head", "train / test", "metric", "score", "beside"), rows)

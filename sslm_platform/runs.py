@@ -291,6 +291,8 @@ def open_run(
     console: Console | None = None,
 ) -> Run:
     """Read and check a spec, and return its run, with nothing done yet."""
+    from rich.console import Console
+
     loaded = load_run_spec(spec, overrides)
     path = Path(out) if out is not None else Path("runs") / loaded.spec.name
     try:
@@ -299,7 +301,7 @@ def open_run(
         from sslm_platform.train.folder import RunFolder, lost_plugins
 
         raise SpecError(*error.problems, *lost_plugins(RunFolder(path))) from None
-    return Run(resolved, path, Path(cache) if cache is not None else None, console or _console())
+    return Run(resolved, path, Path(cache) if cache is not None else None, console or Console(stderr=True))
 
 
 def load_run(path: str | Path, *, cache: str | Path | None = None, console: Console | None = None) -> Run:
@@ -366,12 +368,6 @@ def read_scores(path: Path) -> list[TaskScore]:
     if not file.exists():
         return []
     return [TaskScore.model_validate(s) for s in json.loads(file.read_text(encoding="utf-8"))["scores"]]
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(stderr=True)
 
 
 def write_groups(run: Path, by: str, budget: int, out: Path) -> GroupPlan:

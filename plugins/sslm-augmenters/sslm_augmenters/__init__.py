@@ -134,6 +134,12 @@ def _synonyms_read(options: Any) -> dict[str, str]:
 
 
 def _runs_read(options: Any) -> dict[str, str]:
+    import json
+
+    return {where: json.dumps(known) for where, known in _translators(options).items()}
+
+
+def _translators(options: Any) -> dict[str, list[str]]:
     from sslm_augmenters.back_translation import identity
 
     sides = {"there": options.there, "back": options.back}
@@ -165,7 +171,7 @@ def _back_translation(options: Any) -> Augmenter:
     from sslm_augmenters.back_translation import BackTranslation, translator
 
     there, back = options.there, options.back
-    key = json.dumps([json.loads(known) for known in _runs_read(options).values()])
+    key = json.dumps(list(_translators(options).values()))
     cache = None if options.cache is None else Path(options.cache)
     translators = (translator(there.run, there.task, "there"), translator(back.run, back.task, "back"))
     return BackTranslation(*translators, key, cache)

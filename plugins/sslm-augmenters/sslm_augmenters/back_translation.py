@@ -83,15 +83,17 @@ def translator(folder: str, task: str, where: str) -> Translate:
     return lambda text: str(run.predict([text], task=task)[0]["generated"]) if text.strip() else ""
 
 
-def identity(folder: str, task: str, where: str) -> str:
+def identity(folder: str, task: str, where: str) -> list[str]:
     """Return what identifies a translator: its training, by content, and the task.
 
     Raises:
-        SpecError: the folder has no finished training.
+        SpecError: the folder has no finished training, or what says so is damaged.
     """
     try:
         done = json.loads((Path(folder) / "train" / "done.json").read_text(encoding="utf-8"))
+        return [task, str(done["job"]), str(done.get("best_step", ""))]
     except OSError:
         what = f"{folder}: no finished training is there; train that run first, with --out {folder}"
-        raise SpecError(Problem(f"augment.options.{where}.run", what)) from None
-    return json.dumps([task, str(done["job"]), str(done.get("best_step", ""))])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        what = f"{folder}: train/done.json is damaged; train that run again, with --out {folder}"
+    raise SpecError(Problem(f"augment.options.{where}.run", what))

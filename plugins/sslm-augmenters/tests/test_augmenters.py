@@ -203,6 +203,10 @@ def test_translators_are_known_by_their_trainings(tmp_path):
         definition.reads(options)
     (tmp_path / "back" / "train" / "done.json").write_text('{"job": "two", "best_step": 4}')
     before = definition.reads(options)
+    for damaged in ('{"job": ', "{}", "[]"):
+        (tmp_path / "back" / "train" / "done.json").write_text(damaged)
+        with pytest.raises(SpecError, match=r"options.back.run: .*done.json is damaged"):
+            definition.reads(options)
     (tmp_path / "back" / "train" / "done.json").write_text('{"job": "three", "best_step": 4}')
     after = definition.reads(options)
     assert after["there"] == before["there"]

@@ -231,9 +231,12 @@ def check(
 
     result = open_run(spec, cache=cache, overrides=overrides)
     if data:
+        from sslm_platform.train.job import joint_content
+
         for warning in result.corpus.warnings:
             result.console.print(f"[yellow]warning[/yellow] {warning}", highlight=False, soft_wrap=True)
         result.plan_transfer()
+        joint_content(result.corpus, result.resolved.spec.seed)  # reads the files that options name
     resolved = result.resolved
     typer.echo(f"{spec}: ok ({len(resolved.spec.streams)} streams, {len(resolved.tasks)} tasks)")
 

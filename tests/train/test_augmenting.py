@@ -84,6 +84,8 @@ def test_another_file_of_synonyms_is_another_training_and_none_is_said_before_it
     assert status == 2
     assert f"augment.options.path: {path}: No such file" in err
     assert not (tmp_path / "run" / "train").exists()
+    status, _, checked = cli("check", specs.write(content), "--data", "--cache", corpus.cache)
+    assert (status, checked) == (2, err)
 
 
 def test_texts_without_spaces_are_said(specs):

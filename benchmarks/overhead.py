@@ -16,7 +16,7 @@ from sslm_platform.engine.optimizer import make_adamw, rate_factor
 from sslm_platform.evaluate import make_batch
 from sslm_platform.model.multitask import task_outputs
 from sslm_platform.runs import open_run
-from sslm_platform.schedule.plan import loss_factors
+from sslm_platform.schedule.plan import loss_factors, task_shares
 from sslm_platform.train.loop import plan_training, train_step
 from sslm_platform.train.model import build_model
 
@@ -110,16 +110,15 @@ def ready_batches(training, corpus):
         positions = plan.positions
         made, totals = [], {}
         for slot in plan.slots:
-            models = {t: training.model.tasks[t] for t in training.tasks_of(slot.feed)}
+            models = {t: training.model.tasks[t] for t in training.tasks_in(slot)}
             split = training.feeds[slot.feed].splits["train"]
             pad_id, here = corpus.vocabulary.pad_id, device()
             batch = make_batch(split, slot.rows, models, pad_id, training.seed, slot.epoch, here)
             for task, part in batch.tasks.items():
                 totals[task] = totals.get(task, 0.0) + float(part.weight_B.sum())
             made.append((batch, models))
-        factors = loss_factors(
-            plan, {f: training.tasks_of(f) for f in plan.counts}, dict.fromkeys(totals, 1.0), totals
-        )
+        shares = task_shares([training.tasks_in(slot) for slot in plan.slots])
+        factors = loss_factors(shares, dict.fromkeys(totals, 1.0), totals)
         yield [
             (
                 b.inputs,

@@ -13,7 +13,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from joint_set import EXAMPLES_PER_STEP, Platform, Point, Tasks, write_set
+from joint_set import Platform, Point, Tasks, write_set
 from measuring import Finding, arguments, median, save
 from other_trainers import HuggingFace, SentenceTransformers, be_quiet
 
@@ -34,7 +34,7 @@ def main() -> None:
 def time_to_score(tasks: Tasks, options) -> tuple[list[Finding], dict]:
     kinds = (Platform, HuggingFace, SentenceTransformers)[: 1 + options.others]
     sides = [kind(tasks) for kind in kinds]
-    num_steps = EPOCHS * tasks.num_train // EXAMPLES_PER_STEP
+    num_steps = EPOCHS * tasks.num_train // tasks.examples_per_step
     every = max(1, num_steps // (1 if options.quick else SCORINGS))
     rates, curves = {}, {side.name: [] for side in sides}
     for side in sides:
@@ -61,7 +61,7 @@ def time_to_score(tasks: Tasks, options) -> tuple[list[Finding], dict]:
     for name, found in curves.items():
         findings.append(median(f"dev macro F1 at the end, {name}", [curve[-1].score for curve in found]))
     plain = {n: [[(p.seconds, p.score) for p in curve] for curve in found] for n, found in curves.items()}
-    details = {"learning_rates": rates, "steps": num_steps, "examples_per_step": EXAMPLES_PER_STEP}
+    details = {"learning_rates": rates, "steps": num_steps, "examples_per_step": tasks.examples_per_step}
     return findings, {**details, "train_and_dev_examples": [options.train, options.dev], "curves": plain}
 
 

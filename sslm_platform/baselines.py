@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sslm_platform.corpus import target_field
 from sslm_platform.data.feeds import FeedSplit
-from sslm_platform.decisions import tune_head
+from sslm_platform.decisions import decides, tune_head
 from sslm_platform.evaluate import (
     EVALUATION_SEED,
     Batch,
@@ -27,7 +27,7 @@ from sslm_platform.evaluate import (
     references,
     score_feed,
 )
-from sslm_platform.interfaces import DecidingHead, Scored
+from sslm_platform.interfaces import Scored
 from sslm_platform.kinds import FieldKind, OutputKind
 from sslm_platform.ranking import candidates_of, ordered, rank_by_frequency
 from sslm_platform.spec.resolved import Task
@@ -50,8 +50,9 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
     answer in training, those of a choice by how often their place is the right one's.
     """
     name = model.task.identity
+    train, split = train.of(name), split.of(name)
     definition = model.task.head.definition
-    if definition.rewrites or isinstance(model.head.module, DecidingHead):
+    if definition.rewrites or decides(model.head.module):
         # A generator makes the labels, undisturbed by dropout; a threshold of the head's own is for other
         # outputs. Constant outputs are on the CPU, wherever the head is.
         own = copy.deepcopy(model.head.module).cpu().eval()
@@ -77,7 +78,7 @@ def majority(model: TaskModel, train: FeedSplit, split: FeedSplit, pad_id: int) 
         return {name: [commonest] * len(batch.rows)} if model.writes else {}
 
     commonest = _commonest_text(model, train) if model.writes else ""
-    if isinstance(model.head.module, DecidingHead):
+    if decides(model.head.module):
         tune_head(model.head.module, [score_feed(outputs, train, models, pad_id)[name]])
     scored = score_feed(outputs, split, models, pad_id, texts=texts)[name]
     is_ranking = model.task.head.definition.emits is OutputKind.RANKING

@@ -11,8 +11,8 @@ from typing import NoReturn
 import typer
 
 from sslm_platform.errors import Interrupted, Problem, RunError, SslmError
-from sslm_platform.files import FORBIDDEN, NO_SPACE
-from sslm_platform.signals import LAUNCHED, interrupting
+from sslm_platform.files import FORBIDDEN, NO_SPACE, OTHER_KIND
+from sslm_platform.signals import LAUNCHED, LOST_PEER, interrupting
 
 INTERRUPTED = 130  # what typer makes of Ctrl-C
 
@@ -32,13 +32,25 @@ def run_to_end(command: Callable[[], object]) -> None:
             what = "make room, and run it again"
         elif error.errno in FORBIDDEN:
             what = "--out and --cache name folders that can be written"
+        elif error.errno in OTHER_KIND:
+            what = "there is a file where a folder belongs, or a folder where a file does"
         else:
             raise
         _fail(RunError(Problem(str(error.filename or ""), f"{error.strerror}; {what}")))
+    except RuntimeError as error:
+        if LAUNCHED not in os.environ or not _is_of_a_lost_peer(error):
+            raise
+        typer.secho(f"another rank is gone: {error}", err=True)
+        sys.exit(LOST_PEER)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
             _say_how_to_go_on("interrupted")
         raise
+
+
+def _is_of_a_lost_peer(error: RuntimeError) -> bool:
+    """Whether it is a collective's: torch's errors of its backends and stores, and gloo's own."""
+    return type(error).__name__.startswith("Dist") or "gloo/transport" in str(error)
 
 
 def _fail(error: SslmError) -> NoReturn:

@@ -182,6 +182,8 @@ class Corpus:
         """
         spec = self.run.spec
         self._note_new_lm_heads()
+        if spec.optimizer.consolidate is not None:
+            self._note_losses_of_batches()
         asks = spec.encoder.freeze or spec.encoder.adapter or isinstance(spec.encoder.dropout, dict)
         if not (asks or spec.optimizer.needs_layers):
             return
@@ -227,6 +229,13 @@ class Corpus:
             f" which are {width} wide in this {backbone.config.model_type}; take one where both are equal"
         )
 
+    def _note_losses_of_batches(self) -> None:
+        tasks = self.run.tasks.values()
+        names = [task.identity for task in tasks if not task.objective.definition.additive]
+        if names:
+            what = "losses are of whole batches, and one example's has no gradient: nothing is held of them"
+            self.warnings.append(f"optimizer.consolidate: {', '.join(names)}: {what}")
+
     def _note_new_lm_heads(self) -> None:
         spec = self.run.spec.encoder
         tied = [task.identity for task in self.run.tasks.values() if task.head.definition.tied]
@@ -270,6 +279,7 @@ class Corpus:
                 cache=self.cache,
                 room=plan.tasks[0].target_room(self.run.spec.encoder.max_length),
                 readings=plan.tasks[0].readings,
+                rows_apart=plan.tasks[0].objective.definition.encoder_calls > 1,
             )
         return self._feeds[key]
 

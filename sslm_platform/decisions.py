@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -16,11 +16,19 @@ from sslm_platform.kinds import AttentionPattern, OutputKind
 from sslm_platform.spec.resolved import Task
 
 
+def decides(head: Any) -> TypeGuard[DecidingHead]:
+    """Whether a head has a threshold to set.
+
+    An engine's wrapper passes on what its module has, which ``isinstance`` does not see from Python 3.12 on.
+    """
+    return all(hasattr(head, name) for name in ("scores", "decide", "tune"))
+
+
 def scores_of(
     task: Task, head: Any, outputs: Tensor, targets: Targets, num_examples: int
 ) -> list[np.ndarray] | None:
     """Return each example's scores, or None where neither the head nor a metric of the task asks for them."""
-    if isinstance(head, DecidingHead):
+    if decides(head):
         return list(head.scores(outputs, targets, num_examples))
     if task.head.definition.emits is OutputKind.RANKING:  # its vectors, of which the split is ranked
         example_N = targets["example"].cpu().numpy()
@@ -52,7 +60,7 @@ def tune_head(head: Any, scored: Sequence[Scored]) -> list[Scored]:
     Returns:
         The same examples, scored and predicted with it. A head that has none is left alone.
     """
-    if not isinstance(head, DecidingHead):
+    if not decides(head):
         return list(scored)
     changed = head.tune(_together(scored))
     if changed is not None:

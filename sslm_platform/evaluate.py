@@ -202,9 +202,9 @@ def evaluation_batches(lengths_N: np.ndarray, tokens: int = TOKENS_PER_BATCH) ->
 
 def outputs_of(encode: Encode, models: Mapping[str, TaskModel]) -> Outputs:
     """Return the function from a batch to the model's outputs."""
-    heads = {task: model.head for task, model in models.items()}
 
     def run(batch: Batch) -> dict[str, Tensor]:
+        heads = {task: models[task].head for task in batch.tasks}
         return task_outputs(encode, heads, batch.inputs, {t: b.targets for t, b in batch.tasks.items()})
 
     return run
@@ -212,10 +212,10 @@ def outputs_of(encode: Encode, models: Mapping[str, TaskModel]) -> Outputs:
 
 def texts_of(encode: Encode, models: Mapping[str, TaskModel]) -> Texts:
     """Return the function from a batch to the texts of those heads that generate."""
-    writing = {task: model for task, model in models.items() if model.writes}
-    reading = [model.head for model in writing.values() if not model.head.tied]
 
     def run(batch: Batch, goes_on: GoesOn) -> dict[str, Sequence[str]]:
+        writing = {task: models[task] for task in batch.tasks if models[task].writes}
+        reading = [model.head for model in writing.values() if not model.head.tied]
         mask_BL = batch.inputs["mask_BL"]
         adapter = reading[0].adapter if reading else None  # heads with one are all one head
         hidden_BLD = encode_inputs(encode, batch.inputs, adapter=adapter)[0] if reading else None
@@ -263,26 +263,31 @@ def score_feed(
     """Score a feed's split; every rank calls ``outputs`` and ``texts`` equally often.
 
     Returns:
-        Each task's predictions, references and losses in the order of the split, on all ranks.
+        Each task's predictions, references and losses in the order of its own examples in the split, on all
+        ranks.
     """
-    batches = evaluation_batches(split.lengths_N)
-    mine = batches[rank::world_size]
 
     def goes_on(unfinished: bool) -> bool:
         return any(gather(unfinished)) if gather is not None else unfinished
 
     parts: dict[str, list[Part]] = {task: [] for task in models}
     with torch.no_grad():
-        for index in range(-(-len(batches) // world_size)):
-            padding = index >= len(mine)
-            rows = batches[0] if padding else mine[index]
-            batch = rewritten(make_batch(split, rows, models, pad_id, EVALUATION_SEED, 0, device), models)
-            result, generated = outputs(batch), texts(batch, goes_on)
-            if not padding:
-                for task, model in models.items():
-                    parts[task].append(_part(model, batch, result[task], generated.get(task)))
-    joined = {task: join_parts(parts[task], len(split), gather) for task in models}
-    return {task: _ranked(models[task].task, split, scored) for task, scored in joined.items()}
+        for places_G, served in split.parts():  # in the same order on all ranks
+            own = {task: model for task, model in models.items() if task in served}
+            batches = [places_G[rows] for rows in evaluation_batches(split.padded_N[places_G])]
+            mine = batches[rank::world_size]
+            for index in range(-(-len(batches) // world_size)):
+                padding = index >= len(mine)
+                rows = batches[0] if padding else mine[index]
+                batch = rewritten(make_batch(split, rows, own, pad_id, EVALUATION_SEED, 0, device), own)
+                result, generated = outputs(batch), texts(batch, goes_on)
+                if not padding:
+                    for task, model in own.items():
+                        part = _part(model, batch, result[task], generated.get(task))
+                        parts[task].append(replace(part, rows=split.places_of(task, rows)))
+    its = {task: split.of(task) for task in models}
+    joined = {task: join_parts(parts[task], len(its[task]), gather) for task in models}
+    return {task: _ranked(models[task].task, its[task], scored) for task, scored in joined.items()}
 
 
 def _ranked(task: Task, split: FeedSplit, scored: Scored) -> Scored:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -14,10 +15,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from sslm_platform.errors import Problem, RunError
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+OTHER_KIND = (errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
 
 
 def aside_of(path: Path) -> Path:
@@ -38,7 +42,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         flush(aside)
         aside.replace(path)
         flush(path.parent)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise _named(error, path) from None
     finally:
         aside.unlink(missing_ok=True)
@@ -68,14 +72,20 @@ def atomic_folder(folder: Path, previous: Path | None = None) -> Iterator[Path]:
         flush(folder.parent)
         if previous is None:
             shutil.rmtree(old, ignore_errors=True)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise _named(error, folder) from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _named(error: OSError, path: Path) -> OSError:
-    """Return the error with the path that was to be written: a full disk names none."""
+def _named(error: OSError | SafetensorError, path: Path) -> Exception:
+    """Return the error with the path that was to be written: a full disk names none.
+
+    safetensors says the system's error in words only.
+    """
+    if isinstance(error, SafetensorError):
+        number = re.search(r"os error (\d+)", str(error))
+        return OSError(int(number[1]), os.strerror(int(number[1])), str(path)) if number else error
     known = error.filename or error.errno is None
     return error if known else OSError(error.errno, error.strerror, str(path))
 

@@ -49,6 +49,8 @@ class Table(Generic[D]):
         if self._frozen:
             raise PluginError(f"{self.kind} {definition.name!r}: the registry is frozen")
         known = self._entries.get(definition.name)
+        if known is not None and known.provenance == provenance:
+            raise PluginError(f"{self.kind} {definition.name!r}: defined twice")
         if known is not None:
             raise NameCollisionError(
                 Problem(

@@ -16,6 +16,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Batch systems signal every process of a job, and a launcher passes its own on: that is still the first.
 SAME_SECONDS = 1.0
 LAUNCHED = "SSLM_LAUNCHED"  # in the environment of processes whose parent says how to go on
+LOST_PEER = 75  # exit code of a rank that ends because another one is gone
 
 
 @dataclass(slots=True)

@@ -11,12 +11,12 @@ class GradientStatistics:
     """How the tasks' gradients of ``balancer.scope`` lie to each other in one step.
 
     ``norms`` are of each task's mean loss. ``cosines`` maps task to later task to their cosine;
-    ``conflict_rate`` is the share of pairs whose cosine is below 0. Without a pair it is 0.
+    ``conflict_rate`` is the share of pairs whose cosine is below 0. Without a pair there is none.
     """
 
     norms: Mapping[str, float]
     cosines: Mapping[str, Mapping[str, float]]
-    conflict_rate: float
+    conflict_rate: float | None
 
 
 @dataclass(frozen=True, slots=True)

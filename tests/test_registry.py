@@ -41,6 +41,12 @@ def test_second_definition_of_a_name_is_refused_and_the_first_stays(registry):
     assert registry.balancers.get("equal").provenance == HERE
 
 
+def test_a_plugin_that_defines_a_name_twice_is_told_so(registry):
+    with pytest.raises(PluginError, match="balancer 'equal': defined twice") as caught:
+        registry.balancers.add(balancer("equal"), HERE)
+    assert not isinstance(caught.value, NameCollisionError)  # which no other plugin can help
+
+
 def test_one_name_in_two_tables_is_fine(registry):
     assert "equal" not in registry.samplers
     assert "equal" in registry.balancers

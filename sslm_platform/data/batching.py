@@ -53,7 +53,12 @@ class Batches(Sequence[np.ndarray]):
         return self._places_N[start:end]
 
 
-def plan_batches(lengths_N: np.ndarray, tokens_per_batch: int, seed_key: tuple[int, ...]) -> Batches:
+def plan_batches(
+    lengths_N: np.ndarray,
+    tokens_per_batch: int,
+    seed_key: tuple[int, ...],
+    group_N: np.ndarray | None = None,
+) -> Batches:
     """Cut one pass over N examples into batches of examples of similar length.
 
     Shuffled examples are sorted within pools, each pool is cut, and the batches are shuffled.
@@ -63,18 +68,25 @@ def plan_batches(lengths_N: np.ndarray, tokens_per_batch: int, seed_key: tuple[i
         tokens_per_batch: largest number of padded tokens (examples x longest); an example longer
             than that is a batch of its own.
         seed_key: seed, and whatever else names this pass (feed, epoch); non-negative.
+        group_N: number of each example's group: those of two groups are never in one batch. None: all are
+            of one.
 
     Returns:
         Places of each batch's examples; every example is in exactly one. A pure function of its arguments.
     """
     generator = np.random.default_rng(seed_key)
     places_N = generator.permutation(np.arange(len(lengths_N), dtype=np.int32))
-    num_pools = max(1, round(int(lengths_N.sum()) / (tokens_per_batch * _BATCHES_PER_POOL)))
+    sizes = [len(places_N)]
+    if group_N is not None:
+        places_N = places_N[np.argsort(group_N[places_N], kind="stable")]
+        sizes = np.bincount(group_N).tolist()
     starts, start = [], 0
-    for pool in np.array_split(places_N, num_pools):  # views: sorted in place
-        pool[:] = pool[np.argsort(lengths_N[pool], kind="stable")]
-        starts += [start + cut for cut in (0, *_cuts(lengths_N[pool], tokens_per_batch)) if len(pool)]
-        start += len(pool)
+    for group in np.split(places_N, np.cumsum(sizes)[:-1]):
+        num_pools = max(1, round(int(lengths_N[group].sum()) / (tokens_per_batch * _BATCHES_PER_POOL)))
+        for pool in np.array_split(group, num_pools):  # views: sorted in place
+            pool[:] = pool[np.argsort(lengths_N[pool], kind="stable")]
+            starts += [start + cut for cut in (0, *_cuts(lengths_N[pool], tokens_per_batch)) if len(pool)]
+            start += len(pool)
     bounds_B2 = np.column_stack([starts, [*starts[1:], start]]) if starts else np.empty((0, 2), np.int64)
     return Batches(places_N, bounds_B2[generator.permutation(len(bounds_B2))])
 

@@ -82,6 +82,22 @@ class Encodings:
             total += int(np.count_nonzero(is_text))
         return found, total
 
+    def padded_lengths(self) -> np.ndarray:
+        """Return each row's tokens if the windows that it has are padded to its longest, (N,) int32."""
+        length_N = self.input_ids.lengths()
+        if self.window is None:
+            return length_N
+        number_N = self.window.lengths()
+        has_N = number_N > 0
+        start_W = np.concatenate([*self.window.chunks(), np.empty(0, dtype=np.int32)])
+        first_N = np.cumsum(number_N) - number_N
+        end_W = np.append(start_W[1:], 0)
+        end_W[(first_N + number_N - 1)[has_N]] = length_N[has_N]
+        longest_N = np.zeros_like(length_N)
+        if has_N.any():
+            longest_N[has_N] = np.maximum.reduceat(end_W - start_W, first_N[has_N])
+        return np.where(has_N, number_N * longest_N, length_N)
+
     def example(self, row: int, values: Mapping[str, Any]) -> Encoded:
         """Return one row, in arrays of its own, with a task's target values."""
         return Encoded(

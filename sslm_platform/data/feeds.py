@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import reduce
 from itertools import repeat
 from pathlib import Path
 from typing import Any
@@ -27,23 +26,55 @@ UNKNOWN = -1  # id of a label that a label set does not have
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FeedSplit:
-    """N examples, and each task's view of them.
+    """N examples, and each task's view of them; a row may have what some of the tasks need and others not.
 
     Attributes:
         lengths_N: int32, tokens of each example, as often as they are read: special ones included, truncated.
+        padded_N: int32, the same where its rows are padded to the longest one; most examples are one row.
         keys_N: uint64, each example's identity: a hash of its content, the same wherever it stands.
         rows_N: int64, places in the stream's split.
+        groups: the tasks that an example can be of, by number.
+        group_N: the number of each example's; None where every example is of all tasks.
     """
 
     lengths_N: np.ndarray
+    padded_N: np.ndarray
     keys_N: np.ndarray
     rows_N: np.ndarray
     _encodings: Encodings
     _tasks: Mapping[str, TaskSplit]
     _kinds: Mapping[str, Mapping[str, FieldKind]]
+    groups: tuple[tuple[str, ...], ...] = ()
+    group_N: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.rows_N)
+
+    def tasks_of(self, rows: np.ndarray) -> tuple[str, ...]:
+        """Return the tasks of the examples of one group; ``rows`` are places in this split."""
+        return tuple(self._tasks) if self.group_N is None else self.groups[self.group_N[rows[0]]]
+
+    def parts(self) -> Iterator[tuple[np.ndarray, tuple[str, ...]]]:
+        """Yield each group that has examples, as places in this split, with its tasks."""
+        if self.group_N is None:
+            yield np.arange(len(self)), tuple(self._tasks)
+            return
+        for number in np.unique(self.group_N).tolist():
+            yield np.flatnonzero(self.group_N == number), self.groups[number]
+
+    def of(self, task: str) -> FeedSplit:
+        """Return the split of a task's own examples."""
+        if self.group_N is None:
+            return self
+        return replace(self.take(np.flatnonzero(self._is_of(task))), group_N=None)
+
+    def places_of(self, task: str, rows: np.ndarray) -> np.ndarray:
+        """Return where examples of a task, places in this split, are among the task's own."""
+        return rows if self.group_N is None else (np.cumsum(self._is_of(task)) - 1)[rows]
+
+    def _is_of(self, task: str) -> np.ndarray:
+        is_of_G = np.array([task in group for group in self.groups])
+        return np.asarray(is_of_G[self.group_N])
 
     def encoded(self, task: str, rows: Sequence[int], labels: tuple[str, ...]) -> list[Encoded]:
         """Return examples as a task sees them.
@@ -90,13 +121,18 @@ class FeedSplit:
         return tuple(field for field, kind in self._kinds[task].items() if kind is FieldKind.TAGS)
 
     def values(self, task: str, field: str) -> list[Any]:
-        """Return a field's values of all examples, as parsed."""
+        """Return a field's values of all examples, as parsed; all must be of the task."""
         return self._tasks[task].values(field, self.rows_N)
 
     def take(self, rows: np.ndarray) -> FeedSplit:
         """Return the split of some of the examples; ``rows`` are places in this split, 0 to N - 1."""
         return replace(
-            self, lengths_N=self.lengths_N[rows], keys_N=self.keys_N[rows], rows_N=self.rows_N[rows]
+            self,
+            lengths_N=self.lengths_N[rows],
+            padded_N=self.padded_N[rows],
+            keys_N=self.keys_N[rows],
+            rows_N=self.rows_N[rows],
+            group_N=None if self.group_N is None else self.group_N[rows],
         )
 
     def count_tokens(self, token_id: int) -> tuple[int, int]:
@@ -109,7 +145,7 @@ class FeedSplit:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Feed:
-    """Examples that have the fields of all of the feed's tasks.
+    """Examples that have the fields of at least one of the feed's tasks.
 
     Attributes:
         name: the stream's name, or ``stream/task`` for a task that cannot share its input.
@@ -135,6 +171,7 @@ def build_feed(
     cache: Path,
     room: int = 0,
     readings: int = 1,
+    rows_apart: bool = False,
 ) -> Feed:
     """Tokenize a stream for tasks that read the same input.
 
@@ -151,6 +188,7 @@ def build_feed(
         cache: folder of all caches; the tokens are kept there, for all rows of the stream.
         room: tokens of ``max_length`` that are kept for a target which is encoded too.
         readings: how often the encoder reads each token; batches are as much smaller.
+        rows_apart: whether the encoder is called for each of an example's rows, and not for all at once.
 
     Raises:
         DataError: the tasks read different columns.
@@ -176,11 +214,15 @@ def build_feed(
             cache=cache,
             room=room,
         )
-        common = reduce(np.intersect1d, (task.splits[split].rows for task in tasks.values()))
-        drawn = _draw(
-            common, rows.keys[split][common], getattr(limit, split), seed if split == "train" else None
-        )
-        splits[split] = _feed_split(drawn, rows.keys[split], encodings, tasks, split, readings)
+        drawn = {}
+        for identity, task in tasks.items():
+            own = task.splits[split].rows
+            keys_N, most = rows.keys[split][own], getattr(limit, split)
+            drawn[identity] = _draw(own, keys_N, most, seed if split == "train" else None)
+        lengths_N = encodings.input_ids.lengths() * np.int32(readings)
+        is_plain = rows_apart or encodings.window is None
+        padded_N = lengths_N if is_plain else encodings.padded_lengths() * np.int32(readings)
+        splits[split] = _feed_split(drawn, lengths_N, padded_N, rows.keys[split], encodings, tasks, split)
     return Feed(name, tuple(tasks), rows.name, splits)
 
 
@@ -193,23 +235,41 @@ def _draw(rows_N: np.ndarray, keys_N: np.ndarray, limit: int | None, seed: int |
     return np.sort(by_key[:limit])
 
 
+def _grouped(
+    drawn: Mapping[str, np.ndarray],
+) -> tuple[np.ndarray, tuple[tuple[str, ...], ...], np.ndarray | None]:
+    """Return the rows of any task, the sets of tasks that a row is of, and the number of each row's."""
+    first, *others = drawn.values()
+    if all(np.array_equal(first, other) for other in others):
+        return first, (), None
+    rows_N = np.unique(np.concatenate(list(drawn.values())))
+    is_of_NT = np.column_stack([np.isin(rows_N, own, assume_unique=True) for own in drawn.values()])
+    sets_GT, group_N = np.unique(is_of_NT, axis=0, return_inverse=True)
+    names = list(drawn)
+    return rows_N, tuple(tuple(names[t] for t in np.flatnonzero(g)) for g in sets_GT), group_N.reshape(-1)
+
+
 def _feed_split(
-    rows_N: np.ndarray,
+    drawn: Mapping[str, np.ndarray],
+    lengths_N: np.ndarray,
+    padded_N: np.ndarray,
     keys_N: np.ndarray,
     encodings: Encodings,
     tasks: Mapping[str, TaskRows],
     split: SplitName,
-    readings: int,
 ) -> FeedSplit:
-    lengths_N = encodings.input_ids.lengths() * np.int32(readings)
-    every = len(rows_N) == len(lengths_N)
+    rows_N, groups, group_N = _grouped(drawn)
+    every = slice(None) if len(rows_N) == len(lengths_N) else rows_N
     return FeedSplit(
-        lengths_N if every else lengths_N[rows_N],
-        keys_N if every else keys_N[rows_N],
+        lengths_N[every],
+        padded_N[every],
+        keys_N[every],
         rows_N,
         encodings,
         {identity: task.splits[split] for identity, task in tasks.items()},
         {identity: task.kinds for identity, task in tasks.items()},
+        groups,
+        group_N,
     )
 
 

@@ -83,7 +83,7 @@ def field_table(
     columns = [[n, s.model_dump(), kinds[n].value, rows.features[s.column]] for n, s in specs.items()]
     path = table_path(cache, "fields", _VERSION, *key, columns)
     facts = path.with_suffix(".json")
-    if not facts.exists():
+    if _facts_of(facts) is None:
         path.unlink(missing_ok=True)
 
     def make() -> Iterator[pa.RecordBatch]:
@@ -93,7 +93,17 @@ def field_table(
         write_json(facts, asdict(one.facts))
 
     table = stored_table(path, make)
-    return table, SplitFacts(**json.loads(facts.read_text(encoding="utf-8")))
+    found = _facts_of(facts)
+    assert found is not None
+    return table, found
+
+
+def _facts_of(file: Path) -> SplitFacts | None:
+    """Return what was written of a split, None where nothing was or it is damaged: it is made again."""
+    try:
+        return SplitFacts(**json.loads(file.read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return None
 
 
 class _Pass:

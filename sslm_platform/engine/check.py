@@ -22,18 +22,42 @@ OWNED = {
     "gradient_clipping": "set optimizer.clip",
     "zero_optimization.stage": "set engine.zero_stage",
     "bf16.enabled": "set engine.precision: bf16",
+    "bfloat16": "set engine.precision: bf16",
     "torch_autocast": "set engine.precision: bf16",
+    "data_types.param_dtype": "set engine.precision",
     "seed": "set seed",
     "zero_force_ds_cpu_optimizer": "set optimizer",
     "zero_allow_untested_optimizer": "set optimizer",
 }
 
-# What would not compute the same numbers as the local engine, or could not be resumed.
+_PARALLEL = "ranks share the examples of one whole encoder, and states are saved as slices over all ranks"
+_SAVING = "the platform writes checkpoints of its own, which nothing unpickles: set checkpoint"
+_DATA = "the platform draws the examples: set schedule"
+_MODEL = "it changes the model, so that losses would not be those of the local engine"
+
+# What would not compute the same numbers as the local engine, could not be resumed, or is the platform's.
 REFUSED = {
+    **dict.fromkeys(("tensor_parallel", "expert_parallel", "pipeline", "hybrid_engine"), _PARALLEL),
+    **dict.fromkeys(("checkpoint", "datastates_ckpt"), _SAVING),
+    **dict.fromkeys(("data_efficiency", "curriculum_learning", "dataloader_drop_last"), _DATA),
+    **dict.fromkeys(("autotuning", "elasticity"), _DATA),
+    **dict.fromkeys(("compression_training", "weight_quantization", "progressive_layer_drop"), _MODEL),
+    "activation_checkpointing": "the encoder's layers do not call it, so it would have no effect",
+    "compile": "the engine is not compiled, so it would have no effect",
+    "gradient_allreduce_op": "gradients are summed over ranks, and the platform scales losses for that",
+    "sparse_gradients": "this DeepSpeed has no such setting",
     "fp16": "its loss scaling would reach the heads, which are outside, and its skipped steps would not;"
     " set engine.precision: bf16",
     "amp": "apex is not supported; set engine.precision: bf16",
+    "bf16.bf16_master_weights_and_grads": "masters are fp32: what is saved and what is clipped by is theirs",
+    "bf16.bf16_optimizer_states": "moments are fp32: updates of small rates would be lost",
     "bf16.check_grad_overflow": "a step whose gradient is not finite must be skipped",
+    **dict.fromkeys(
+        ("zero_optimization.cpu_offload", "zero_optimization.cpu_offload_use_pin_memory"),
+        "DeepSpeed has given it up; set offload_optimizer: {device: cpu}",
+    ),
+    "zero_optimization.cpu_offload_params": "DeepSpeed has given it up; set offload_param: {device: cpu}",
+    "zero_optimization.cpu_offload_param": "DeepSpeed has given it up; set offload_param: {device: cpu}",
     "zero_optimization.compute_grad_norm": "the norm is needed: it is reported, and clipped by",
     "zero_optimization.mics_shard_size": "states are saved and loaded as slices over all ranks",
     "zero_optimization.zero_hpz_partition_size": "states are saved and loaded as slices over all ranks",
@@ -50,18 +74,22 @@ FP32_ONLY = ("communication_data_type", "data_types.grad_accum_dtype")
 ALLOWED = {
     "zero_optimization",
     "bf16",
-    "activation_checkpointing",
+    "aio",
     "comms_logger",
     "communication_data_type",
     "csv_monitor",
     "data_types",
+    "disable_allgather",
+    "disable_python_gc",
     "dump_state",
     "flops_profiler",
     "gradient_predivide_factor",
+    "log_level",
     "memory_breakdown",
     "prescale_gradients",
     "steps_per_print",
     "tensorboard",
+    "timers",
     "wall_clock_breakdown",
     "wandb",
 }

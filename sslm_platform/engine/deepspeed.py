@@ -41,7 +41,7 @@ from sslm_platform.engine.sharded_part import ShardedPart, masters, release
 from sslm_platform.engine.sliced import slice_of
 from sslm_platform.engine.sliced_part import SlicedPart
 from sslm_platform.engine.task_gradients import SliceGradients, TaskGradients
-from sslm_platform.engine.weights import check_names
+from sslm_platform.engine.weights import check_names, module_state
 from sslm_platform.errors import Problem, SpecError
 from sslm_platform.spec.optimizer import OptimizerSpec
 from sslm_platform.spec.schema import EngineSpec
@@ -78,14 +78,21 @@ class DeepSpeedEngine:
         self.task_gradients: TaskGradients | None = None
         self.encoder: nn.Module
         self._encoder: EnginePart
+        if sliced and not part.parameters and any(p.requires_grad for p in encoder.parameters()):
+            what = "leaves deepspeed nothing to train below the last layer: set engine.name: local"
+            raise SpecError(Problem("encoder.freeze", what))
         if not part.parameters:
             _check_frozen(spec, gradients_of, sharded_heads)
             broadcast_module(encoder)
             self._encoder, self.encoder = FrozenEncoder(part), Autocast(encoder) if bf16 else encoder
         else:
+            given: TensorDict = {}
+            if bf16:  # DeepSpeed makes its fp32 masters of weights that it has rounded
+                broadcast_module(part.module)
+                given = module_state(part.module)
             self._deepspeed = _initialize(part, deepspeed_config(spec, optimizer, self.world_size))
             trunk: TrunkPart = (
-                ShardedPart(self._deepspeed, part, self.rank, self.world_size)
+                ShardedPart(self._deepspeed, part, self.rank, self.world_size, given)
                 if spec.zero_stage
                 else ReplicatedEncoder(self._deepspeed, part)
             )

@@ -13,7 +13,7 @@ from sslm_platform.engine.base import Engine
 from sslm_platform.engine.check import check_engine
 from sslm_platform.engine.determinism import keep_deterministic
 from sslm_platform.engine.memory import keep_freed_memory
-from sslm_platform.engine.threads import threads_per_rank
+from sslm_platform.engine.threads import use_threads
 from sslm_platform.errors import Problem, SpecError, raise_all
 from sslm_platform.spec.optimizer import OptimizerSpec
 from sslm_platform.spec.schema import EngineSpec, GradientScope
@@ -47,7 +47,7 @@ def make_engine(
         SpecError: the section asks for what cannot be done here.
     """
     raise_all(SpecError, check_engine(spec, gradients_of, sharded_heads, optimizer))
-    _set_threads(spec)
+    use_threads(spec.threads)
     keep_freed_memory()
     keep_deterministic(spec.deterministic)
     if spec.precision == "bf16":
@@ -90,10 +90,3 @@ def _warn_of_bf16() -> None:
     elif not torch.cuda.is_bf16_supported(including_emulation=False):
         name = torch.cuda.get_device_name()
         logger.warning("engine.precision: %s has no bf16, and emulates it slowly: set fp32", name)
-
-
-def _set_threads(spec: EngineSpec) -> None:
-    ranks_on_host = int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("LOCAL_SIZE") or 1)
-    if spec.threads is None and "OMP_NUM_THREADS" in os.environ:
-        return  # torch has read it
-    torch.set_num_threads(threads_per_rank(ranks_on_host, spec.threads))

@@ -66,6 +66,19 @@ def _leave_group() -> None:
         time.sleep(0.2)
 
 
+def wait_for_all() -> None:
+    """Wait until all ranks are here, where there are several."""
+    if dist.is_initialized():
+        dist.barrier()
+
+
+def of_rank_0(value: bool) -> bool:
+    """Return what rank 0 says, so that all ranks do alike."""
+    if not dist.is_initialized():
+        return value
+    return bool(gather_json(value, _device())[0])
+
+
 def broadcast_module(module: nn.Module) -> None:
     """Give all ranks rank 0's weights."""
     for tensor in module.state_dict().values():

@@ -18,17 +18,18 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from sslm_platform.engine.threads import threads_per_rank
-from sslm_platform.signals import LAUNCHED, SIGNALS
+from sslm_platform.signals import LAUNCHED, LOST_PEER, SIGNALS
 
 logger = logging.getLogger(__name__)
 
 _TAIL = 4000
+_AT_ONCE = 10  # seconds
 
 
 def launch(argv: Sequence[str], num_processes: int) -> int:
     """Run ``python ARGV`` in ``num_processes`` ranks; return the exit code.
 
-    Rank 0 speaks for all. What another rank wrote is shown only if it is the one that failed first.
+    Rank 0 speaks for all. What another rank wrote is shown only if it failed for a reason of its own.
 
     Args:
         argv: What follows the interpreter's name, say ``["-m", "sslm_platform.cli", "train", "spec.yaml"]``.
@@ -37,21 +38,21 @@ def launch(argv: Sequence[str], num_processes: int) -> int:
     Returns:
         0, or the code of the rank that failed first (128 plus the signal's number when one ended it).
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads_per_rank(num_processes)))
-    # After a signal the ranks end their step and save. A second signal ends them at once.
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", "600")
     for name in ("torch.distributed.elastic", *logging.root.manager.loggerDict):
         if name.startswith("torch.distributed.elastic"):
             logging.getLogger(name).setLevel(logging.CRITICAL)  # they repeat what is said below
-    with tempfile.TemporaryDirectory(prefix="sslm-ranks-") as folder, _own_signals_and_environment():
+    with (
+        tempfile.TemporaryDirectory(prefix="sslm-ranks-") as folder,
+        _of_ranks_alone(num_processes),
+    ):
         try:
             elastic_launch(_config(num_processes, folder), sys.executable)(*argv)
         except ChildFailedError as error:
             rank, failure = _cause(error)
             died = f"was killed by {_signal_name(failure)}" if failure.exitcode < 0 else "failed"
             logger.error("rank %d of %d %s; all were ended", rank, num_processes, died)
-            if rank > 0:
-                sys.stderr.write(_last_words(rank, Path(folder)))
+            for other in sorted({rank, *_failed_too(error)} - {0}):
+                sys.stderr.write(_last_words(other, Path(folder)))
             return failure.exitcode if failure.exitcode >= 0 else 128 - failure.exitcode
         except SignalException as stop:
             return 128 + int(stop.sigval)
@@ -59,14 +60,22 @@ def launch(argv: Sequence[str], num_processes: int) -> int:
 
 
 @contextmanager
-def _own_signals_and_environment() -> Iterator[None]:
-    """Undo the launcher's handlers, and tell the ranks, and nobody else, that they have a parent."""
+def _of_ranks_alone(num_processes: int) -> Iterator[None]:
+    """Undo the launcher's handlers, and tell the ranks, and nobody else, what they have of their parent."""
     before = {number: signal.getsignal(number) for number in (*SIGNALS, signal.SIGHUP, signal.SIGQUIT)}
-    os.environ[LAUNCHED] = "1"
+    given = {
+        LAUNCHED: "1",
+        "OMP_NUM_THREADS": str(threads_per_rank(num_processes)),
+        # after a signal the ranks end their step and save; a second signal ends them at once
+        "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "600",
+    }
+    added = given.keys() - os.environ.keys()
+    os.environ |= {name: given[name] for name in added}
     try:
         yield
     finally:
-        del os.environ[LAUNCHED]
+        for name in added:
+            del os.environ[name]
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -74,12 +83,25 @@ def _own_signals_and_environment() -> Iterator[None]:
 
 def _cause(error: ChildFailedError) -> tuple[int, ProcessFailure]:
     """Return the rank that began it: what others say, that it is gone, may be recorded before it."""
-    killed = {
-        rank: failure
-        for rank, failure in error.failures.items()
-        if failure.exitcode < 0 and -failure.exitcode not in SIGNALS  # with these the launcher ends the rest
-    }
-    return next(iter(killed.items()), error.get_first_failure())
+    began = min(failure.timestamp for failure in error.failures.values())
+
+    def place(item: tuple[int, ProcessFailure]) -> tuple[bool, bool, bool, int]:
+        rank, failure = item
+        late = failure.timestamp > began + _AT_ONCE  # the launcher killed what did not end
+        return late, _is_of_another(failure), failure.exitcode > 0, rank
+
+    return min(error.failures.items(), key=place)
+
+
+def _failed_too(error: ChildFailedError) -> list[int]:
+    """Return the ranks that failed for reasons of their own."""
+    return [rank for rank, f in error.failures.items() if f.exitcode > 0 and not _is_of_another(f)]
+
+
+def _is_of_another(failure: ProcessFailure) -> bool:
+    """Whether a rank ended because another did: it lost its peer, was ended, or was aborted."""
+    ended = {code for number in SIGNALS for code in (-number, 128 + number)}
+    return failure.exitcode in {LOST_PEER, -signal.SIGABRT, *ended}
 
 
 def _signal_name(failure: ProcessFailure) -> str:

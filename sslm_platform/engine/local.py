@@ -20,6 +20,7 @@ from sslm_platform.engine.ranks import rank_schedule_of
 from sslm_platform.engine.sliced import slice_of
 from sslm_platform.engine.task_gradients import SliceGradients, TaskGradients
 from sslm_platform.engine.weights import check_names
+from sslm_platform.errors import Problem, SpecError
 from sslm_platform.spec.optimizer import OptimizerSpec
 from sslm_platform.spec.schema import EngineSpec, GradientScope
 
@@ -48,6 +49,9 @@ class LocalEngine:
             self._encoder.spare_tables()
         self.consolidation: Consolidation | None = None
         if optimizer.consolidate is not None:
+            if not self._encoder.parameters:
+                what = "holds what the encoder has learned, and all of it is frozen"
+                raise SpecError(Problem("optimizer.consolidate", what))
             strength = optimizer.consolidate.strength
             self.consolidation = Consolidation("encoder", self._encoder.parameters, strength)
         self._ranks = rank_schedule_of(encoder)

@@ -31,7 +31,10 @@ class ShardedPart:
     DeepSpeed's own checkpoints are pickles; here every tensor is gathered and scattered by name instead.
     """
 
-    def __init__(self, engine: Any, part: Part, rank: int, world_size: int) -> None:
+    def __init__(
+        self, engine: Any, part: Part, rank: int, world_size: int, given: Mapping[str, Tensor] | None = None
+    ) -> None:
+        """Take over an engine; ``given`` are the fp32 weights that it has rounded to 16 bits, if it has."""
         self._engine = engine
         self._part = part
         self._rank = rank
@@ -43,6 +46,10 @@ class ShardedPart:
         self._skip = False
         self._others: Others | None = None
         self._ask_before_updates()
+        # frozen weights have no masters, and are saved as they came
+        self._frozen = {n: given[n] for n, p in self._parameters.items() if given and not p.requires_grad}
+        if given:
+            self.load_weights(given)
 
     def step(self, learning_rate: float, skip: bool = False, others: Others = on_its_own) -> float:
         """Reduce, clip, step and clear."""
@@ -79,7 +86,7 @@ class ShardedPart:
         """Return full weights: of what is trained the fp32 masters."""
         state: TensorDict = {}
         for name, parameter in self._parameters.items():
-            self._keep(state, name, self._full(parameter))
+            self._keep(state, name, self._frozen[name] if name in self._frozen else self._full(parameter))
         for name, buffer in self._buffers.items():
             self._keep(state, name, buffer)
         return state
@@ -100,6 +107,8 @@ class ShardedPart:
             for name, parameter in self._parameters.items():
                 value = weights[name]
                 check_shape(self._part.name, name, value, full_shape(parameter))
+                if name in self._frozen:
+                    self._frozen[name] = to_host(value)
                 self._write_weight(parameter, value)
 
     def optimizer_state(self) -> TensorDict:

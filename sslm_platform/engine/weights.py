@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from sslm_platform.engine.base import TensorDict
@@ -19,18 +19,22 @@ class TensorFile(Mapping[str, Tensor]):
     Args:
         path: the file.
         prefix: only the names that start so, without it.
+        added: what stands before each name then.
+
+    Raises:
+        RunError: the file is damaged.
     """
 
-    def __init__(self, path: Path, prefix: str = "") -> None:
-        self._file = safe_open(path, framework="pt")
-        self._prefix = prefix
+    def __init__(self, path: Path, prefix: str = "", added: str = "") -> None:
+        try:
+            self._file = safe_open(path, framework="pt")
+        except (OSError, SafetensorError) as error:
+            raise RunError(Problem(str(path), f"cannot be read: {error}")) from None
         names = (name for name in self._file.keys() if name.startswith(prefix))  # noqa: SIM118  (no mapping)
-        self._names = dict.fromkeys(name.removeprefix(prefix) for name in names)
+        self._names = {added + name.removeprefix(prefix): name for name in names}
 
     def __getitem__(self, name: str) -> Tensor:
-        if name not in self._names:
-            raise KeyError(name)
-        return self._file.get_tensor(self._prefix + name)
+        return self._file.get_tensor(self._names[name])
 
     def __contains__(self, name: object) -> bool:
         return name in self._names

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from sslm_platform.errors import Problem, RunError
-from sslm_platform.files import atomic_folder, check_space, write_json, write_text
+from sslm_platform.files import atomic_folder, check_space, content_digest, sha256_of, write_json, write_text
 from sslm_platform.model.adapter import is_adapted, is_per_task, save_adapter
 from sslm_platform.model.task_adapter import (
     read_task_adapter,
@@ -28,6 +29,7 @@ from sslm_platform.model.task_adapter import (
 PREFIX = "backbone."
 ADAPTER = "adapter"  # folder beside the encoder's
 TOKENIZER = "tokenizer.json"
+DIGESTS = "digests.json"  # SHA-256 of each file of weights
 
 
 class HeadInfo(BaseModel):
@@ -85,6 +87,7 @@ def save_model(
             max_shard_size=max_shard_size,
             save_original_format=False,  # an old checkpoint's names (gamma, beta) are not the modules' own
         )
+        _call_fp32(aside / "encoder" / "config.json")
         tokenizer.save_pretrained(aside / "encoder")
         for name, (info, state) in heads.items():
             head = aside / "heads" / name
@@ -98,6 +101,35 @@ def save_model(
                 write_text(head / TOKENIZER, info.tokenizer)
         if facts is not None:
             write_json(aside / "model.json", facts)
+        files = sorted(aside.rglob("*.safetensors"))
+        write_json(aside / DIGESTS, {file.relative_to(aside).as_posix(): sha256_of(file) for file in files})
+
+
+def _call_fp32(file: Path) -> None:
+    """Let a configuration name the type of the weights that are saved, and not that of a bf16 module."""
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if content.get("dtype", "float32") != "float32":
+        write_json(file, content | {"dtype": "float32"})
+
+
+def check_model(folder: Path) -> None:
+    """Compare a model folder's weights with their checksums, where it has some.
+
+    Raises:
+        RunError: a file is missing or damaged.
+    """
+    try:
+        digests = json.loads((folder / DIGESTS).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return  # written by an earlier version
+    except ValueError as error:
+        raise RunError(Problem(str(folder / DIGESTS), f"is damaged: {error}")) from None
+    for name, expected in digests.items():
+        file = folder / name
+        if not file.exists():
+            raise RunError(Problem(str(file), "is missing"))
+        if content_digest(file) != expected:
+            raise RunError(Problem(str(file), "is damaged: its checksum differs"))
 
 
 def _plain(folder: Path, backbone: Any, weights: dict[str, Tensor]) -> tuple[Any, dict[str, Tensor]]:
@@ -108,7 +140,12 @@ def _plain(folder: Path, backbone: Any, weights: dict[str, Tensor]) -> tuple[Any
 
 
 def read_heads(folder: Path) -> dict[str, tuple[HeadInfo, dict[str, Tensor]]]:
-    """Read every head below a model folder."""
+    """Read every head below a model folder, once its weights have proved whole.
+
+    Raises:
+        RunError: something is missing or damaged.
+    """
+    check_model(folder)
     found = {}
     for file in sorted((folder / "heads").glob("*/head.json")):
         try:
@@ -118,6 +155,6 @@ def read_heads(folder: Path) -> dict[str, tuple[HeadInfo, dict[str, Tensor]]]:
                 info = info.model_copy(update={"tokenizer": own.read_text(encoding="utf-8")})
             state = load_file(file.with_name("head.safetensors"))
             found[file.parent.name] = (info, state | read_task_adapter(file.with_name(ADAPTER)))
-        except (OSError, ValueError, ValidationError) as error:
+        except (OSError, ValueError, ValidationError, SafetensorError) as error:
             raise RunError(Problem(str(file), f"not a saved head: {error}")) from None
     return found

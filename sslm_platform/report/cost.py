@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sslm_platform.report.estimates import outcome
 from sslm_platform.report.numbers import duration
+from sslm_platform.report.records import TrainingRecord
 from sslm_platform.report.run import Run
 
 
@@ -65,10 +66,19 @@ def training_rows(run: Run) -> list[TrainingRow]:
             f"{training.num_steps:,}",
             duration(training.seconds),
             _trained(training.num_tokens, training.num_padded_tokens),
-            ", ".join(f"{name} {slots:,}" for name, slots in training.slots.items()),
+            ", ".join(_drawn(training, feed) for feed in training.slots),
         )
         for training in found
     ]
+
+
+def _drawn(training: TrainingRecord, feed: str) -> str:
+    """Return how many batches of a feed were drawn, and its share beside the one that was intended."""
+    count = training.slots[feed]
+    if len(training.slots) == 1 or feed not in training.intended:
+        return f"{feed} {count:,}"
+    share = count / sum(training.slots.values())
+    return f"{feed} {count:,} ({share:.1%}, intended {training.intended[feed]:.1%})"
 
 
 def _expected(run: Run) -> list[CostRow]:

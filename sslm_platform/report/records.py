@@ -135,6 +135,9 @@ class TrainingRecord(_Record):
     num_tokens: int = Field(description="real tokens that were trained on")
     num_padded_tokens: int = Field(description="tokens that were computed, padding included")
     slots: dict[str, int] = Field(default_factory=dict, description="batches of each feed")
+    intended: dict[str, float] = Field(
+        default_factory=dict, description="share of the batches that the sampler meant each feed to have"
+    )
     seconds: float
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from sslm_platform.errors import PluginError, Problem
 from sslm_platform.scheduling import (
     LearningSampler,
     Memory,
@@ -146,7 +147,13 @@ class Planner:
     def _probabilities(self, state: SamplingState) -> np.ndarray:
         """Return the sampler's probabilities for each slot of a step, (slots, feeds)."""
         slots = (replace(state, slot=slot) for slot in range(self.slots_per_step))
-        rows_SF = np.array([self.sampler.probabilities(slot) for slot in slots], dtype=np.float64)
+        rows = [np.asarray(self.sampler.probabilities(slot), dtype=np.float64) for slot in slots]
+        for row_F in rows:
+            if row_F.shape != (len(self.sizes),) or not (row_F.min() >= 0.0 and 0.0 < row_F.sum() < np.inf):
+                name = type(self.sampler).__name__
+                what = f"step {state.step + 1}: no probabilities of {len(self.sizes)} feeds: {row_F.tolist()}"
+                raise PluginError(Problem(f"sampler {name}", what))
+        rows_SF = np.stack(rows)
         return rows_SF / rows_SF.sum(axis=1, keepdims=True)
 
 
@@ -166,20 +173,18 @@ def rank_rows(rows: np.ndarray, rank: int, world_size: int) -> np.ndarray:
     return rows[rank::world_size]
 
 
-def task_shares(plan: StepPlan, tasks: Mapping[str, Sequence[str]]) -> dict[str, float]:
+def task_shares(slot_tasks: Sequence[Sequence[str]]) -> dict[str, float]:
     """Return the slots of each task of a step, divided by all slots of the step; sorted by task.
 
     Args:
-        plan: the step's slots.
-        tasks: the tasks of each feed.
+        slot_tasks: the tasks of each slot.
     """
-    slots = Counter(task for slot in plan.slots for task in tasks[slot.feed])
-    return {task: slots[task] / len(plan.slots) for task in sorted(slots)}
+    slots = Counter(task for tasks in slot_tasks for task in tasks)
+    return {task: slots[task] / len(slot_tasks) for task in sorted(slots)}
 
 
 def loss_factors(
-    plan: StepPlan,
-    tasks: Mapping[str, Sequence[str]],
+    shares: Mapping[str, float],
     weights: Mapping[str, float],
     totals: Mapping[str, float],
 ) -> dict[str, float]:
@@ -189,12 +194,11 @@ def loss_factors(
     act through the slots, the balancer's through ``w_t``.
 
     Args:
-        plan: the step's slots.
-        tasks: the tasks of each feed.
+        shares: what :func:`task_shares` gave.
         weights: the balancer's weight of each task of the step.
         totals: each task's weight (examples, tokens) summed over all slots and ranks of the step.
     """
     return {
         task: share * weights[task] / totals[task] if totals[task] > 0 else 0.0
-        for task, share in task_shares(plan, tasks).items()
+        for task, share in shares.items()
     }

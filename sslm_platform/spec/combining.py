@@ -77,7 +77,7 @@ def room_problems(tasks: Iterable[Task], max_length: int) -> Iterator[Problem]:
     """What is kept for a target that is read must leave something of the input to the text."""
     for task in tasks:
         room = task.target_room(max_length)
-        if room > max_length - LEAST_TEXT:
+        if room and room > max_length - LEAST_TEXT:
             what = (
                 f"{room} tokens of encoder.max_length {max_length} leave less than {LEAST_TEXT} to the text"
             )

@@ -155,10 +155,10 @@ class _Resolver:
         self.problems.extend(wrong)
         if wrong:
             return None
-        problems = list(head.definition.check(head.options, spec.fields))
+        problems = head.wrong(spec.fields)
         for problem in problems:
             self.problem(f"{where}.head.options.{problem.where}", problem.what)
-        for problem in objective.definition.check(objective.options, head.options):
+        for problem in objective.wrong(head.options):
             self.problem(f"{where}.objective.options.{problem.where}", problem.what)
             problems.append(problem)
         if problems:
@@ -274,7 +274,7 @@ class _Resolver:
     def _checked(
         self, bound: Bound[SamplerDef] | Bound[BalancerDef], tasks: Mapping[str, Sequence[str]], where: str
     ) -> None:
-        for problem in bound.definition.check(bound.options, tasks):
+        for problem in bound.wrong(tasks):
             self.problem(
                 f"{where}.options.{problem.where}" if problem.where else f"{where}.name", problem.what
             )

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from sslm_platform.errors import PluginError, Problem
 from sslm_platform.kinds import AttentionPattern, Field, OutputKind
 from sslm_platform.spec.forms import InputForm, num_masks
 from sslm_platform.spec.load import LoadedSpec
@@ -42,6 +43,20 @@ class Bound(Generic[D]):
     def build(self, *context: Any) -> Any:
         """Build the component; a plugin's complaint about its options is the user's to read."""
         return self.definition.build(self.options, *context)
+
+    def wrong(self, *context: Any) -> list[Problem]:
+        """Return what the definition's own check complains of.
+
+        Raises:
+            PluginError: the check returns something else.
+        """
+        definition: Any = self.definition  # heads, objectives, samplers and balancers have one
+        found = definition.check(self.options, *context)
+        problems = list(found) if isinstance(found, Iterable) else [found]
+        if not all(isinstance(problem, Problem) for problem in problems):
+            where = f"{self.provenance.distribution}: {definition.name!r}"
+            raise PluginError(Problem(where, f"its check must yield problems, and gave {found!r}"))
+        return problems
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what identifies the component's behaviour in a content hash: of files, what is in them."""

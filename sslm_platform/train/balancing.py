@@ -17,7 +17,7 @@ from sslm_platform.types import BalancerDef
 
 log = logging.getLogger(__name__)
 
-COLLAPSED = 0.01  # of the mean weight of the step's tasks
+COLLAPSED = 0.01  # of the mean of all tasks' latest weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,7 @@ class Balancing:
         self._log_gradients_every = log_gradients_every
         self._balancer = bound.build()
         self._start = BalancingState(0, num_steps, seed, tuple(tasks), {})
+        self._last: dict[str, float] = {}  # each task's latest weight, without its sign
         self._collapsed: set[str] = set()
 
     def state(self, step: int, shares: Mapping[str, float], memory: Memory) -> BalancingState:
@@ -131,9 +132,11 @@ class Balancing:
         return state.memory
 
     def _warn(self, weights: Mapping[str, float], step: int) -> None:
-        sizes = {task: abs(weight) for task, weight in weights.items()}
-        mean = sum(sizes.values()) / len(sizes)
-        for task, weight in sizes.items():
+        """Say of a task that it hardly weighs anything beside the others, in this step or their last ones."""
+        self._last |= {task: abs(weight) for task, weight in weights.items()}
+        mean = sum(self._last.values()) / len(self._last)
+        for task in weights:
+            weight = self._last[task]
             if weight < COLLAPSED * mean and task not in self._collapsed:
                 self._collapsed.add(task)
                 log.warning(
@@ -163,5 +166,5 @@ def gradient_statistics(scales: Mapping[str, float], gramian_TT: np.ndarray) -> 
             for task, norm in zip(tasks, norms_T, strict=True)
         },
         cosines=cosines,
-        conflict_rate=float(np.mean([cosines_TT[pair] < 0 for pair in pairs])) if pairs else 0.0,
+        conflict_rate=float(np.mean([cosines_TT[pair] < 0 for pair in pairs])) if pairs else None,
     )

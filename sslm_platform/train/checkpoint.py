@@ -98,6 +98,15 @@ def remove_checkpoint(folder: Path) -> None:
         shutil.rmtree(place, ignore_errors=True)
 
 
+def kept_before(folder: Path) -> list[int]:
+    """Return the steps whose models the checkpoint before the last counts on; none where it is damaged."""
+    place = previous(folder)
+    try:
+        return [scoring.step for scoring in State.of(read_state(place)).kept] if place.exists() else []
+    except (RunError, KeyError, TypeError, ValueError):
+        return []
+
+
 def load_checkpoint(
     folder: Path, engine: Engine, more: Mapping[str, Callable[[Mapping[str, Tensor]], None]] | None = None
 ) -> tuple[State | None, str]:

@@ -18,8 +18,17 @@ if TYPE_CHECKING:
 
 
 def stage_ends(planner: Planner) -> dict[int, Sequence[str]]:
-    """Return the feeds of each stage but the last, by the number of steps that are done when it ends."""
-    return {end: feeds for end, feeds in planner.stages() if end < planner.num_steps}
+    """Return the feeds of each stage but the last, by the number of steps that are done when it ends.
+
+    Stages so short that they have no step are left out.
+    """
+    found: dict[int, Sequence[str]] = {}
+    start = 0
+    for end, feeds in planner.stages():
+        if start < end < planner.num_steps:
+            found[end] = feeds
+        start = end
+    return found
 
 
 def end_stage(training: Training, engine: Engine, feeds: Sequence[str], num_examples: int) -> None:
@@ -39,10 +48,10 @@ def _losses(training: Training, engine: Engine, feeds: Sequence[str], num_exampl
     pad_id = training.corpus.vocabulary.pad_id
     for name in feeds:
         feed = training.feeds[name]
-        models = {task: training.model.tasks[task] for task in feed.tasks}
         split = feed.splits["train"]
         drawn = np.random.default_rng(training.seed).permutation(len(split))[:num_examples]
         for row in drawn:
+            models = {task: training.model.tasks[task] for task in split.tasks_of(np.array([row]))}
             batch = make_batch(split, np.array([row]), models, pad_id, training.seed, 0, engine.device)
             batch = rewritten(batch, models)
             outputs = outputs_of(engine.encoder, models)(batch)

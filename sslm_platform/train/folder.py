@@ -57,6 +57,11 @@ class RunFolder:
         return self.train / "models"
 
     @property
+    def done(self) -> Path:
+        """What a finished training says of itself."""
+        return self.train / "done.json"
+
+    @property
     def checkpoint(self) -> Path:
         """The joint training's last checkpoint."""
         return self.train / "checkpoint"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from contextlib import ExitStack, closing
@@ -28,7 +27,13 @@ from sslm_platform.signals import deferring
 from sslm_platform.spec.data import SplitName
 from sslm_platform.spec.schema import LAST, MEAN_GAIN, EngineSpec
 from sslm_platform.train.augmenting import after_scoring
-from sslm_platform.train.checkpoint import State, load_checkpoint, remove_checkpoint, save_checkpoint
+from sslm_platform.train.checkpoint import (
+    State,
+    kept_before,
+    load_checkpoint,
+    remove_checkpoint,
+    save_checkpoint,
+)
 from sslm_platform.train.folder import RunFolder
 from sslm_platform.train.job import digest, joint_content
 from sslm_platform.train.kept import KeptModels
@@ -36,7 +41,7 @@ from sslm_platform.train.loop import Training, plan_training, train_steps
 from sslm_platform.train.model import Model, build_model, load_trained, trained_weights
 from sslm_platform.train.observers import MetricsFile, Notifier, TerminalProgress, observing
 from sslm_platform.train.requests import Requests
-from sslm_platform.train.resume import VERSION, check_same
+from sslm_platform.train.resume import VERSION, check_same, read_done
 from sslm_platform.train.selection import Evaluator, Selection, dev_scores, selection_value
 from sslm_platform.train.skipping import check_diverged, has_diverged
 
@@ -50,8 +55,8 @@ def joint_id(corpus: Corpus, seed: int) -> str:
 
 def is_done(folder: RunFolder, job: str) -> bool:
     """Whether the folder holds this training, finished."""
-    file = folder.train / "done.json"
-    return file.exists() and json.loads(file.read_text(encoding="utf-8"))["job"] == job
+    done = read_done(folder)
+    return done is not None and done["job"] == job
 
 
 def train_joint(
@@ -161,8 +166,16 @@ class _Joint:
             self.selection.since_best = state.since_best
             self.began -= state.seconds
             self._say(f"joint training: continuing after step {self.start} of {self.training.num_steps}")
+        failure = ""
         if self._first:
-            self.models.restore([scoring.step for scoring in self.selection.kept])
+            try:
+                kept = [scoring.step for scoring in self.selection.kept]
+                self.models.restore(kept, kept_before(self.folder.checkpoint))
+            except RunError as error:
+                failure = f"{error}; bring it back from a copy, or train from the beginning with --restart"
+        failure = self.engine.all_gather_objects(failure)[0]
+        if failure:
+            raise RunError(failure)
 
     def _train(self, requests: Requests, metrics: MetricsFile | None) -> None:
         """Run the steps that are left; score, save and stop where it is time to, all ranks at once."""
@@ -228,7 +241,7 @@ class _Joint:
 
     def _augmenting(self, seen: Observation) -> Memory:
         training = self.training
-        tasks = {feed: training.tasks_of(feed) for feed in training.augmentations}
+        tasks = {feed: training.feeds[feed].tasks for feed in training.augmentations}
         specs = {feed: training.model.tasks[names[0]].task.stream.augment for feed, names in tasks.items()}
         return after_scoring(self.progress.augmenting, tasks, specs, seen.scores)
 
@@ -252,7 +265,8 @@ class _Joint:
         more = {"teacher": teacher} if teacher else {}
         save_checkpoint(self.folder.checkpoint, self.content, state, self.engine, more)
         if self._first:
-            self.models.prune([scoring.step for scoring in kept])
+            before = kept_before(self.folder.checkpoint)
+            self.models.prune([*(scoring.step for scoring in kept), *before])
 
     def _finish(self) -> None:
         """Score the kept model on the test splits, once, and mark the training as done."""
@@ -271,8 +285,9 @@ class _Joint:
             done = {"version": VERSION, "job": digest(self.content), "content": self.content}
             done |= {"best_step": self.selection.best_step, "kept": self.selection.kept}
             done |= {"seconds": seconds, "shares": shares, "skipped": self.progress.skipped}
-            write_json(self.folder.train / "done.json", done)
+            write_json(self.folder.done, done)
             remove_checkpoint(self.folder.checkpoint)
+            self.models.prune([scoring.step for scoring in self.selection.kept])
         self.engine.barrier()
 
     def _trained(self) -> dict[str, Tensor]:

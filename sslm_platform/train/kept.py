@@ -6,14 +6,17 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from sslm_platform.errors import Problem, RunError
+from sslm_platform.model.store import check_model
 from sslm_platform.train.folder import RunFolder
 
 
 class KeptModels:
     """A folder a model while the training lasts, and ``train/model``, which points to the best.
 
-    A model's folder is written once. Those that the last checkpoint counts on go only when the next one is
-    written, so that a training that is killed between the two finds them.
+    A model's folder is written once. Those that the last two checkpoints count on stay until the training is
+    finished or others are written: one that is killed in between, or whose last checkpoint is damaged, finds
+    them.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -39,10 +42,26 @@ class KeptModels:
         for folder in self._models.glob("*"):
             if folder.name not in kept:
                 shutil.rmtree(folder)
+        if self._models.is_dir() and not any(self._models.iterdir()):
+            self._models.rmdir()
 
-    def restore(self, steps: list[int]) -> None:
-        """Undo what came after the checkpoint that counts on these steps, the best first."""
-        self.prune(steps)
+    def restore(self, steps: list[int], before: Iterable[int]) -> None:
+        """Undo what came after the checkpoint that counts on these steps, the best first.
+
+        Args:
+            steps: that the checkpoint keeps.
+            before: that the one before it keeps.
+
+        Raises:
+            RunError: one of their models is missing or damaged.
+        """
+        self.prune([*steps, *before])
+        for step in steps:
+            settled = step == steps[0] and not self.path(step).exists() and not self._best.is_symlink()
+            place = self._best if settled else self.path(step)
+            if not place.exists():
+                raise RunError(Problem(str(place), f"is missing: the model of step {step}, which is kept"))
+            check_model(place)
         if steps and self.path(steps[0]).exists():  # else it is in its place already
             self.choose(steps[0])
         elif not steps and self._best.is_symlink():
@@ -53,5 +72,3 @@ class KeptModels:
         if self._best.is_symlink():
             self._best.unlink()
             self.path(step).replace(self._best)
-        if self._models.is_dir() and not any(self._models.iterdir()):
-            self._models.rmdir()

@@ -75,9 +75,9 @@ class Training:
         """Optimizer steps of the whole training."""
         return self.planner.num_steps
 
-    def tasks_of(self, feed: str) -> tuple[str, ...]:
-        """Return the tasks of a feed."""
-        return self.feeds[feed].tasks
+    def tasks_in(self, slot: Slot) -> tuple[str, ...]:
+        """Return the tasks that a slot's examples are of."""
+        return self.feeds[slot.feed].splits["train"].tasks_of(slot.rows)
 
 
 def plan_training(
@@ -120,7 +120,8 @@ def make_planner(
     @lru_cache(maxsize=2 * len(names))
     def batches(feed: str, epoch: int) -> Sequence[np.ndarray]:
         key = (seed, names.index(feed), epoch)
-        return plan_batches(feeds[feed].splits["train"].lengths_N, schedule.tokens_per_batch, key)
+        train = feeds[feed].splits["train"]
+        return plan_batches(train.padded_N, schedule.tokens_per_batch, key, train.group_N)
 
     if max_steps is None and epochs is None:
         max_steps, epochs = schedule.max_steps, schedule.epochs
@@ -167,9 +168,7 @@ def train_steps(
             if training.optimizer.consolidate and step + 1 in ends:
                 end_stage(training, engine, ends[step + 1], training.optimizer.consolidate.examples)
             if training.distillation is not None and step + 1 in ends:
-                training.distillation.take(
-                    task for feed in ends[step + 1] for task in training.tasks_of(feed)
-                )
+                training.distillation.take(t for feed in ends[step + 1] for t in training.feeds[feed].tasks)
             yield record
 
 
@@ -189,19 +188,18 @@ def train_step(
     fetch = fetch or Fetcher(partial(_rank_batch, training, engine, progress))
     batches = fetch(plan)
     totals = _sum_over_ranks(engine, _weights(batches))
-    tasks = {slot.feed: training.tasks_of(slot.feed) for slot in plan.slots}
     balancing = training.balancing
 
     def losses_only() -> dict[str, float]:
         with torch.no_grad():
             return _means(_run_slots(training, engine, plan.step, batches, None), totals, engine)
 
-    shares = task_shares(plan, tasks)
+    shares = task_shares([training.tasks_in(slot) for slot in plan.slots])
     state = balancing.state(plan.step, shares, progress.balancer)
     if balancing.needs_losses:
         state = replace(state, losses=losses_only())
     weights = balancing.weights(state)
-    factors = loss_factors(plan, tasks, weights, totals)
+    factors = loss_factors(shares, weights, totals)
     looks_ahead = len(shares) > 1 and _is_due(training.log_affinity_every, plan.step)
     is_apart = balancing.gradients or balancing.measures(plan.step) or looks_ahead
     apart = engine.task_gradients if is_apart else None
@@ -233,7 +231,7 @@ def train_step(
     if not blamed:
         after = losses_only() if balancing.needs_losses_after else {}
         progress.balancer = balancing.observe(replace(state, losses=losses, losses_after=after))
-    lengths = [training.feeds[slot.feed].splits["train"].lengths_N[slot.rows] for slot in plan.slots]
+    drawn = [(training.feeds[slot.feed].splits["train"], slot.rows) for slot in plan.slots]
     return StepRecord(
         step=plan.step + 1,
         num_steps=training.num_steps,
@@ -245,8 +243,8 @@ def train_step(
         gradient_norms=norms,
         slots=plan.counts,
         probabilities=dict(plan.probabilities),
-        num_tokens=int(sum(int(L.sum()) for L in lengths)),
-        num_padded_tokens=int(sum(len(L) * int(L.max()) for L in lengths)),
+        num_tokens=sum(int(split.lengths_N[rows].sum()) for split, rows in drawn),
+        num_padded_tokens=sum(len(rows) * int(split.padded_N[rows].max()) for split, rows in drawn),
         seconds=time.perf_counter() - began,
         gradients=settled.statistics if settled else None,
         skipped_for=blamed,
@@ -286,10 +284,10 @@ def _run_slots(
     backward: Backward | None,
 ) -> dict[str, Tensor]:
     """Run each slot forward and perhaps backward; return this rank's summed loss of each task."""
-    # keyed by step, so that a resumed run drops out the same units
-    torch.manual_seed(_mix(training.seed, step, engine.rank))
     sums: dict[str, Tensor] = {}
-    for given, empty in batches:
+    for index, (given, empty) in enumerate(batches):
+        # keyed by step and slot: a resumed run, and a look ahead, drop out the same units
+        torch.manual_seed(_mix(training.seed, step, engine.rank, index))
         batch = rewritten(given, {task: training.model.tasks[task] for task in given.tasks})
         share = 0.0 if empty else 1.0
         passes = passes_of(training, engine, batch) if backward is not None else None
@@ -347,7 +345,7 @@ RankBatch = tuple[Batch, bool]
 
 def _rank_batch(training: Training, engine: Engine, progress: Progress, slot: Slot) -> RankBatch:
     rows = rank_rows(slot.rows, engine.rank, engine.world_size)
-    models = {task: training.model.tasks[task] for task in training.tasks_of(slot.feed)}
+    models = {task: training.model.tasks[task] for task in training.tasks_in(slot)}
     batch = make_batch(
         training.feeds[slot.feed].splits["train"],
         rows if len(rows) else slot.rows[:1],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sslm_platform.corpus import Corpus, group_by_head
 from sslm_platform.data.feeds import FeedSplit
+from sslm_platform.engine.weights import TensorFile
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.evaluate import TaskModel
 from sslm_platform.generating import TextTokenizer
@@ -22,7 +23,7 @@ from sslm_platform.model.continuing import keeps_states
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.lm_head import pretrained_lm_head
 from sslm_platform.model.multitask import TaskHead, build_head
-from sslm_platform.model.store import ADAPTER, HeadInfo, read_heads, save_model
+from sslm_platform.model.store import ADAPTER, PREFIX, HeadInfo, read_heads, save_model
 from sslm_platform.model.task_adapter import adapter_of, give_adapters, take_adapter, wear
 from sslm_platform.spec.resolved import Task
 from sslm_platform.types import HeadContext, ObjectiveContext, WrapperContext
@@ -228,7 +229,7 @@ def _check_adapter(folder: Path, head: nn.Module, saved: Mapping[str, Tensor]) -
         raise RunError(Problem(str(folder / ADAPTER), what))
 
 
-def trained_weights(corpus: Corpus, folder: Path, seed: int) -> dict[str, Tensor]:
+def trained_weights(corpus: Corpus, folder: Path, seed: int) -> Mapping[str, Tensor]:
     """Read a model folder's encoder as an engine of this run takes it."""
     spec = corpus.run.spec.encoder
     if spec.adapter is None:
@@ -238,13 +239,33 @@ def trained_weights(corpus: Corpus, folder: Path, seed: int) -> dict[str, Tensor
     return encoder.state_dict()
 
 
-def encoder_weights(folder: Path) -> dict[str, Tensor]:
-    """Read the encoder's weights of a model folder, named as in :class:`SharedEncoder`."""
-    from safetensors.torch import load_file
+def encoder_weights(folder: Path) -> Mapping[str, Tensor]:
+    """Return the encoder's weights of a model folder, named as in :class:`SharedEncoder`; each lookup reads.
 
-    from sslm_platform.model.store import PREFIX
-
+    Raises:
+        RunError: there are none, or they are damaged.
+    """
     files = sorted((folder / "encoder").glob("*.safetensors"))
     if not files:
         raise RunError(Problem(str(folder), "has no encoder weights"))
-    return {f"{PREFIX}{name}": value for file in files for name, value in load_file(file).items()}
+    found = {}
+    for file in files:
+        weights = TensorFile(file, added=PREFIX)
+        found |= dict.fromkeys(weights, weights)
+    return _Files(found)
+
+
+class _Files(Mapping[str, Tensor]):
+    """Weights in several files, as one mapping."""
+
+    def __init__(self, files: Mapping[str, TensorFile]) -> None:
+        self._files = files
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._files[name][name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)

@@ -14,6 +14,7 @@ VERSION = 3
 ABSENT = object()
 # Where a spec has what a training's content has elsewhere.
 IN_SPEC = {"sampler": "schedule.sampler", "precision": "engine.precision"}
+DAMAGED = "bring it back from a copy, or train from the beginning with --restart"
 MOST = 8  # differences that are listed
 
 
@@ -46,9 +47,9 @@ def check_same(folder: RunFolder, content: Mapping[str, Any]) -> None:
 
 
 def _saved(folder: RunFolder) -> dict[str, Any] | None:
-    done = folder.train / "done.json"
-    if done.exists():
-        return _content(done, json.loads(done.read_text(encoding="utf-8")))
+    done = read_done(folder)
+    if done is not None:
+        return _content(folder.done, done)
     error = None
     for place in (folder.checkpoint, previous(folder.checkpoint)):
         if place.exists():
@@ -59,6 +60,23 @@ def _saved(folder: RunFolder) -> dict[str, Any] | None:
     if error is not None:
         raise RunError(*error.problems, "no other checkpoint can be read; begin again with --restart")
     return None
+
+
+def read_done(folder: RunFolder) -> dict[str, Any] | None:
+    """Return what a finished training says of itself, None of one that is not finished.
+
+    Raises:
+        RunError: the file is damaged.
+    """
+    if not folder.done.exists():
+        return None
+    try:
+        done = json.loads(folder.done.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(Problem(str(folder.done), f"is damaged: {error}; {DAMAGED}")) from None
+    if not isinstance(done, dict) or "job" not in done:
+        raise RunError(Problem(str(folder.done), f"is damaged: not what a training writes; {DAMAGED}"))
+    return done
 
 
 def _content(where: Path, state: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from sslm_platform.baselines import TEXT_FLOORS
 from sslm_platform.data.feeds import FeedSplit
-from sslm_platform.decisions import tune_head
+from sslm_platform.decisions import decides, tune_head
 from sslm_platform.evaluate import TaskModel, outputs_of, score_feed, texts_of
-from sslm_platform.interfaces import DecidingHead, Scored
+from sslm_platform.interfaces import Scored
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.spec.resolved import Task
 from sslm_platform.train.job import digest, initial_content
@@ -170,7 +170,7 @@ class EncoderCells:
         spent = train(self.lab, model, cell.key.seed, phase, cell.finetune, {feed.name: feed})
         model.load_weights(spent.encoder, spent.heads)  # they may be averages
         part = model.tasks[cell.target.identity]
-        if isinstance(part.head.module, DecidingHead):
+        if decides(part.head.module):
             seen = feed.splits["dev" if cell.key.shots is None else "train"]  # few shots have no dev split
             tune_head(part.head.module, [self._score(model.encoder, part, seen)])
         scored = self._score(model.encoder, part, feed.splits["test"])

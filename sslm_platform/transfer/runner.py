@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sslm_platform.corpus import Corpus
 from sslm_platform.engine.determinism import keep_deterministic
-from sslm_platform.engine.threads import threads_per_rank
+from sslm_platform.engine.threads import threads_per_rank, use_threads
 from sslm_platform.errors import RunError, suggest
 from sslm_platform.jobs import WorkerCommand
 from sslm_platform.plugins import host
@@ -53,6 +53,7 @@ def run_transfer(
         Whether there was anything left to do.
     """
     work = work or Work()
+    executor = corpus.run.executor.build()
     own = joint_id(corpus, corpus.run.spec.seed)
     write_record(plan.record(corpus, own), folder.transfer / "plan.json")
     job = TransferJob(open_lab(corpus, folder, console, work.num_processes), plan, work)
@@ -64,7 +65,7 @@ def run_transfer(
         expected = estimate(job.lab, plan, rates)
         write_record(expected, folder.transfer / "estimate.json")
         job.say(f"transfer: {in_words(expected)}")
-    corpus.run.executor.build().run(job)
+    executor.run(job)
     if rates is not None:
         remember(corpus, learned_rates(job.lab, rates))
     return True
@@ -101,7 +102,7 @@ class TransferJob:
 
     def threads(self, num_workers: int) -> int:
         """Return how many CPU threads each of some workers on this machine should use."""
-        return threads_per_rank(num_workers, self.lab.engine.threads)
+        return threads_per_rank(num_workers * self.how.num_processes, self.lab.engine.threads)
 
     def say(self, text: str) -> None:
         """Print a line of progress."""
@@ -134,6 +135,7 @@ def open_lab(corpus: Corpus, folder: RunFolder, console: Console, num_processes:
     """Return what measuring and predicting need."""
     engine = corpus.run.spec.engine
     keep_deterministic(engine.deterministic)
+    use_threads(engine.threads)
     return Lab(
         corpus,
         folder,

@@ -15,6 +15,7 @@ from torch import Tensor
 from sslm_platform.corpus import Corpus
 from sslm_platform.data.feeds import Feed
 from sslm_platform.engine.factory import make_engine
+from sslm_platform.engine.group import join_group, of_rank_0, wait_for_all
 from sslm_platform.engine.launch import launch
 from sslm_platform.engine.rank import rank
 from sslm_platform.errors import Interrupted, RunError
@@ -27,6 +28,7 @@ from sslm_platform.train.joint import is_done, joint_id, train_joint
 from sslm_platform.train.loop import plan_training, train_steps
 from sslm_platform.train.model import Model, build_model, load_trained
 from sslm_platform.train.observers import Notifier
+from sslm_platform.train.resume import read_done
 from sslm_platform.train.skipping import check_diverged
 from sslm_platform.transfer.plan import Budget, TrainingPlan
 
@@ -58,6 +60,7 @@ class Spent:
     num_padded_tokens: int = 0
     seconds: float = 0.0
     slots: Counter[str] = field(default_factory=Counter)
+    intended: Mapping[str, float] = field(default_factory=dict)
     encoder: Mapping[str, Tensor] = field(default_factory=dict)
     heads: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
@@ -94,7 +97,9 @@ def train_source(lab: Lab, plan: TrainingPlan) -> Path:
     folder = _folder(lab, plan)
     if plan.source.joint:
         return _train_joint(lab, plan, folder)
-    if (folder / "model").exists():
+    if lab.engine.name == "deepspeed":
+        join_group()
+    if of_rank_0((folder / "model").exists()):
         return folder / "model"
     model = _untrained(lab, plan)
     if plan.start is not None:
@@ -111,12 +116,14 @@ def train_source(lab: Lab, plan: TrainingPlan) -> Path:
         num_tokens=spent.num_tokens,
         num_padded_tokens=spent.num_padded_tokens,
         slots=dict(spent.slots),
+        intended=dict(spent.intended),
         seconds=spent.seconds,
     )
     if rank() == 0 and not (folder / "model").exists():  # it is where this worker was stopped for long
         write_record(record, folder / "record.json")
         heads = {name: spent.heads.get(name, head.state_dict()) for name, head in model.heads.items()}
         model.save(folder / "model", lab.corpus.tokenizer, spent.encoder, heads)
+    wait_for_all()
     return folder / "model"
 
 
@@ -149,7 +156,8 @@ def _train_joint(lab: Lab, plan: TrainingPlan, folder: Path) -> Path:
     run = _joint_folder(lab, plan)
     train_joint(lab.corpus, run, lab.console, plan.seed, lab.engine)
     if run is not lab.folder and rank() == 0:
-        curves = read_curves(run.train / "metrics.jsonl")
+        curves, done = read_curves(run.train / "metrics.jsonl"), read_done(run)
+        assert done is not None
         record = TrainingRecord(
             id=plan.id,
             source=plan.source.name,
@@ -159,6 +167,7 @@ def _train_joint(lab: Lab, plan: TrainingPlan, folder: Path) -> Path:
             num_tokens=curves.num_tokens,
             num_padded_tokens=curves.num_padded_tokens,
             slots=dict(sum((Counter(step["slots"]) for step in curves.steps), Counter())),
+            intended={feed: share["intended"] for feed, share in done["shares"].items()},
             seconds=curves.seconds,
         )
         write_record(record, folder / "record.json")
@@ -205,6 +214,7 @@ def train(
         spent.num_tokens += record.num_tokens
         spent.num_padded_tokens += record.num_padded_tokens
         spent.slots.update(record.slots)
+    spent.intended = {feed: share["intended"] for feed, share in progress.shares().items()}
     with engine.averaged():
         spent.encoder, spent.heads = engine.encoder_state(), engine.head_states()
     engine.close()

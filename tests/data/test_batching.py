@@ -18,6 +18,18 @@ def test_every_example_is_in_one_batch_and_the_budget_is_kept(lengths_N, budget,
         assert len(batch) == 1 or len(batch) * lengths_N[batch].max() <= budget
 
 
+@given(lengths, budgets, st.randoms(use_true_random=False))
+def test_groups_are_never_mixed_in_a_batch(lengths_N, budget, random):
+    group_N = np.array([random.randrange(3) for _ in lengths_N], dtype=np.int64)
+    batches = plan_batches(lengths_N, budget, (1,), group_N)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths_N)))
+    for batch in batches:
+        assert len(set(group_N[batch].tolist())) == 1
+        assert len(batch) == 1 or len(batch) * lengths_N[batch].max() <= budget
+    one = plan_batches(lengths_N, budget, (1,), np.zeros_like(group_N))
+    assert [b.tolist() for b in one] == [b.tolist() for b in plan_batches(lengths_N, budget, (1,))]
+
+
 @given(lengths, budgets)
 def test_a_plan_is_a_pure_function_of_its_arguments(lengths_N, budget):
     np.random.seed(0)

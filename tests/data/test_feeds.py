@@ -120,7 +120,7 @@ def test_tags_keep_their_words_when_tokens_are_cut_off(feed_of):
     assert (example.word_start_W[1:] == -1).any()
 
 
-def test_tasks_with_one_input_share_rows_that_have_all_fields(feed_of):
+def test_tasks_with_one_input_share_rows_and_each_has_all_of_its_own(feed_of):
     rows = [
         {"text": f"cat {i}", "label": "a" if i % 2 else None, "kind": "x" if i % 3 else None}
         for i in range(12)
@@ -132,13 +132,36 @@ def test_tasks_with_one_input_share_rows_that_have_all_fields(feed_of):
         test=[{"text": "cat", "label": "a", "kind": "x"}],
     )
     split = feed.splits["train"]
-    assert (
-        split.values("mood@home", "text")
-        == split.values("kind@home", "text")
-        == ["cat 1", "cat 5", "cat 7", "cat 11"]
-    )
-    assert split.rows_N.tolist() == [1, 5, 7, 11]
     assert feed.tasks == ("mood@home", "kind@home")
+    assert split.rows_N.tolist() == [1, 2, 3, 4, 5, 7, 8, 9, 10, 11]  # 0 and 6 have neither
+    own = {"mood@home": [1, 3, 5, 7, 9, 11], "kind@home": [1, 2, 4, 5, 7, 8, 10, 11]}
+    for task, expected in own.items():
+        assert split.of(task).rows_N.tolist() == expected
+        assert split.of(task).values(task, "text") == [f"cat {i}" for i in expected]
+        places = [i for i, row in enumerate(split.rows_N) if row in expected]
+        assert split.places_of(task, np.array(places)).tolist() == list(range(len(expected)))
+    parts = {tasks: split.rows_N[places].tolist() for places, tasks in split.parts()}
+    assert parts == {
+        ("mood@home",): [3, 9],
+        ("kind@home",): [2, 4, 8, 10],
+        ("mood@home", "kind@home"): [1, 5, 7, 11],
+    }
+    few = split.take(np.array([0, 1, 2]))
+    assert [few.tasks_of(np.array([i])) for i in range(3)] == [feed.tasks, ("kind@home",), ("mood@home",)]
+    assert few.encoded("mood@home", [2], ("a",))[0].values["label"] == 0
+    assert [len(one) for one, _ in feed.splits["test"].parts()] == [1]
+
+
+def test_with_a_limit_tasks_that_share_rows_train_on_the_examples_that_each_has_alone(feed_of):
+    rows = [{"text": f"cat {i}", "label": "a", "kind": "x" if i % 3 else None} for i in range(60)]
+    kind = ("kind", {"text": "text", "label": "kind"}, TEXT)
+    test = [{"text": "cat", "label": "a", "kind": "x"}]
+    limit = LimitSpec(train=20)
+    together = feed_of(rows, MOOD, kind, limit=limit, test=test).splits["train"]
+    for task, alone in (("mood@home", MOOD), ("kind@home", kind)):
+        single = feed_of(rows, alone, limit=limit, test=test).splits["train"]
+        assert together.of(task).rows_N.tolist() == single.rows_N.tolist()
+        assert len(single) == 20
 
 
 def test_tasks_that_read_different_columns_cannot_share_a_feed(feed_of):

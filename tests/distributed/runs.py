@@ -23,6 +23,7 @@ from sslm_platform.train import joint
 from sslm_platform.train.folder import RunFolder
 
 LOCAL = ["engine.name=local"]
+PARTITION_ALL = ["engine.config.zero_optimization.stage3_param_persistence_threshold=0"]
 ONE_PROCESS = ("local", "shares")
 
 
@@ -57,6 +58,7 @@ def train(folder, cache, spec, name, engine, stop=None):
     overrides = (
         LOCAL if engine in ("local", "shares") else ["engine.name=deepspeed", f"engine.zero_stage={stage}"]
     )
+    overrides = [*overrides, *(PARTITION_ALL if stage == "3" else ())]
     corpus = Corpus(resolve(load_run_spec(folder / f"{spec}.yaml", overrides)), cache)
     console = Console(file=io.StringIO(), width=300)
     whole = joint.train_steps

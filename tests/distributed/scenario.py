@@ -73,6 +73,7 @@ class Encoder(nn.Module):
             attention_probs_dropout_prob=0.0,
         )
         self.backbone = transformers.BertModel(config)  # its pooler never gets a gradient
+        self.backbone.embeddings.token_type_embeddings.requires_grad_(False)
 
     def layer_depths(self):
         return {f"backbone.{name}": depth for name, depth in layer_depths(self.backbone).items()}
@@ -220,6 +221,8 @@ def nest(flat, names):
 
 def run(variant, output):
     engine = build(variant, seed=1)
+    torch.manual_seed(1)
+    started = differing(Encoder().state_dict(), engine.encoder_state() or Encoder().state_dict())
     half = train(engine, 0, HALF)
     encoder, heads, moments = everything(engine)
     num_kept = engine.all_gather_objects([len(encoder), len(heads), len(moments)])
@@ -230,6 +233,7 @@ def run(variant, output):
     final = everything(engine)
     result = {name: half[name] + rest[name] for name in half}
     result["num_kept"] = num_kept
+    result["started_differs"] = started
 
     # Back to the half-way weights in the engine that went on, as early stopping does.
     weights = shared(engine, encoder)

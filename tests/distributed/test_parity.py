@@ -103,6 +103,11 @@ def test_any_engine_goes_on_from_any_other(results, case):
     assert losses == pytest.approx(local[-len(losses) :], abs=1e-5)
 
 
+@pytest.mark.parametrize("variant", ["local", *FP32, *BF16])
+def test_weights_are_those_that_were_given_before_the_first_step(results, variant):
+    assert read(results, variant)["started_differs"] == []
+
+
 @pytest.mark.parametrize("variant", BF16)
 def test_bf16_follows_fp32_within_its_precision(results, variant):
     ours, local = read(results, variant), read(results, "local")

@@ -5,14 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sslm_platform.errors import PluginError
 from sslm_platform.schedule.plan import (
     Planner,
     Position,
-    Slot,
-    StepPlan,
     loss_factors,
     rank_rows,
     steps_of_epochs,
+    task_shares,
 )
 
 
@@ -101,6 +101,15 @@ def test_another_seed_draws_other_feeds():
     assert draws[0] != draws[1]
 
 
+@pytest.mark.parametrize(
+    "probabilities", [[1.0], [0.5, 0.2, 0.3], [0.0, 0.0], [1.5, -0.5], [np.nan, 1.0], [np.inf, 1.0]]
+)
+def test_probabilities_that_are_none_are_the_plugins_fault(probabilities):
+    p = planner({"a": 9, "b": 9}, probabilities)
+    with pytest.raises(PluginError, match=r"sampler \w+: step 1: no probabilities of 2 feeds: \["):
+        p.plan(0, p.start())
+
+
 @given(st.integers(1, 50), st.integers(1, 8))
 def test_ranks_split_a_slot(num_rows, world):
     rows = np.arange(num_rows)
@@ -116,13 +125,8 @@ def test_steps_of_epochs():
 
 
 def test_loss_factors_are_the_formula():
-    rows = np.arange(2)
-    plan = StepPlan(
-        0, (Slot("x", 0, rows), Slot("x", 0, rows), Slot("y", 0, rows), Slot("z", 0, rows)), {}, {}
-    )
     factors = loss_factors(
-        plan,
-        {"x": ["a", "b"], "y": ["a"], "z": ["c"], "unused": ["d"]},
+        task_shares([["a", "b"], ["a", "b"], ["a"], ["c"]]),
         {"a": 2.0, "b": 1.0, "c": 1.0, "d": 1.0},
         {"a": 6.0, "b": 4.0, "c": 0.0},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -150,6 +151,31 @@ def test_a_weight_that_collapses_is_said_once(start, caplog):
     assert "mlm@film weighs 0.0001, under 0.01 of the tasks' mean weight" in warning
 
 
+def test_a_collapse_is_seen_where_each_step_has_one_task(specs, caplog):
+    balancer = {"name": "static", "options": {"weights": {"names@news": 1e-4}}}
+    corpus = specs.corpus(specs.content("shops", "names", balancer=balancer))
+    spec = corpus.run.spec
+    model = build_model(corpus, list(corpus.run.tasks.values()), 1)
+    training = plan_training(corpus, model, spec.schedule, spec.optimizer, 1, "test")
+    engine = LocalEngine(EngineSpec(), spec.optimizer, model.encoder, model.heads, torch.device("cpu"))
+    with caplog.at_level("WARNING"):
+        records = list(train_steps(training, engine, training.start()))
+    assert {len(record.losses) for record in records} == {1}
+    assert [r.getMessage() for r in caplog.records if "names@news weighs 0.0001, under" in r.getMessage()]
+
+
+def test_a_collapse_of_a_tasks_gradient_is_said(specs, caplog):
+    """The shortest sum of a short gradient and one a thousand times as long has hardly any of that one."""
+    pytest.importorskip("torchjd")
+    balancing = Balancing(
+        specs.resolve(specs.content("films", balancer={"name": "mgda"})).balancer, ["a", "b"], 1, 10
+    )
+    state = balancing.state(0, {"a": 0.5, "b": 0.5}, {})
+    with caplog.at_level("WARNING"):
+        balancing.combine(replace(state, losses={"a": 1.0, "b": 1.0}), np.diag([1.0, 1e6]))
+    assert re.search("step 1: b weighs .*, under 0.01 of the tasks' mean weight", caplog.text)
+
+
 @pytest.mark.parametrize("scope", ["all", "last_layer"])
 def test_gradients_apart_add_up_to_the_steps(start, scope):
     """With all weights 1, encoder and heads get the gradient that one backward gives."""
@@ -269,7 +295,7 @@ def test_gradient_statistics_come_every_n_steps(start, monkeypatch, name):
     assert len(gramians) == (3 if name == "static" else 6)
     record, gramian_TT = records[0], gramians[0]
     tasks = sorted(record.losses)
-    scale = {t: sum(n for f, n in record.slots.items() if t in training.tasks_of(f)) / 3 for t in tasks}
+    scale = {t: sum(n for f, n in record.slots.items() if t in training.feeds[f].tasks) / 3 for t in tasks}
     scale = {t: s * record.weights[t] if name == "static" else s for t, s in scale.items()}
     norms = {t: np.sqrt(gramian_TT[i, i]) / scale[t] for i, t in enumerate(tasks)}
     assert record.gradients.norms == pytest.approx(norms)

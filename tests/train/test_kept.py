@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
+from sslm_platform.errors import RunError
+from sslm_platform.model.store import check_model, read_heads
 from sslm_platform.train import joint
+from sslm_platform.train.model import encoder_weights
 
 
 @pytest.fixture
@@ -50,6 +54,34 @@ def test_what_came_after_the_checkpoint_is_undone(corpus, tmp_path, trainings, s
     assert model_of(tmp_path / "train" / "model") == {"step": 2, "mean_gain_over_majority": 0.4}
     (second,) = (tmp_path / "train" / "models").iterdir()
     assert model_of(second) == {"step": 4, "mean_gain_over_majority": 0.3}
+
+
+@pytest.mark.parametrize("file", ["encoder/model.safetensors", "heads/names@news/head.safetensors"])
+def test_a_kept_model_that_is_damaged_is_said_before_training_goes_on(corpus, tmp_path, trainings, file):
+    trainings.kill(corpus, tmp_path, 8)
+    damaged = next((tmp_path / "train" / "models").glob("step-*")) / file
+    content = bytearray(damaged.read_bytes())
+    content[-5] ^= 1
+    damaged.write_bytes(content)
+    with pytest.raises(RunError, match=rf"{file}: is damaged: its checksum differs; .*--restart"):
+        trainings.train(corpus, tmp_path)
+    shutil.rmtree(damaged.parents[file.count("/")])
+    with pytest.raises(RunError, match=r"step-\d: is missing: the model of step \d.*--restart"):
+        trainings.train(corpus, tmp_path)
+
+
+def test_a_trained_model_that_is_damaged_is_not_loaded(corpus, tmp_path, trainings):
+    trainings.train(corpus, tmp_path)
+    model = tmp_path / "train" / "model"
+    check_model(model)
+    weights = model / "encoder" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(RunError, match=r"model.safetensors: is damaged"):
+        read_heads(model)
+    with pytest.raises(RunError, match=r"model.safetensors: cannot be read"):
+        encoder_weights(model)
+    (model / "digests.json").unlink()  # of an earlier version
+    read_heads(model)
 
 
 def test_killed_before_the_first_checkpoint_it_begins_again(corpus, tmp_path, trainings, scored):

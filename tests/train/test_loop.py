@@ -15,6 +15,7 @@ from sslm_platform.spec.schema import EngineSpec
 from sslm_platform.train.loop import plan_training, train_step, train_steps
 from sslm_platform.train.model import build_model
 
+HALF_OF_THE_FILMS = {"column": "rating", "bins": {"negative": [-3, -3], "positive": [2, 2]}}
 WEIGHTS = {"rating@film": 0.25, "mlm@film": 2.0}
 
 
@@ -45,7 +46,7 @@ class Watched(LocalEngine):
 def make(specs):
     """Return a function that makes a training and its engine; dropout is off."""
 
-    def make(**sections):
+    def make(label="label", **sections):
         content = specs.content(
             "films",
             "names",
@@ -62,6 +63,7 @@ def make(specs):
             }
             | sections,
         )
+        content["streams"][0]["tasks"][0]["fields"]["label"] = label
         for stream in content["streams"]:
             for task in stream["tasks"]:
                 if task["head"]["name"] != "lm":
@@ -80,10 +82,10 @@ def brute_force(training, plan):
     """Return sum_t (slots_t / slots) w_t (sum loss_t / sum weight_t), with nothing batched or padded."""
     sums, weights, slots = Counter(), Counter(), Counter()
     for slot in plan.slots:
-        models = {t: training.model.tasks[t] for t in training.tasks_of(slot.feed)}
         split = training.feeds[slot.feed].splits["train"]
-        slots.update(models.keys())
+        slots.update(split.tasks_of(slot.rows))
         for row in slot.rows:
+            models = {t: training.model.tasks[t] for t in split.tasks_of(np.array([row]))}
             pad_id = training.corpus.vocabulary.pad_id
             batch = make_batch(split, np.array([row]), models, pad_id, training.seed, slot.epoch)
             outputs = outputs_of(training.model.encoder, models)(batch)
@@ -95,8 +97,9 @@ def brute_force(training, plan):
     return loss, {task: float(mean.detach()) for task, mean in means.items()}
 
 
-def test_a_steps_loss_and_gradient_are_the_formulas(make):
-    training, engine = make()
+@pytest.mark.parametrize("label", ["label", HALF_OF_THE_FILMS])
+def test_a_steps_loss_and_gradient_are_the_formulas(make, label):
+    training, engine = make(label)
     positions = training.planner.start()
     seen = Counter()
     for step in range(3):
@@ -123,6 +126,30 @@ def test_a_steps_loss_and_gradient_are_the_formulas(make):
         positions = plan.positions
         seen.update(record.slots)
     assert len(seen) == 3  # all feeds, the masked one among them, took part
+
+
+def test_a_row_without_one_tasks_field_is_trained_for_the_other(make):
+    """Over one pass each task sees every example that has its fields, once."""
+    training, _ = make(
+        HALF_OF_THE_FILMS,
+        schedule={"tokens_per_batch": 120, "max_steps": 60, "sampler": {"name": "round_robin"}},
+    )
+    positions, seen = training.planner.start(), Counter()
+    for step in range(60):
+        plan = training.planner.plan(step, positions)
+        for slot in plan.slots:
+            if slot.feed == "films" and slot.epoch == 0:
+                for task in training.tasks_in(slot):
+                    seen.update((task, int(row)) for row in slot.rows)
+        positions = plan.positions
+    assert positions["films"].epoch > 0
+    assert set(seen.values()) == {1}
+    counts = Counter(task for task, _ in seen)
+    corpus = training.corpus
+    assert counts == {
+        name: len(corpus.task_rows[name].splits["train"].rows) for name in ("sentiment@film", "rating@film")
+    }
+    assert 0 < counts["sentiment@film"] < counts["rating@film"]
 
 
 def test_two_tasks_of_one_input_are_encoded_once(make):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 import shutil
@@ -93,6 +94,30 @@ def test_a_full_disk_leaves_the_last_checkpoint_as_it_was(whole, tmp_path, train
     assert not list(tmp_path.rglob(".*.part"))
     assert "continuing after step 3" in trainings.train(corpus, tmp_path)
     trainings.assert_same(tmp_path, expected)
+
+
+def test_a_full_disk_while_a_model_is_saved_is_the_systems_error_with_its_path(whole, tmp_path, trainings):
+    """safetensors says it in words of its own."""
+    corpus, _ = whole
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            trainings.train(corpus, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert caught.value.errno == errno.EFBIG
+    assert str(caught.value.filename).endswith("train/models/step-2")
+    assert not list(tmp_path.rglob(".*.part"))
+
+
+@pytest.mark.parametrize("content", ['{"job": ', "[]"])
+def test_a_damaged_done_json_is_said(whole, tmp_path, trainings, content):
+    corpus, _ = whole
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "done.json").write_text(content)
+    with pytest.raises(RunError, match=r"done.json: is damaged: .*--restart"):
+        trainings.train(corpus, tmp_path)
 
 
 def test_a_disk_without_room_is_said_before_anything_is_written(whole, tmp_path, trainings, monkeypatch):

@@ -77,4 +77,4 @@ def test_ranks_without_examples_run_one_that_weighs_nothing(corpus, model):
         for task, weight in _weights([(batch, empty)]).items():
             totals[task] = totals.get(task, 0.0) + weight
     assert idle == RANKS - 5
-    assert totals == dict.fromkeys(training.tasks_of(feed), 5.0)
+    assert totals == dict.fromkeys(training.feeds[feed].tasks, 5.0)

@@ -117,6 +117,8 @@ def test_a_trainings_record_says_what_each_task_got(lab):
     pair = lab.training("pairwise/probe", "sentiment@film", "sentiment@shop")
     assert set(pair.slots) == {"films", "shops"}
     assert sum(pair.slots.values()) == pair.num_steps == 8
+    assert pair.intended.keys() == pair.slots.keys()
+    assert sum(pair.intended.values()) == pytest.approx(1.0)
     assert 0 < pair.num_tokens <= pair.num_padded_tokens
     assert pair.seconds > 0
     last = lab.training("sequential/probe", "sentiment@film → sentiment@shop", "sentiment@shop")

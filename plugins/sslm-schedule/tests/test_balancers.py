@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from sslm_schedule import sslm_balancers
 from sslm_schedule.balancers.dwa import DWA, DWAOptions
 from sslm_schedule.balancers.famo import FAMO, FAMOOptions
 from sslm_schedule.balancers.fixed import Equal, Static, StaticOptions, check_weights
@@ -100,6 +101,16 @@ def test_dwa():
     }
     assert dwa_after(windows[:1]) == {"a": 1.0, "b": 1.0}
     assert dwa_after([*windows, [{"a": 9.0, "b": 9.0}]]) == dwa_after(windows), "a window is not over"
+
+
+def test_dwa_ends_a_window_whose_last_step_was_skipped():
+    balancer, memories = DWA(DWAOptions(window=2)), {}
+    for name, steps in (("whole", (0, 1, 2, 3, 4)), ("skipped", (0, 2, 3, 4))):
+        memory = {}
+        for step in steps:
+            memory = balancer.observe(state({"a": 1.0 + step // 2}, tasks=("a",), step=step, memory=memory))
+        memories[name] = memory["a"]["means"]
+    assert memories["whole"] == memories["skipped"] == [1.0, 2.0]
 
 
 def test_dwa_with_tasks_that_are_absent():
@@ -198,6 +209,14 @@ def test_famo_learns_as_the_authors_code_does():
     assert memory["c"]["value"] > memory["a"]["value"] > memory["b"]["value"]
 
 
+def test_famo_takes_a_loss_below_zero_as_zero():
+    losses = {"a": -0.5, "b": 2.0}
+    weights = FAMO(FAMOOptions()).weights(state(losses))
+    assert min(weights.values()) >= 0.0
+    memory = FAMO(FAMOOptions()).observe(state(losses, after={"a": -0.7, "b": 1.5}))
+    assert memory.keys() == losses.keys()
+
+
 def test_famo_of_one_task_is_equal_and_absent_tasks_stay():
     balancer = FAMO(FAMOOptions())
     memory = balancer.observe(state({"a": 1.0, "b": 2.0}, after={"a": 0.5, "b": 2.0}))
@@ -214,7 +233,7 @@ def test_all_differ_where_they_must():
     """Three tasks, the same history: no two methods weigh them alike."""
     losses = {"a": 1.0, "b": 2.0, "c": 4.0}
     found = {}
-    for name, balancer in {
+    methods = {
         "equal": Equal(),
         "static": Static(StaticOptions(weights={"b": 3.0})),
         "uncertainty": Uncertainty(UncertaintyOptions(lr=0.2)),
@@ -222,7 +241,9 @@ def test_all_differ_where_they_must():
         "random": RandomWeights(),
         "geometric": Geometric(),
         "famo": FAMO(FAMOOptions()),
-    }.items():
+    }
+    assert methods.keys() == {one.name for one in sslm_balancers() if not one.gradients}
+    for name, balancer in methods.items():
         memory = {}
         for step in range(4):
             seen = {task: value * (1 - 0.1 * step * i) for i, (task, value) in enumerate(losses.items())}

@@ -7,6 +7,7 @@ import pytest
 
 pytest.importorskip("torchjd")
 
+from sslm_schedule import sslm_balancers
 from sslm_schedule.balancers.gradients import (
     GradVac,
     GradVacOptions,
@@ -175,7 +176,8 @@ METHODS = {
 
 
 def test_no_two_methods_give_one_direction():
-    """Three tasks, the third step of one history."""
+    """Three tasks, the third step of one history; nor is any the plain sum's."""
+    assert METHODS.keys() == {one.name for one in sslm_balancers() if one.gradients}
     found = {}
     for name, balancer in METHODS.items():
         memory = {}
@@ -187,6 +189,7 @@ def test_no_two_methods_give_one_direction():
             )
         sum_ = np.asarray(weights) @ jacobian
         found[name] = sum_ / np.linalg.norm(sum_)
+    found["equal"] = jacobian.sum(axis=0) / np.linalg.norm(jacobian.sum(axis=0))
     names = list(found)
     for i, one in enumerate(names):
         for other in names[:i]:

@@ -148,6 +148,18 @@ def test_dev_gap():
     assert sampler.observe(state(memory=memory), Observation(losses={"x@d1": 9.0})) == memory
 
 
+def test_dev_gap_of_a_reference_below_the_constant_is_closed_once_it_is_reached():
+    """A model of its own that is worse than the constant predictor is normal on small data."""
+    sampler = DevGap(DevGapOptions(references={"z@d2": 0.4}))
+    gaps = []
+    for value in (0.3, 0.39, 0.4, 0.45, 0.9):
+        scores = {"z@d2": DevScore(value, 0.5, 1.0)} | {
+            task: DevScore(0.5, 0.0, 1.0) for tasks in TASKS.values() for task in tasks if task != "z@d2"
+        }
+        gaps.append(sampler.observe(state(), Observation(scores=scores))["gaps"]["c"])
+    assert gaps == [1.0, 1.0, 0.0, 0.0, 0.0]
+
+
 def test_dev_gap_is_even_when_nothing_is_left_to_learn():
     sampler = DevGap(DevGapOptions())
     scores = {task: DevScore(1.0, 0.2, 1.0) for tasks in TASKS.values() for task in tasks}
@@ -227,7 +239,7 @@ def test_exp3s():
             low, high = np.quantile(history, [0.2, 0.8])
             reward = np.clip(2 * (history[-1] - low) / (high - low) - 1, -1, 1) if high > low else 0.0
             rewards = [reward * (f == feed) for f in ("a", "b", "c")]
-            weights = exp3s_by_the_paper(weights, rewards, policy, 0.1, 1 / updates)
+            weights = exp3s_by_the_paper(weights, rewards, policy, 0.1, 1 / (1 + updates))
         last[feed] = loss
     assert updates == 5
     assert np.ptp(sampler.probabilities(state(memory=memory))) > 0.01

@@ -46,17 +46,26 @@ class DWA:
     def observe(self, state: BalancingState) -> Memory:
         """Return the running sums, and at the end of a window the new means."""
         memory: dict[str, dict[str, Any]] = {task: dict(kept) for task, kept in state.memory.items()}
+        window = state.step // self.window
+        for kept in memory.values():
+            if kept["window"] != window:  # the step that ended it was skipped
+                _close(kept, window)
         for task, loss in state.losses.items():
             if math.isfinite(loss):
-                kept = memory.setdefault(task, {"sum": 0.0, "count": 0, "means": []})
+                kept = memory.setdefault(task, {"sum": 0.0, "count": 0, "means": [], "window": window})
                 kept["sum"] += loss
                 kept["count"] += 1
         if (state.step + 1) % self.window == 0:
             for kept in memory.values():
-                if kept["count"]:
-                    kept["means"] = [*kept["means"], kept["sum"] / kept["count"]][-2:]
-                    kept["sum"], kept["count"] = 0.0, 0
+                _close(kept, window + 1)
         return memory
+
+
+def _close(kept: dict[str, Any], window: int) -> None:
+    """End a task's window, if it had a step, and begin another."""
+    if kept["count"]:
+        kept["means"] = [*kept["means"], kept["sum"] / kept["count"]][-2:]
+    kept.update(sum=0.0, count=0, window=window)
 
 
 def _rate(kept: Mapping[str, Any] | None) -> float:

@@ -42,7 +42,7 @@ class FAMO:
     def weights(self, state: BalancingState) -> Mapping[str, float]:
         """Return the factor of each task's mean loss; 1 where a task has no loss."""
         z = _softmax(state)
-        losses = {task: state.losses[task] + SMALLEST for task in z}
+        losses = {task: _positive(state.losses[task]) for task in z}
         scale = 1.0 / sum(z[task] / losses[task] for task in z) if z else 1.0
         total = sum(state.shares[task] for task in z)
         return {
@@ -56,7 +56,7 @@ class FAMO:
         if any(not math.isfinite(state.losses_after.get(task, math.nan)) for task in z):
             return state.memory
         fall = {
-            task: math.log(state.losses[task] + SMALLEST) - math.log(state.losses_after[task] + SMALLEST)
+            task: math.log(_positive(state.losses[task])) - math.log(_positive(state.losses_after[task]))
             for task in z
         }
         mean = sum(z[task] * fall[task] for task in z)
@@ -66,6 +66,11 @@ class FAMO:
             gradient = z[task] * (fall[task] - mean) + self.decay * xi["value"]
             memory[task] = adam_update(xi, gradient, self.lr)
         return memory
+
+
+def _positive(loss: float) -> float:
+    """Return a loss as logarithms take it: the method is for losses of 0 or more."""
+    return max(loss, 0.0) + SMALLEST
 
 
 def _softmax(state: BalancingState) -> dict[str, float]:

@@ -31,9 +31,9 @@ class DevGap:
     "Dynamic sampling" (Gottumukkala et al. 2020, "Dynamic sampling strategies for multi-task reading
     comprehension", section 3): each task as often as its score is behind that of a model of its own. To
     compare metrics of any range and direction, the gap is (reference - score) / (reference - constant), cut
-    to [0, 1]: 1 is the constant predictor, 0 is the reference. A score that is not a number has gap 1, a feed
-    the mean of its tasks' gaps. ``exploration`` keeps tasks that have reached their reference from being
-    forgotten.
+    to [0, 1]: 1 is the constant predictor, 0 is the reference. Where the reference is no better than that,
+    the gap is 1 until it is reached. A score that is not a number has gap 1, a feed the mean of its tasks'
+    gaps. ``exploration`` keeps tasks that have reached their reference from being forgotten.
 
     Until the first scoring, and when no task has a gap, p = 1 / number of feeds.
     """
@@ -63,8 +63,9 @@ class DevGap:
     def _gap(self, task: str, score: DevScore) -> float:
         given = last_match(self.references, [task])
         reference = score.best if given is None else given
-        if reference == score.constant:
-            return 0.0
+        if (reference - score.constant) * (score.best - score.constant) <= 0.0:
+            # no better than the constant: there is nothing between the two
+            return float((reference - score.value) * (score.best - score.constant) > 0.0)
         gap = (reference - score.value) / (reference - score.constant)
         return 1.0 if math.isnan(gap) else min(max(gap, 0.0), 1.0)
 

@@ -79,7 +79,8 @@ class Exp3S:
                     for feed in state.feeds
                 ]
             )
-            weights_F = _exp3s(_weights(state), self.rate * reward_F / policy_F, 1.0 / memory["updates"])
+            share = 1.0 / (1 + memory["updates"])  # alpha_t = 1 / t, and w_1 = 0 is no update
+            weights_F = _exp3s(_weights(state), self.rate * reward_F / policy_F, share)
             memory["weights"] = dict(zip(state.feeds, weights_F.tolist(), strict=True))
         return memory
 

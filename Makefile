@@ -37,7 +37,7 @@ help:
 	@echo "make format       let ruff rewrite the code"
 	@echo "make docs         write the generated pages of docs/"
 	@echo "make bench        measure everything in benchmarks/ (most of an hour on two quiet cores)"
-	@echo "make parity       ZeRO against plain torch, all combinations (an hour on two cores)"
+	@echo "make parity       ZeRO against plain torch, all combinations, and its memory (an hour on two cores)"
 	@echo "make clean        remove .venv (runs/ stays)"
 
 quickstart: $(INSTALLED)
@@ -71,6 +71,7 @@ docs: $(DEV_INSTALLED)
 
 parity: $(DEV_INSTALLED)
 	$(BIN)/python benchmarks/zero_parity.py
+	$(BIN)/python benchmarks/zero_memory.py
 
 clean:
 	rm -rf .venv

@@ -19,8 +19,11 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from measuring import machine
 
 RESULT = Path(__file__).parent / "results" / "zero_memory.json"
 TABLE = RESULT.with_suffix(".md")
@@ -49,7 +52,9 @@ def main() -> None:
         measure(int(options.measure[0]), Path(options.measure[1]))
         return
     rows = [run(stage, ranks) for ranks in RANKS for stage in STAGES]
-    RESULT.write_text(json.dumps({"encoder": ENCODER, "slots": SLOTS, "rows": rows}, indent=1) + "\n")
+    facts = {"machine": machine(1), "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    content = {"encoder": ENCODER, "slots": SLOTS, "rows": rows, **facts}
+    RESULT.write_text(json.dumps(content, indent=1) + "\n")
     TABLE.write_text(table(rows), encoding="utf-8")
     print(TABLE.read_text(encoding="utf-8"))
 

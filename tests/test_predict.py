@@ -106,7 +106,9 @@ def test_a_run_without_a_model_says_what_to_do(finished, tmp_path):
 
 def test_a_model_of_another_spec_is_not_used(finished, tmp_path):
     shutil.copytree(finished.path, tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "train" / "model" / "heads" / "sentiment")
+    model = tmp_path / "run" / "train" / "model"
+    shutil.rmtree(model / "heads" / "sentiment")
+    (model / "digests.json").unlink()
     with pytest.raises(RunError, match="has no head 'sentiment'; train this spec again"):
         load_run(tmp_path / "run").predict(FILMS, "sentiment@film")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from typing import Any
 
@@ -169,8 +170,8 @@ class _Joint:
         failure = ""
         if self._first:
             try:
-                kept = [scoring.step for scoring in self.selection.kept]
-                self.models.restore(kept, kept_before(self.folder.checkpoint))
+                steps = [scoring.step for scoring in self.selection.kept]
+                self.models.restore(steps, kept_before(self.folder.checkpoint))
             except RunError as error:
                 failure = f"{error}; bring it back from a copy, or train from the beginning with --restart"
         failure = self.engine.all_gather_objects(failure)[0]
@@ -290,7 +291,7 @@ class _Joint:
             self.models.prune([scoring.step for scoring in self.selection.kept])
         self.engine.barrier()
 
-    def _trained(self) -> dict[str, Tensor]:
+    def _trained(self) -> Mapping[str, Tensor]:
         return trained_weights(self.training.corpus, self.folder.model, self.training.seed)
 
     def _shares(self, progress: Progress) -> dict[str, dict[str, float]]:

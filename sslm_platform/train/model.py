@@ -248,7 +248,7 @@ def encoder_weights(folder: Path) -> Mapping[str, Tensor]:
     files = sorted((folder / "encoder").glob("*.safetensors"))
     if not files:
         raise RunError(Problem(str(folder), "has no encoder weights"))
-    found = {}
+    found: dict[str, TensorFile] = {}
     for file in files:
         weights = TensorFile(file, added=PREFIX)
         found |= dict.fromkeys(weights, weights)

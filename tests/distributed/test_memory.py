@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,11 @@ pytestmark = pytest.mark.distributed
 HERE = Path(__file__)
 SCRIPT = HERE.parents[2] / "benchmarks" / "zero_memory.py"
 found = importlib.util.spec_from_file_location("zero_memory", SCRIPT)
+sys.path.insert(0, str(SCRIPT.parent))
 zero_memory = importlib.util.module_from_spec(found)
 found.loader.exec_module(zero_memory)
 RANKS = 2
-BUCKET_BYTES = 4 * 10_000  # of gradients on their way, at stage 2
+BUCKET_BYTES = 4 * 20_000  # of gradients on their way, at stage 2
 
 
 @pytest.fixture(scope="module")

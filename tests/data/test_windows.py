@@ -1,14 +1,16 @@
 """Windows of a long context: nothing is lost, and each character is where it was."""
 
+from dataclasses import replace
 from itertools import chain
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sslm_platform.data.batching import collate_inputs
-from sslm_platform.data.encodings import encode_inputs
+from sslm_platform.data.encodings import Encodings, Ragged, encode_inputs
 from sslm_platform.data.words import word_bounds
 from sslm_platform.model.tokenizer import trained_tokenizer
 from sslm_platform.spec.forms import InputForm
@@ -94,3 +96,16 @@ def test_words_that_fit_are_read_as_without_windows(tokenizer):
     assert example.window_S.tolist() == [0]
     for name in ("input_ids_L", "special_L", "word_start_W", "word_end_W"):
         assert np.array_equal(getattr(example, name), getattr(plain, name))
+
+
+@given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=6))
+def test_a_row_of_windows_counts_padded_to_its_longest(rows):
+    """``rows`` are the lengths of each row's windows; one without any has one length."""
+    ids = pa.chunked_array([pa.array([[1] * sum(row) for row in rows], pa.list_(pa.int32()))])
+    starts = [np.cumsum([0, *row[:-1]]).tolist() if len(row) > 1 else [] for row in rows]
+    windows = pa.chunked_array([pa.array(starts, pa.list_(pa.int32()))])
+    rest = dict.fromkeys(("segment", "word_start", "word_end", "marker", "offset", "num_bytes"))
+    encodings = Encodings(input_ids=Ragged(ids), special=Ragged(ids), window=Ragged(windows), **rest)
+    assert encodings.padded_lengths().tolist() == [len(row) * max(row) for row in rows]
+    plain = replace(encodings, window=None)
+    assert plain.padded_lengths().tolist() == [sum(row) for row in rows]

@@ -65,16 +65,18 @@ def test_a_failure_while_ahead_restores_the_weights():
 def trained(specs):
     """Return the records and the weights of a training (dropout is on) that logs as ``balancer`` says."""
 
-    def trained(**balancer):
+    def trained(lr=1.0e-4, wrapper=None, **balancer):
         content = specs.content(
             "films",
             "names",
             schedule={"tokens_per_batch": 120, "slots_per_step": 3, "max_steps": 5,
                       "sampler": {"name": "uniform"}},
-            optimizer={"lr": 1.0e-4},
+            optimizer={"lr": lr},
             balancer={"name": "static", "options": {"weights": {"mlm@*": 0.2}},
                       "scope": "all", **balancer},
         )  # fmt: skip
+        if wrapper:
+            content["streams"][0]["tasks"][0]["objective"]["wrapper"] = {"name": wrapper}
         corpus = specs.corpus(content)
         spec = corpus.run.spec
         model = build_model(corpus, list(corpus.run.tasks.values()), 1)
@@ -102,6 +104,14 @@ def test_affinities_are_to_first_order_products_of_gradients(trained):
                 assert value == pytest.approx(product / record.losses[j], rel=0.05, abs=2e-6)
                 num_pairs += i != j
     assert num_pairs >= 12
+
+
+def test_a_step_of_no_length_changes_no_loss_whatever_else_the_step_passes_through(trained):
+    """A wrapped slot draws more dropout than a look ahead does; the slots after it draw the same."""
+    records, _ = trained(lr=1e-12, wrapper="r_drop", log_affinity_every=1)
+    found = [value for record in records for row in record.affinities.values() for value in row.values()]
+    assert len(found) > 10
+    assert max(map(abs, found)) < 1e-6
 
 
 def test_looking_ahead_leaves_the_training_as_it_was(trained):

@@ -3,6 +3,12 @@
 import pytest
 from safetensors.torch import load_file
 
+from sslm_platform.engine.factory import make_engine
+from sslm_platform.errors import SpecError
+from sslm_platform.train.consolidate import stage_ends
+from sslm_platform.train.loop import make_planner
+from sslm_platform.train.model import build_model
+
 OPTIMIZER = {
     "lr": 5.0e-3,
     "layer_decay": 0.8,
@@ -85,6 +91,37 @@ def test_a_sequence_with_consolidation_is_resumed_with_the_same_bits(specs, tmp_
     assert moments[f"encoder/fisher/{name}"].sum() > 0
     assert "continuing after step 6" in trainings.train(corpus, tmp_path / "killed")
     trainings.assert_same(tmp_path / "killed", tmp_path / "whole")
+
+
+def test_a_stage_without_a_step_is_no_stage(specs):
+    stages = [
+        {"feeds": ["films"], "share": 5},
+        {"feeds": ["names"], "share": 0.1},
+        {"feeds": ["names"], "share": 4},
+    ]
+    sampler = {"name": "sequential", "options": {"stages": stages}}
+    schedule = {"tokens_per_batch": 120, "max_steps": 9, "sampler": sampler}
+    corpus = specs.corpus(specs.content("films", "names", schedule=schedule))
+    feeds = corpus.feeds(list(corpus.run.tasks.values()), 1)
+    planner = make_planner(corpus, feeds, corpus.run.spec.schedule, 1)
+    ends = [end for end, _ in planner.stages()]
+    assert ends[0] == ends[1] < 9
+    assert [(end, "films" in found) for end, found in stage_ends(planner).items()] == [(ends[0], True)]
+
+
+def test_consolidation_of_an_encoder_that_is_frozen_or_of_losses_of_batches(specs, cli):
+    schedule = {"max_steps": 4, "sampler": SEQUENCE}
+    content = specs.content("films", "names", schedule=schedule, optimizer={"consolidate": {"strength": 1.0}})
+    content["encoder"] |= {"freeze": ["*"]}
+    contrast = {"name": "simcse", "fields": {"text": "text"}, "objective": {"name": "simcse"}}
+    content["streams"][0]["tasks"] = [contrast | {"head": {"name": "embedding"}, "metrics": ["mean_loss"]}]
+    status, out, err = cli("check", specs.write(content), "--data")
+    assert status == 0, err
+    assert "optimizer.consolidate: simcse@film: losses are of whole batches" in out + err
+    corpus = specs.corpus(content)
+    model = build_model(corpus, list(corpus.run.tasks.values()), 1)
+    with pytest.raises(SpecError, match=r"optimizer.consolidate: holds what .* all of it is frozen"):
+        make_engine(corpus.run.spec.engine, corpus.run.spec.optimizer, model.encoder, model.heads)
 
 
 def test_consolidation_is_refused_where_it_has_no_meaning(specs, cli):

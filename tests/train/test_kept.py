@@ -56,6 +56,22 @@ def test_what_came_after_the_checkpoint_is_undone(corpus, tmp_path, trainings, s
     assert model_of(second) == {"step": 4, "mean_gain_over_majority": 0.3}
 
 
+def test_a_damaged_last_checkpoint_leaves_the_models_that_the_one_before_counts_on(
+    specs, tmp_path, trainings, scored
+):
+    """Step 4's was better, step 2's was dropped for it; gone back to step 3, nothing is as good again."""
+    sections = trainings.sections | {"checkpoint": {"every": 3, "keep_best": 1}}
+    corpus = specs.corpus(specs.content("names", **sections))
+    scored(0.4, 0.6, 0.5)
+    trainings.kill(corpus, tmp_path, 7)
+    damaged = tmp_path / "train" / "checkpoint" / "encoder.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-10])
+    scored(0.3, 0.2, 0.1, 0.0)
+    assert "taking the checkpoint before it" in trainings.train(corpus, tmp_path)
+    assert model_of(tmp_path / "train" / "model") == {"step": 2, "mean_gain_over_majority": 0.4}
+    assert not (tmp_path / "train" / "models").exists()
+
+
 @pytest.mark.parametrize("file", ["encoder/model.safetensors", "heads/names@news/head.safetensors"])
 def test_a_kept_model_that_is_damaged_is_said_before_training_goes_on(corpus, tmp_path, trainings, file):
     trainings.kill(corpus, tmp_path, 8)

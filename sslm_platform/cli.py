@@ -170,9 +170,11 @@ def predict(
     ] = None,
 ) -> None:
     """Answer for texts (arguments, a file, or standard input): JSON Lines, or a table on a terminal."""
+    from sslm_platform.engine.threads import use_threads
     from sslm_platform.runs import load_run
     from sslm_platform.tables import prediction_table
 
+    use_threads()
     inputs = _inputs(texts or [], file, jsonl)
     if scheme not in (known := ("bio", "iob1", "iobes", "io", "word")):
         raise SslmError(f"--scheme {scheme}: expected one of {', '.join(known)}")

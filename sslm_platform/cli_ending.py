@@ -38,9 +38,9 @@ def run_to_end(command: Callable[[], object]) -> None:
             raise
         _fail(RunError(Problem(str(error.filename or ""), f"{error.strerror}; {what}")))
     except RuntimeError as error:
-        if LAUNCHED not in os.environ or not _is_of_a_lost_peer(error):
+        if LAUNCHED not in os.environ or "--debug" in sys.argv or not _is_of_a_lost_peer(error):
             raise
-        typer.secho(f"another rank is gone: {error}", err=True)
+        typer.secho(f"another rank is gone, as it seems (--debug shows where): {error}", err=True)
         sys.exit(LOST_PEER)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:

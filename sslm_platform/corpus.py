@@ -13,6 +13,7 @@ from sslm_platform.data.check import check_stream, unknown_rate, unspaced
 from sslm_platform.data.feeds import Feed, FeedSplit, build_feed
 from sslm_platform.data.fields import TaskRows, TaskSplit, label_names, read_task
 from sslm_platform.data.load import StreamRows, load_stream
+from sslm_platform.decisions import decides
 from sslm_platform.errors import DataError, Problem, SpecError, SslmError, raise_all
 from sslm_platform.kinds import FieldKind
 from sslm_platform.model.adapter import add_adapter
@@ -210,7 +211,10 @@ class Corpus:
             sizes = (int(config.hidden_size), len(self.tokenizer), self.labels(members))
             context = HeadContext(*sizes, self.text_tokenizer(members), num_masks=first.num_masks)
             try:
-                build_head(first.head, context, 0)
+                head = build_head(first.head, context, 0)
+                if first.spec.head.sharded and decides(head):
+                    what = "sets a threshold by what it says of a whole split, which a sharded head cannot"
+                    problems.append(Problem(f"{first.where}.head.sharded", what))
             except SpecError as error:
                 place = f"{first.where}.head.options"
                 problems += [

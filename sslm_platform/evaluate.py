@@ -274,7 +274,10 @@ def score_feed(
     with torch.no_grad():
         for places_G, served in split.parts():  # in the same order on all ranks
             own = {task: model for task, model in models.items() if task in served}
-            batches = [places_G[rows] for rows in evaluation_batches(split.padded_N[places_G])]
+            if not own:
+                continue
+            sizes_N = split.longest_N if split.number_N is None else split.longest_N * split.number_N
+            batches = [places_G[rows] for rows in evaluation_batches(sizes_N[places_G])]
             mine = batches[rank::world_size]
             for index in range(-(-len(batches) // world_size)):
                 padding = index >= len(mine)

@@ -14,7 +14,6 @@ from torch import Tensor
 from sslm_platform.data.batching import collate_inputs
 from sslm_platform.data.encodings import encode_inputs
 from sslm_platform.data.tags import Scheme, from_bio
-from sslm_platform.engine.threads import use_threads
 from sslm_platform.errors import Problem, RunError, SslmError, suggest
 from sslm_platform.evaluate import best_of, evaluation_batches, input_tensors
 from sslm_platform.interfaces import DecidingHead, Encoded, ListingHead, rows_by_example
@@ -61,7 +60,6 @@ class Predictor:
         attention = self.task.objective.definition.attention
         if self.emits is OutputKind.VECTORS and attention is not AttentionPattern.BIDIRECTIONAL:
             raise RunError(f"{identity}: its vectors are of a text's segments; there is none of a text")
-        use_threads(run.spec.engine.threads)
         self.max_length = run.spec.encoder.max_length
         self.room = self.task.target_room(self.max_length)
         adapter = run.spec.encoder.adapter

@@ -271,7 +271,8 @@ def run(
     from sslm_platform.transfer.runner import Work
 
     result = open_run(spec, out=out, cache=cache, overrides=overrides, console=console)
-    result.plan_transfer()  # what cannot be planned is said before the hours of training
+    result.plan_transfer()  # what cannot be planned is said before the hours of training,
+    result.resolved.executor.build()  # and what is not installed
     if num_processes > 1:
         launch_training(result, num_processes, restart)
     else:
@@ -294,14 +295,14 @@ def open_run(
     from rich.console import Console
 
     loaded = load_run_spec(spec, overrides)
-    path = Path(out) if out is not None else Path("runs") / loaded.spec.name
+    path = Path(out or Path("runs") / loaded.spec.name)
     try:
         resolved = resolve_spec(loaded)
     except SpecError as error:
         from sslm_platform.train.folder import RunFolder, lost_plugins
 
         raise SpecError(*error.problems, *lost_plugins(RunFolder(path))) from None
-    return Run(resolved, path, Path(cache) if cache is not None else None, console or Console(stderr=True))
+    return Run(resolved, path, Path(cache) if cache else None, console or Console(stderr=True))
 
 
 def load_run(path: str | Path, *, cache: str | Path | None = None, console: Console | None = None) -> Run:
@@ -354,10 +355,8 @@ def launch_training(run: Run, num_processes: int, restart: bool = False) -> None
     if code - 128 in SIGNALS:
         raise Interrupted(code - 128)
     if code:
-        raise RunError(
-            f"the training stopped: a process ended with code {code}; the same command goes on from the last"
-            " checkpoint"
-        )
+        what = "the same command goes on from the last checkpoint"
+        raise RunError(f"the training stopped: a process ended with code {code}; {what}")
 
 
 def read_scores(path: Path) -> list[TaskScore]:

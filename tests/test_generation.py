@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -168,6 +169,34 @@ def test_dev_texts_are_few_and_the_same_at_each_scoring(specs):
     assert first.predictions == second.predictions
     assert evaluator.majority_scored("dev")["verdict@film"].references == first.references
     assert len(evaluator.scored("test")["verdict@film"]) > 4
+
+
+def test_a_rare_target_has_its_own_few_dev_texts_and_leaves_others_theirs(specs, tmp_path):
+    from sslm_platform.engine.factory import make_engine
+    from sslm_platform.train.loop import plan_training
+    from sslm_platform.train.model import build_model
+    from sslm_platform.train.selection import Evaluator
+
+    content = written(specs.content("films", evaluation={"max_generated": 2}))
+    (stream,) = content["streams"]
+    rows = [json.loads(line) for line in Path(stream["data"]["path"]).read_text().splitlines()]
+    lines = [json.dumps(row | {"note": row["label"] if n % 4 == 0 else None}) for n, row in enumerate(rows)]
+    stream["data"]["path"] = str(tmp_path / "films.jsonl")
+    Path(stream["data"]["path"]).write_text("\n".join(lines))
+    stream["split"] = {"by": "hash", "train": 0.5, "dev": 0.3, "test": 0.2}
+    stream["tasks"][0]["fields"]["target"] = "note"
+    stream["tasks"].append(specs.content("films")["streams"][0]["tasks"][0])
+    corpus = specs.corpus(content)
+    spec, model = corpus.run.spec, build_model(corpus, list(corpus.run.tasks.values()), 1)
+    engine = make_engine(spec.engine, spec.optimizer, model.encoder, model.heads)
+    training = plan_training(corpus, model, spec.schedule, spec.optimizer, spec.seed, "joint")
+    scored = Evaluator(training, engine).scored("dev")
+    available = {task: len(read.splits["dev"]) for task, read in corpus.task_rows.items()}
+    assert available["verdict@film"] > 4
+    assert len(scored["verdict@film"]) == 2
+    others = available["sentiment@film"] - available["verdict@film"]
+    assert others < len(scored["sentiment@film"]) <= others + 2
+    assert all(scored["verdict@film"].references)
 
 
 def test_tasks_with_one_decoder_share_its_tokenizer(specs):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import overload
 
 import numpy as np
@@ -58,18 +59,20 @@ def plan_batches(
     tokens_per_batch: int,
     seed_key: tuple[int, ...],
     group_N: np.ndarray | None = None,
+    number_N: np.ndarray | None = None,
 ) -> Batches:
     """Cut one pass over N examples into batches of examples of similar length.
 
     Shuffled examples are sorted within pools, each pool is cut, and the batches are shuffled.
 
     Args:
-        lengths_N: tokens of each example.
-        tokens_per_batch: largest number of padded tokens (examples x longest); an example longer
-            than that is a batch of its own.
+        lengths_N: tokens of each example, or of its longest row.
+        tokens_per_batch: largest number of padded tokens (rows x longest); an example longer than that is
+            a batch of its own.
         seed_key: seed, and whatever else names this pass (feed, epoch); non-negative.
         group_N: number of each example's group: those of two groups are never in one batch. None: all are
             of one.
+        number_N: rows of each example. None: one each.
 
     Returns:
         Places of each batch's examples; every example is in exactly one. A pure function of its arguments.
@@ -82,22 +85,26 @@ def plan_batches(
         sizes = np.bincount(group_N).tolist()
     starts, start = [], 0
     for group in np.split(places_N, np.cumsum(sizes)[:-1]):
-        num_pools = max(1, round(int(lengths_N[group].sum()) / (tokens_per_batch * _BATCHES_PER_POOL)))
+        size = lengths_N[group] if number_N is None else lengths_N[group] * number_N[group].astype(np.int64)
+        num_pools = max(1, round(int(size.sum()) / (tokens_per_batch * _BATCHES_PER_POOL)))
         for pool in np.array_split(group, num_pools):  # views: sorted in place
             pool[:] = pool[np.argsort(lengths_N[pool], kind="stable")]
-            starts += [start + cut for cut in (0, *_cuts(lengths_N[pool], tokens_per_batch)) if len(pool)]
+            numbers = repeat(1) if number_N is None else number_N[pool].tolist()
+            cuts = _cuts(lengths_N[pool], numbers, tokens_per_batch)
+            starts += [start + cut for cut in (0, *cuts) if len(pool)]
             start += len(pool)
     bounds_B2 = np.column_stack([starts, [*starts[1:], start]]) if starts else np.empty((0, 2), np.int64)
     return Batches(places_N, bounds_B2[generator.permutation(len(bounds_B2))])
 
 
-def _cuts(increasing_N: np.ndarray, budget: int) -> list[int]:
-    """Return where to cut, so that size x last (the longest) stays within the budget."""
-    cuts, start = [], 0
-    for end, length in enumerate(increasing_N.tolist()):
-        if end > start and (end - start + 1) * length > budget:
+def _cuts(increasing_N: np.ndarray, numbers: Iterable[int], budget: int) -> list[int]:
+    """Return where to cut, so that rows x last (the longest) stays within the budget."""
+    cuts, rows = [], 0
+    for end, (length, number) in enumerate(zip(increasing_N.tolist(), numbers, strict=False)):
+        if rows and (rows + number) * length > budget:
             cuts.append(end)
-            start = end
+            rows = 0
+        rows += number
     return cuts
 
 

@@ -82,12 +82,11 @@ class Encodings:
             total += int(np.count_nonzero(is_text))
         return found, total
 
-    def padded_lengths(self) -> np.ndarray:
-        """Return each row's tokens if the windows that it has are padded to its longest, (N,) int32."""
-        length_N = self.input_ids.lengths()
+    def windows(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return how many windows each row has and the tokens of its longest one, int32; None without any."""
         if self.window is None:
-            return length_N
-        number_N = self.window.lengths()
+            return None
+        length_N, number_N = self.input_ids.lengths(), self.window.lengths()
         has_N = number_N > 0
         start_W = np.concatenate([*self.window.chunks(), np.empty(0, dtype=np.int32)])
         first_N = np.cumsum(number_N) - number_N
@@ -96,7 +95,7 @@ class Encodings:
         longest_N = np.zeros_like(length_N)
         if has_N.any():
             longest_N[has_N] = np.maximum.reduceat(end_W - start_W, first_N[has_N])
-        return np.where(has_N, number_N * longest_N, length_N)
+        return np.maximum(number_N, 1), np.where(has_N, longest_N, length_N)
 
     def example(self, row: int, values: Mapping[str, Any]) -> Encoded:
         """Return one row, in arrays of its own, with a task's target values."""

@@ -30,7 +30,8 @@ class FeedSplit:
 
     Attributes:
         lengths_N: int32, tokens of each example, as often as they are read: special ones included, truncated.
-        padded_N: int32, the same where its rows are padded to the longest one; most examples are one row.
+        longest_N: int32, the same of the longest of its rows; most examples are one row.
+        number_N: int32, how many rows each has; None where each has one, or the encoder is called for each.
         keys_N: uint64, each example's identity: a hash of its content, the same wherever it stands.
         rows_N: int64, places in the stream's split.
         groups: the tasks that an example can be of, by number.
@@ -38,7 +39,8 @@ class FeedSplit:
     """
 
     lengths_N: np.ndarray
-    padded_N: np.ndarray
+    longest_N: np.ndarray
+    number_N: np.ndarray | None
     keys_N: np.ndarray
     rows_N: np.ndarray
     _encodings: Encodings
@@ -66,15 +68,17 @@ class FeedSplit:
         """Return the split of a task's own examples."""
         if self.group_N is None:
             return self
-        return replace(self.take(np.flatnonzero(self._is_of(task))), group_N=None)
+        return replace(self.take(np.flatnonzero(self.has(task))), group_N=None)
 
     def places_of(self, task: str, rows: np.ndarray) -> np.ndarray:
         """Return where examples of a task, places in this split, are among the task's own."""
-        return rows if self.group_N is None else (np.cumsum(self._is_of(task)) - 1)[rows]
+        return rows if self.group_N is None else (np.cumsum(self.has(task)) - 1)[rows]
 
-    def _is_of(self, task: str) -> np.ndarray:
-        is_of_G = np.array([task in group for group in self.groups])
-        return np.asarray(is_of_G[self.group_N])
+    def has(self, task: str) -> np.ndarray:
+        """Return which examples are of a task, (N,) bool."""
+        if self.group_N is None:
+            return np.ones(len(self), dtype=bool)
+        return np.array([task in group for group in self.groups])[self.group_N]
 
     def encoded(self, task: str, rows: Sequence[int], labels: tuple[str, ...]) -> list[Encoded]:
         """Return examples as a task sees them.
@@ -129,11 +133,17 @@ class FeedSplit:
         return replace(
             self,
             lengths_N=self.lengths_N[rows],
-            padded_N=self.padded_N[rows],
+            longest_N=self.longest_N[rows],
+            number_N=None if self.number_N is None else self.number_N[rows],
             keys_N=self.keys_N[rows],
             rows_N=self.rows_N[rows],
             group_N=None if self.group_N is None else self.group_N[rows],
         )
+
+    def padded_tokens(self, rows: np.ndarray) -> int:
+        """Return the tokens of a batch of these examples, padded to their longest row."""
+        number = len(rows) if self.number_N is None else int(self.number_N[rows].sum())
+        return number * int(self.longest_N[rows].max())
 
     def count_tokens(self, token_id: int) -> tuple[int, int]:
         """Return how many tokens of the stream's split have this id, and how many there are.
@@ -220,9 +230,9 @@ def build_feed(
             keys_N, most = rows.keys[split][own], getattr(limit, split)
             drawn[identity] = _draw(own, keys_N, most, seed if split == "train" else None)
         lengths_N = encodings.input_ids.lengths() * np.int32(readings)
-        is_plain = rows_apart or encodings.window is None
-        padded_N = lengths_N if is_plain else encodings.padded_lengths() * np.int32(readings)
-        splits[split] = _feed_split(drawn, lengths_N, padded_N, rows.keys[split], encodings, tasks, split)
+        several = None if rows_apart else encodings.windows()
+        shapes = (lengths_N, None) if several is None else (several[1] * np.int32(readings), several[0])
+        splits[split] = _feed_split(drawn, lengths_N, shapes, rows.keys[split], encodings, tasks, split)
     return Feed(name, tuple(tasks), rows.name, splits)
 
 
@@ -252,7 +262,7 @@ def _grouped(
 def _feed_split(
     drawn: Mapping[str, np.ndarray],
     lengths_N: np.ndarray,
-    padded_N: np.ndarray,
+    shapes: tuple[np.ndarray, np.ndarray | None],
     keys_N: np.ndarray,
     encodings: Encodings,
     tasks: Mapping[str, TaskRows],
@@ -262,7 +272,8 @@ def _feed_split(
     every = slice(None) if len(rows_N) == len(lengths_N) else rows_N
     return FeedSplit(
         lengths_N[every],
-        padded_N[every],
+        shapes[0][every],
+        None if shapes[1] is None else shapes[1][every],
         keys_N[every],
         rows_N,
         encodings,

@@ -51,8 +51,8 @@ def launch(argv: Sequence[str], num_processes: int) -> int:
             rank, failure = _cause(error)
             died = f"was killed by {_signal_name(failure)}" if failure.exitcode < 0 else "failed"
             logger.error("rank %d of %d %s; all were ended", rank, num_processes, died)
-            for other in sorted({rank, *_failed_too(error)} - {0}):
-                sys.stderr.write(_last_words(other, Path(folder)))
+            shown = {_last_words(other, Path(folder)): None for other in _to_show(rank, error)}
+            sys.stderr.write("".join(shown))  # what several say alike, once
             return failure.exitcode if failure.exitcode >= 0 else 128 - failure.exitcode
         except SignalException as stop:
             return 128 + int(stop.sigval)
@@ -93,9 +93,10 @@ def _cause(error: ChildFailedError) -> tuple[int, ProcessFailure]:
     return min(error.failures.items(), key=place)
 
 
-def _failed_too(error: ChildFailedError) -> list[int]:
-    """Return the ranks that failed for reasons of their own."""
-    return [rank for rank, f in error.failures.items() if f.exitcode > 0 and not _is_of_another(f)]
+def _to_show(cause: int, error: ChildFailedError) -> list[int]:
+    """Return the ranks whose words are not on the screen yet and tell why: if rank 0 has told it, none."""
+    own = {rank for rank, f in error.failures.items() if f.exitcode > 0 and not _is_of_another(f)}
+    return sorted(({cause} | (own if 0 not in own else set())) - {0})
 
 
 def _is_of_another(failure: ProcessFailure) -> bool:

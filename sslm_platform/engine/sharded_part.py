@@ -46,8 +46,9 @@ class ShardedPart:
         self._skip = False
         self._others: Others | None = None
         self._ask_before_updates()
-        # frozen weights have no masters, and are saved as they came
-        self._frozen = {n: given[n] for n, p in self._parameters.items() if given and not p.requires_grad}
+        # frozen weights have no masters, and are saved as they came, by rank 0
+        self._frozen = {n for n, p in self._parameters.items() if given and not p.requires_grad}
+        self._as_given: TensorDict = {}
         if given:
             self.load_weights(given)
 
@@ -86,7 +87,10 @@ class ShardedPart:
         """Return full weights: of what is trained the fp32 masters."""
         state: TensorDict = {}
         for name, parameter in self._parameters.items():
-            self._keep(state, name, self._frozen[name] if name in self._frozen else self._full(parameter))
+            if name not in self._frozen:
+                self._keep(state, name, self._full(parameter))
+            elif self._rank == 0:
+                state[name] = self._as_given[name].clone()
         for name, buffer in self._buffers.items():
             self._keep(state, name, buffer)
         return state
@@ -107,8 +111,8 @@ class ShardedPart:
             for name, parameter in self._parameters.items():
                 value = weights[name]
                 check_shape(self._part.name, name, value, full_shape(parameter))
-                if name in self._frozen:
-                    self._frozen[name] = to_host(value)
+                if name in self._frozen and self._rank == 0:
+                    self._as_given[name] = to_host(value)
                 self._write_weight(parameter, value)
 
     def optimizer_state(self) -> TensorDict:

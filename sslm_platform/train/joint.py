@@ -42,7 +42,7 @@ from sslm_platform.train.loop import Training, plan_training, train_steps
 from sslm_platform.train.model import Model, build_model, load_trained, trained_weights
 from sslm_platform.train.observers import MetricsFile, Notifier, TerminalProgress, observing
 from sslm_platform.train.requests import Requests
-from sslm_platform.train.resume import VERSION, check_same, read_done
+from sslm_platform.train.resume import VERSION, check_same, kept_at_the_end, read_done
 from sslm_platform.train.selection import Evaluator, Selection, dev_scores, selection_value
 from sslm_platform.train.skipping import check_diverged, has_diverged
 
@@ -90,7 +90,9 @@ def train_joint(
     if not fresh:
         check_same(folder, content)
     if not fresh and is_done(folder, digest(content)):
-        remove_checkpoint(folder.checkpoint)  # there where the end was killed
+        if rank() == 0:  # what is there where the end was killed
+            remove_checkpoint(folder.checkpoint)
+            KeptModels(folder).prune(kept_at_the_end(folder))
         console.print(f"joint training: done before ({folder.model})", highlight=False)
         return False
     spec = corpus.run.spec

@@ -56,15 +56,17 @@ class KeptModels:
             RunError: one of their models is missing or damaged.
         """
         self.prune([*steps, *before])
+        if steps and not self.path(steps[0]).exists() and self._best.exists() and not self._best.is_symlink():
+            self._models.mkdir(exist_ok=True)  # it was settled, and then the end was killed
+            self._best.replace(self.path(steps[0]))
         for step in steps:
-            settled = step == steps[0] and not self.path(step).exists() and not self._best.is_symlink()
-            place = self._best if settled else self.path(step)
+            place = self.path(step)
             if not place.exists():
                 raise RunError(Problem(str(place), f"is missing: the model of step {step}, which is kept"))
             check_model(place)
-        if steps and self.path(steps[0]).exists():  # else it is in its place already
+        if steps:
             self.choose(steps[0])
-        elif not steps and self._best.is_symlink():
+        elif self._best.is_symlink():
             self._best.unlink()
 
     def settle(self, step: int) -> None:

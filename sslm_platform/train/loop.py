@@ -121,7 +121,7 @@ def make_planner(
     def batches(feed: str, epoch: int) -> Sequence[np.ndarray]:
         key = (seed, names.index(feed), epoch)
         train = feeds[feed].splits["train"]
-        return plan_batches(train.padded_N, schedule.tokens_per_batch, key, train.group_N)
+        return plan_batches(train.longest_N, schedule.tokens_per_batch, key, train.group_N, train.number_N)
 
     if max_steps is None and epochs is None:
         max_steps, epochs = schedule.max_steps, schedule.epochs
@@ -244,7 +244,7 @@ def train_step(
         slots=plan.counts,
         probabilities=dict(plan.probabilities),
         num_tokens=sum(int(split.lengths_N[rows].sum()) for split, rows in drawn),
-        num_padded_tokens=sum(len(rows) * int(split.padded_N[rows].max()) for split, rows in drawn),
+        num_padded_tokens=sum(split.padded_tokens(rows) for split, rows in drawn),
         seconds=time.perf_counter() - began,
         gradients=settled.statistics if settled else None,
         skipped_for=blamed,

@@ -10,7 +10,7 @@ from typing import Any
 from sslm_platform.errors import Problem, RunError
 from sslm_platform.train.folder import RunFolder
 
-VERSION = 3
+VERSION = 4
 ABSENT = object()
 # Where a spec has what a training's content has elsewhere.
 IN_SPEC = {"sampler": "schedule.sampler", "precision": "engine.precision"}
@@ -77,6 +77,12 @@ def read_done(folder: RunFolder) -> dict[str, Any] | None:
     if not isinstance(done, dict) or "job" not in done:
         raise RunError(Problem(str(folder.done), f"is damaged: not what a training writes; {DAMAGED}"))
     return done
+
+
+def kept_at_the_end(folder: RunFolder) -> list[int]:
+    """Return the steps whose models a finished training keeps, the best first."""
+    done = read_done(folder)
+    return [int(step) for step, _ in done.get("kept", [])] if done else []
 
 
 def _content(where: Path, state: Mapping[str, Any]) -> dict[str, Any]:

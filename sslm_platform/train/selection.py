@@ -143,12 +143,16 @@ class Evaluator:
         return self._majority[split]
 
     def _examples(self, feed: Feed, split: SplitName) -> FeedSplit:
-        """Return a feed's split; of dev at most ``evaluation.max_generated`` where texts are generated."""
+        """Return a feed's split; of dev ``evaluation.max_generated`` for each task that generates."""
         part, most = feed.splits[split], self.training.corpus.run.spec.evaluation.max_generated
-        generates = any(model.writes for model in self._models(feed.tasks).values())
-        if split != "dev" or not generates or len(part) <= most:
+        writing = [part.has(task) for task, model in self._models(feed.tasks).items() if model.writes]
+        if split != "dev" or not writing or len(part) <= most:
             return part
-        return part.take(np.sort(np.argsort(part.keys_N, kind="stable")[:most]))
+        taken_N = ~np.logical_or.reduce(writing)
+        for is_of_N in writing:
+            places = np.flatnonzero(is_of_N)
+            taken_N[places[np.argsort(part.keys_N[places], kind="stable")[:most]]] = True
+        return part.take(np.flatnonzero(taken_N))
 
     def _models(self, tasks: tuple[str, ...]) -> dict[str, TaskModel]:
         return {task: self.training.model.tasks[task] for task in tasks}

@@ -53,7 +53,6 @@ def run_transfer(
         Whether there was anything left to do.
     """
     work = work or Work()
-    executor = corpus.run.executor.build()
     own = joint_id(corpus, corpus.run.spec.seed)
     write_record(plan.record(corpus, own), folder.transfer / "plan.json")
     job = TransferJob(open_lab(corpus, folder, console, work.num_processes), plan, work)
@@ -65,7 +64,7 @@ def run_transfer(
         expected = estimate(job.lab, plan, rates)
         write_record(expected, folder.transfer / "estimate.json")
         job.say(f"transfer: {in_words(expected)}")
-    executor.run(job)
+    corpus.run.executor.build().run(job)
     if rates is not None:
         remember(corpus, learned_rates(job.lab, rates))
     return True

@@ -30,6 +30,17 @@ def test_groups_are_never_mixed_in_a_batch(lengths_N, budget, random):
     assert [b.tolist() for b in one] == [b.tolist() for b in plan_batches(lengths_N, budget, (1,))]
 
 
+@given(lengths, budgets, st.randoms(use_true_random=False))
+def test_rows_of_an_example_count_in_the_budget(lengths_N, budget, random):
+    number_N = np.array([random.randrange(1, 5) for _ in lengths_N], dtype=np.int64)
+    batches = plan_batches(lengths_N, budget, (1,), number_N=number_N)
+    assert sorted(i for batch in batches for i in batch) == list(range(len(lengths_N)))
+    for batch in batches:
+        assert len(batch) == 1 or number_N[batch].sum() * lengths_N[batch].max() <= budget
+    one = plan_batches(lengths_N, budget, (1,), number_N=np.ones_like(number_N))
+    assert [b.tolist() for b in one] == [b.tolist() for b in plan_batches(lengths_N, budget, (1,))]
+
+
 @given(lengths, budgets)
 def test_a_plan_is_a_pure_function_of_its_arguments(lengths_N, budget):
     np.random.seed(0)

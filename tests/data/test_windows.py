@@ -99,13 +99,14 @@ def test_words_that_fit_are_read_as_without_windows(tokenizer):
 
 
 @given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=6))
-def test_a_row_of_windows_counts_padded_to_its_longest(rows):
+def test_how_many_windows_a_row_has_and_the_longest(rows):
     """``rows`` are the lengths of each row's windows; one without any has one length."""
     ids = pa.chunked_array([pa.array([[1] * sum(row) for row in rows], pa.list_(pa.int32()))])
     starts = [np.cumsum([0, *row[:-1]]).tolist() if len(row) > 1 else [] for row in rows]
     windows = pa.chunked_array([pa.array(starts, pa.list_(pa.int32()))])
     rest = dict.fromkeys(("segment", "word_start", "word_end", "marker", "offset", "num_bytes"))
     encodings = Encodings(input_ids=Ragged(ids), special=Ragged(ids), window=Ragged(windows), **rest)
-    assert encodings.padded_lengths().tolist() == [len(row) * max(row) for row in rows]
-    plain = replace(encodings, window=None)
-    assert plain.padded_lengths().tolist() == [sum(row) for row in rows]
+    number_N, longest_N = encodings.windows()
+    assert number_N.tolist() == [len(row) for row in rows]
+    assert longest_N.tolist() == [max(row) for row in rows]
+    assert replace(encodings, window=None).windows() is None

@@ -72,7 +72,8 @@ def test_the_rank_that_raised_is_named_and_not_the_one_that_lost_it(tmp_path):
     [
         ({0: (LOST_PEER, 0), 1: (1, 0)}, 1, [1]),
         ({0: (-signal.SIGKILL, 31), 1: (2, 0)}, 1, [1]),  # it did not end when it was asked to
-        ({0: (1, 0), 1: (-signal.SIGKILL, 0)}, 1, [0]),
+        ({0: (1, 0), 1: (-signal.SIGKILL, 0)}, 1, [1]),
+        ({0: (2, 0), 1: (2, 0), 2: (2, 0)}, 0, []),  # all found the same, and rank 0 has said it
         ({0: (-signal.SIGTERM, 0), 1: (128 + signal.SIGTERM, 0), 2: (2, 1), 3: (2, 1)}, 2, [2, 3]),
         ({0: (-signal.SIGABRT, 0), 1: (1, 1)}, 1, [1]),
         ({0: (LOST_PEER, 0), 1: (LOST_PEER, 0)}, 0, []),  # on another host
@@ -85,7 +86,7 @@ def test_the_rank_that_began_it_is_found(failures, cause, others):
         found[rank].timestamp = 1000 + seconds
     error = ChildFailedError("name", found)
     assert launch._cause(error)[0] == cause
-    assert launch._failed_too(error) == others
+    assert launch._to_show(cause, error) == others
 
 
 def test_what_the_ranks_are_told_is_not_left_in_the_environment(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from sslm_platform.errors import RunError
 from sslm_platform.hookspecs import hookimpl
 from sslm_platform.plugins import host
 from sslm_platform.train.observers import observing
-from sslm_platform.train.resume import differences
+from sslm_platform.train.resume import VERSION, differences
 
 
 def content_of(folder):
@@ -226,7 +226,7 @@ def test_a_checkpoint_of_another_format_is_said(begun):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"version": 2}))
     status, _, said = train(content)
     assert status == 2
-    assert "of format 2, and this version of the platform reads 3" in said
+    assert f"of format 2, and this version of the platform reads {VERSION}" in said
 
 
 def test_differences_are_found_where_keys_come_and_go():

@@ -245,6 +245,15 @@ def test_exp3s():
     assert np.ptp(sampler.probabilities(state(memory=memory))) > 0.01
 
 
+def test_exp3s_learns_of_a_feed_whose_steps_have_one_of_its_tasks_each():
+    sampler, memory = Exp3S(Exp3SOptions(rate=0.1)), {}
+    for step in range(40):
+        task = ("x@d1", "y@d1")[step % 2]
+        memory = sampler.observe(state(step, memory=memory), Observation({"a": 1}, {task: 9.0 - 0.2 * step}))
+    assert memory["updates"] == 38  # each task's first loss has nothing before it
+    assert memory["losses"].keys() == {"x@d1", "y@d1"}
+
+
 def test_exp3s_turns_to_the_feed_that_is_learned():
     """Feed c alone gets better; after 600 steps it is drawn most."""
     sampler, memory, loss = Exp3S(Exp3SOptions(rate=0.05)), {}, 50.0

@@ -63,6 +63,8 @@ class DevGap:
     def _gap(self, task: str, score: DevScore) -> float:
         given = last_match(self.references, [task])
         reference = score.best if given is None else given
+        if math.isnan(score.value):
+            return 1.0
         if (reference - score.constant) * (score.best - score.constant) <= 0.0:
             # no better than the constant: there is nothing between the two
             return float((reference - score.value) * (score.best - score.constant) > 0.0)

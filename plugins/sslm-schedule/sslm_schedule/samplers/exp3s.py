@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ class Exp3S:
     """The bandit Exp3.S on learning progress.
 
     Graves et al. 2017, "Automated curriculum learning for neural networks", section 3. Policy:
-    p_i = (1 - eps) softmax(w)_i + eps / N. After step t
+    p_i = (1 - eps) softmax(w)_i + eps / N. Before step t
     w_i = log[(1 - a) exp(w_i + eta r_i) + a / (N - 1) · sum over j != i of exp(w_j + eta r_j)] with a = 1 / t
     and r_i = reward of i / p_i where i was drawn, else 0. With several slots in a step, r_i is the mean over
     slots: an unbiased estimate as before.
@@ -36,8 +36,9 @@ class Exp3S:
     The progress of a feed is how far its mean loss has fallen since the step that drew it last, a one-sample
     form of their self prediction gain that costs no further pass. Rewards are progress, scaled so that the
     20th and 80th percentile of what was seen are -1 and 1, and cut there (section 3.1); what was seen is a
-    reservoir of 1,000 values. A feed's first loss gives no reward. A feed of several tasks adds up their
-    losses. Progress is in the losses' own units: tasks of very different losses compete unevenly.
+    reservoir of 1,000 values. A task's first loss gives no reward. A feed of several tasks adds up what those
+    have that were in the step. Progress is in the losses' own units: tasks of very different losses compete
+    unevenly.
     """
 
     def __init__(self, options: Exp3SOptions) -> None:
@@ -52,11 +53,11 @@ class Exp3S:
 
     def observe(self, state: SamplingState, observation: Observation) -> Memory:
         """Return weights, last losses and the reservoir after a step."""
-        losses = _feed_losses(state, observation)
+        losses = {task: loss for task, loss in observation.losses.items() if math.isfinite(loss)}
         if not losses:
             return state.memory
         before = state.memory.get("losses", {})
-        progress = {feed: before[feed] - loss for feed, loss in losses.items() if feed in before}
+        progress = _progress(state, observation, losses, before)
         history, seen = list(state.memory.get("progress", [])), int(state.memory.get("seen", 0))
         for feed in progress:
             seen = _keep(history, progress[feed], seen)
@@ -90,13 +91,15 @@ def _weights(state: SamplingState) -> np.ndarray:
     return np.array([weights.get(feed, 0.0) for feed in state.feeds])
 
 
-def _feed_losses(state: SamplingState, observation: Observation) -> dict[str, float]:
-    """Return the summed loss of each feed that was drawn and whose tasks all have one."""
+def _progress(
+    state: SamplingState, observation: Observation, losses: Mapping[str, float], before: Mapping[str, float]
+) -> dict[str, float]:
+    """Return how far the losses of each drawn feed's tasks have fallen, where something is to compare."""
     found = {}
     for feed in state.feeds:
-        values = [observation.losses.get(task, math.nan) for task in state.tasks.get(feed, ())]
-        if feed in observation.slots and values and math.isfinite(sum(values)):
-            found[feed] = sum(values)
+        seen = [task for task in state.tasks.get(feed, ()) if task in losses and task in before]
+        if seen and feed in observation.slots:
+            found[feed] = sum(before[task] - losses[task] for task in seen)
     return found
 
 

@@ -23,7 +23,7 @@ class SamplingState:
     num_steps: int
     feeds: tuple[str, ...]
     sizes: tuple[int, ...]  # training examples in each feed
-    tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of each feed
+    tasks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of each feed; a slot may have some
     slot: int = 0  # of the step's
     slots_per_step: int = 1
     memory: Memory = field(default_factory=dict)

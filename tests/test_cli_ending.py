@@ -63,7 +63,7 @@ def test_a_rank_that_lost_another_says_so_with_a_code_of_its_own(error, capsys, 
     with pytest.raises(SystemExit) as stop:
         run_to_end(command)
     assert stop.value.code == LOST_PEER
-    assert capsys.readouterr().err == f"another rank is gone: {error}\n"
+    assert capsys.readouterr().err == f"another rank is gone, as it seems (--debug shows where): {error}\n"
 
 
 def test_other_errors_of_the_system_are_ours():

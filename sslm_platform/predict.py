@@ -22,7 +22,7 @@ from sslm_platform.model.backbone import load_tokenizer, vocabulary_of
 from sslm_platform.model.continuing import Continuation, keeps_states
 from sslm_platform.model.encoder import SharedEncoder
 from sslm_platform.model.multitask import TaskHead, task_outputs
-from sslm_platform.model.store import read_heads
+from sslm_platform.model.store import check_model, read_heads
 from sslm_platform.model.target_tokenizer import TargetCodec, saved_codec
 from sslm_platform.model.task_adapter import give_adapters
 from sslm_platform.spec.resolved import ResolvedRun
@@ -71,6 +71,7 @@ class Predictor:
     def _load(self, spec: EncoderSpec, model: Path) -> None:
         from sslm_platform.model.backbone import load_backbone
 
+        check_model(model)
         self.encoder = SharedEncoder(load_backbone(spec, self.tokenizer, 0))
         if spec.adapter is None:
             self.encoder.load_state_dict(encoder_weights(model))

@@ -104,6 +104,14 @@ def test_a_run_without_a_model_says_what_to_do(finished, tmp_path):
         load_run(tmp_path).predict(FILMS, "sentiment@film")
 
 
+def test_a_model_that_is_damaged_is_not_used(finished, tmp_path):
+    shutil.copytree(finished.path, tmp_path / "run")
+    weights = tmp_path / "run" / "train" / "model" / "encoder" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-5])
+    with pytest.raises(RunError, match=r"model.safetensors: is damaged: its checksum differs"):
+        load_run(tmp_path / "run").predict(FILMS, "sentiment@film")
+
+
 def test_a_model_of_another_spec_is_not_used(finished, tmp_path):
     shutil.copytree(finished.path, tmp_path / "run")
     model = tmp_path / "run" / "train" / "model"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
@@ -157,7 +158,7 @@ def _kind_of(config: Any) -> Any:
 def _from_pretrained(kind: Any, source: str, where: str = "encoder.path", **options: Any) -> Any:
     try:
         return kind.from_pretrained(source, trust_remote_code=False, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         what = "folder" if Path(source).exists() else "folder or reachable hub name"
         first = str(error).strip().splitlines()[0]
         raise SpecError(

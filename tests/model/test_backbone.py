@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 
@@ -175,6 +176,16 @@ def test_a_folder_without_an_encoder_is_refused(tmp_path):
     spec = EncoderSpec(path=str(tmp_path), max_length=16)
     with pytest.raises(SpecError, match=r"encoder.path: .*not a folder with a transformers encoder"):
         load_tokenizer(spec)
+
+
+def test_a_folder_whose_weights_are_damaged_is_refused(saved, tmp_path):
+    folder = tmp_path / "damaged"
+    shutil.copytree(saved[0], folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-5])
+    spec = EncoderSpec(path=str(folder), max_length=16)
+    with pytest.raises(SpecError, match=r"encoder.path: .*damaged: not a folder with a transformers encoder"):
+        load_backbone(spec, load_tokenizer(spec), seed=1)
 
 
 def test_a_package_is_found_by_its_metadata_without_importing_it(tmp_path):
